@@ -1,0 +1,125 @@
+//! One row a container.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::{Settings, print, warn_of_damage};
+use crate::config::publish::{Protocol, Published};
+use crate::error::{Doing, Result};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::process;
+use crate::store;
+use crate::store::record::Record;
+
+/// A container as `ls --json` and `inspect --json` show it. Fields are added, never renamed.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    id: String,
+    bundle: PathBuf,
+    pid: i32,
+    pub(super) status: &'static str,
+    interface: String,
+    host_interface: String,
+    bridge: String,
+    mac: String,
+    addresses: Vec<String>,
+    gateway: String,
+    published: Vec<Port>,
+    pub(super) since: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Port {
+    host_ip: String,
+    host_port: u16,
+    container_port: u16,
+    protocol: Protocol,
+    /// How many ports in a row, on both sides.
+    range: u32,
+}
+
+impl Row {
+    /// What the record says, and what the kernel says to it.
+    pub(super) fn new(record: &Record, netlink: &Netlink) -> Result<Self> {
+        Ok(Self {
+            id: record.id.clone(),
+            bundle: record.bundle.clone(),
+            pid: record.process.pid,
+            status: status(record, netlink)?,
+            interface: record.interface.to_string(),
+            host_interface: record.host_interface.to_string(),
+            bridge: record.bridge.to_string(),
+            mac: record.mac.to_string(),
+            addresses: record.addresses.iter().map(ToString::to_string).collect(),
+            gateway: record.gateway.to_string(),
+            published: record.published.iter().map(Port::new).collect(),
+            since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(record.since))
+                .to_string(),
+        })
+    }
+}
+
+impl Port {
+    fn new(published: &Published) -> Self {
+        Self {
+            host_ip: published.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
+            host_port: published.host.first,
+            container_port: published.container.first,
+            protocol: published.protocol,
+            range: published.host.count(),
+        }
+    }
+}
+
+/// `dead` is to be reaped by the next run; `incomplete` was interrupted half way, or has lost
+/// its cable.
+fn status(record: &Record, netlink: &Netlink) -> Result<&'static str> {
+    if !process::is_alive(&record.process) {
+        return Ok("dead");
+    }
+    let name = record.host_interface.as_str();
+    let cable = netlink.link(name).doing(|| format!("look at link {name}"))?;
+    Ok(if record.done && cable.is_some() { "running" } else { "incomplete" })
+}
+
+/// Prints every container, as a table or as a JSON array.
+///
+/// # Errors
+/// The records cannot be read, or the kernel does not answer.
+pub fn ls(settings: &Settings, json: bool) -> Result<()> {
+    let survey = store::read(&settings.state_dir)?;
+    warn_of_damage(&settings.log, &survey);
+    let netlink = Netlink::open()?;
+    let rows = survey.containers.iter().map(|record| Row::new(record, &netlink));
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    if json {
+        let text = serde_json::to_string_pretty(&rows).doing(|| "write JSON")?;
+        return print(&format!("{text}\n"));
+    }
+    let head = ["IP", "LOCAL VETH", "PID", "STATUS", "CONTAINER", "PORTS"].map(str::to_owned);
+    let ports =
+        |record: &Record| record.published.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let cells = rows.into_iter().zip(&survey.containers).map(|(row, record)| {
+        let ips: Vec<String> = record.addresses.iter().map(|a| a.ip().to_string()).collect();
+        let [ip, pid] = [ips.join(","), row.pid.to_string()];
+        [ip, row.host_interface, pid, row.status.to_owned(), row.id, ports(record)]
+    });
+    print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))
+}
+
+/// Left-aligned columns, two spaces apart.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! What a user can ask for: one file a command, each a story read from top to bottom.
+
+pub mod attach;
+pub mod create;
+pub mod detach;
+pub mod inspect;
+pub mod ls;
+pub mod plan;
+mod reap;
+pub mod rm;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::config::{self, Config, Options};
+use crate::error::{Doing, Result};
+use crate::log::Log;
+use crate::store::record::Survey;
+
+/// What every command starts from: where its files are, and what the administrator has said.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where records and leases live.
+    pub state_dir: PathBuf,
+    /// Standard error, and the file that was asked for.
+    pub log: Log,
+    flags: Options,
+    file: Result<Options>,
+}
+
+impl Settings {
+    /// Puts flags (with the environment below them) and the configuration file together.
+    ///
+    /// A configuration file that cannot be used is an error only for those commands that need
+    /// a configuration: a container must be able to leave although it was broken meanwhile.
+    ///
+    /// # Errors
+    /// The log file cannot be opened.
+    pub fn new(started: Instant, flags: Options, config: Option<PathBuf>) -> Result<Self> {
+        let required = config.is_some();
+        let path = config.unwrap_or_else(|| config::DEFAULT_CONFIG.into());
+        let file = config::file::read(&path, required);
+        let below = file.as_ref().ok();
+        let or_file = |flag: &Option<PathBuf>, pick: fn(&Options) -> &Option<PathBuf>| {
+            flag.clone().or_else(|| below.and_then(|file| pick(file).clone()))
+        };
+        let state_dir = or_file(&flags.state_dir, |file| &file.state_dir);
+        let log_file = or_file(&flags.log, |file| &file.log);
+        let verbose = flags.debug || below.is_some_and(|file| file.debug);
+        Ok(Self {
+            state_dir: state_dir.unwrap_or_else(|| config::DEFAULT_STATE_DIR.into()),
+            log: Log::open(started, verbose, log_file.as_deref())?,
+            flags,
+            file,
+        })
+    }
+
+    /// The configuration for a container with these annotations, or with none for a network.
+    ///
+    /// # Errors
+    /// The configuration file or an annotation of ours cannot be used.
+    pub fn config(&self, annotations: &BTreeMap<String, String>) -> Result<Config> {
+        let layers = [config::annotations(annotations)?, self.flags.clone(), self.file.clone()?];
+        Config::resolve(&layers)
+    }
+}
+
+/// Tells of every record that could not be read.
+fn warn_of_damage(log: &Log, survey: &Survey) {
+    for (_, error) in &survey.damaged {
+        log.warn(error);
+    }
+}
+
+/// Writes to standard output, which may be closed.
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes()).doing(|| "write to standard output")
+}

@@ -1,0 +1,116 @@
+//! One layer of options: the flags as clap parses them, and the same by name for the
+//! configuration file and the annotations.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::publish::Publish;
+use super::value::{Gateway, Iface, Mtu};
+use crate::error::Error;
+
+/// The options of one source; what it does not say is `None` or empty.
+#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Options")]
+pub struct Options {
+    /// Bridge to create or reuse [default: netns0]
+    #[arg(long, global = true, env = "NETNS_BRIDGE", value_name = "NAME")]
+    pub bridge: Option<Iface>,
+    /// The bridge's address: the containers' gateway and subnet [default: 172.19.0.1/16]
+    #[arg(long, global = true, env = "NETNS_IP", value_name = "CIDR")]
+    pub ip: Option<Gateway>,
+    /// Interface inside the container [default: eth0]
+    #[arg(long, global = true, env = "NETNS_IFACE", value_name = "NAME")]
+    pub iface: Option<Iface>,
+    /// MTU of bridge and veth in bytes [default: that of the default route's link, else 1500]
+    #[arg(long, global = true, env = "NETNS_MTU", value_name = "N")]
+    pub mtu: Option<Mtu>,
+    /// The container's address [default: leased from the subnet]
+    #[arg(long, global = true, env = "NETNS_STATIC_IP", value_name = "ADDR")]
+    pub static_ip: Option<IpAddr>,
+    /// Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90
+    #[arg(
+        long,
+        short = 'p',
+        global = true,
+        env = "NETNS_PUBLISH",
+        value_name = "SPEC",
+        value_delimiter = ','
+    )]
+    pub publish: Vec<Publish>,
+    /// File for the leased address; relative to the bundle [default: .ip]
+    #[arg(long, global = true, env = "NETNS_IPFILE", value_name = "PATH")]
+    pub ipfile: Option<String>,
+    /// Directory of leases and records [default: /run/netns-hook]
+    #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Log each step, as ip(8) and iptables(8) would be told it, before it is taken
+    #[arg(short, long, global = true, env = "NETNS_DEBUG")]
+    pub debug: bool,
+    /// Append what goes to standard error to this file as well
+    #[arg(long, global = true, env = "NETNS_LOG", value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// The names of all options that a file may set.
+pub(super) const NAMES: [&str; 10] =
+    ["bridge", "ip", "iface", "mtu", "static-ip", "publish", "ipfile", "state-dir", "debug", "log"];
+/// Those that an annotation may not set.
+pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "log"];
+
+/// Why [`Options::set`] refused.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// No option has this name; the nearest that one has.
+    Unknown(Option<&'static str>),
+    /// The value does not parse.
+    Value(String),
+}
+
+impl Options {
+    /// Sets one option by name from text; a list may be given with commas, and adds up.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+        match name {
+            "bridge" => self.bridge = Some(parse(value)?),
+            "ip" => self.ip = Some(parse(value)?),
+            "iface" => self.iface = Some(parse(value)?),
+            "mtu" => self.mtu = Some(parse(value)?),
+            "static-ip" => self.static_ip = Some(parse(value)?),
+            "publish" => {
+                for spec in value.split(',') {
+                    self.publish.push(parse(spec.trim())?);
+                }
+            }
+            "ipfile" => self.ipfile = Some(value.to_owned()),
+            "state-dir" => self.state_dir = Some(value.into()),
+            "debug" => self.debug = parse(value)?,
+            "log" => self.log = Some(value.into()),
+            _ => return Err(Problem::Unknown(nearest(name))),
+        }
+        Ok(())
+    }
+}
+
+impl Problem {
+    /// The error for the option that `operation` describes; `prefix` goes before the name that
+    /// it suggests.
+    pub(super) fn into_error(self, operation: String, prefix: &str) -> Error {
+        match self {
+            Self::Value(cause) => Error::new(operation, cause),
+            Self::Unknown(None) => Error::new(operation, "unknown option"),
+            Self::Unknown(Some(name)) => {
+                Error::new(operation, "unknown option").hint(format!("did you mean {prefix}{name}?"))
+            }
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T, Problem> {
+    value.parse().map_err(|cause: T::Err| Problem::Value(cause.to_string()))
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    let distance = |known: &&str| strsim::damerau_levenshtein(known, name);
+    NAMES.into_iter().min_by_key(distance).filter(|known| distance(known) <= known.len() / 2)
+}

@@ -1,0 +1,212 @@
+//! What single values must look like, by what the kernel, iptables and file names allow.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// An interface's name: 1 to 15 of the letters, digits and `_ . - @`.
+///
+/// Stricter than the kernel's `dev_valid_name`, because it also reaches iptables (where a
+/// leading `-` or `!` and a trailing `+` have a meaning), the kernel's own name templates (`%`)
+/// and the directories of `/proc/sys/net` (where `all` and `default` are not interfaces).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Iface(String);
+
+impl Iface {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Iface {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.-@".contains(&b);
+        let cause = if name.is_empty() || name.len() > 15 {
+            "an interface's name has 1 to 15 characters"
+        } else if !name.bytes().all(fine) || name.starts_with('-') {
+            "only letters, digits and _ . - @ may be in an interface's name"
+        } else if ["all", "default", ".", ".."].contains(&name) {
+            "the kernel keeps this name for itself"
+        } else {
+            return Ok(Self(name.to_owned()));
+        };
+        let shown: String = name.chars().take(32).collect();
+        Err(Error::new(format!("interface name '{shown}'"), cause))
+    }
+}
+
+impl TryFrom<String> for Iface {
+    type Error = Error;
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+impl From<Iface> for String {
+    fn from(name: Iface) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Iface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An MTU in bytes: from 68, what IPv4 needs (RFC 791), to 65535, what a veth takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mtu(pub u32);
+
+impl FromStr for Mtu {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.parse()
+            .ok()
+            .filter(|mtu| (68..=65535).contains(mtu))
+            .map(Self)
+            .ok_or_else(|| Error::new(format!("mtu '{text}'"), "it must be from 68 to 65535 bytes"))
+    }
+}
+
+/// A bridge's address with its prefix length: one that a host can have, in a subnet with room
+/// for at least one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gateway(pub IpNetwork);
+
+impl FromStr for Gateway {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refuse = |cause: String| Error::new(format!("address '{text}'"), cause);
+        let network: IpNetwork =
+            text.parse().map_err(|cause: ipnetwork::IpNetworkError| refuse(cause.to_string()))?;
+        let IpNetwork::V4(v4) = network else {
+            return Err(refuse("only IPv4 networks are built so far".to_owned()));
+        };
+        if !text.contains('/') {
+            return Err(refuse("it lacks its prefix length, as in 172.19.0.1/16".to_owned()));
+        }
+        if !(8..=30).contains(&v4.prefix()) {
+            return Err(refuse("the prefix length must be from 8 to 30".to_owned()));
+        }
+        if v4.ip() == v4.network() || v4.ip() == v4.broadcast() {
+            return Err(refuse(format!("it is the network or broadcast address of {v4}")));
+        }
+        let ip = v4.ip();
+        if ip.is_loopback() || ip.is_multicast() || ip.octets()[0] == 0 || ip.octets()[0] >= 240 {
+            return Err(refuse("no host can have it".to_owned()));
+        }
+        Ok(Self(network))
+    }
+}
+
+/// The subnet of an address with a prefix length: `172.19.0.1/16` gives `172.19.0.0/16`.
+pub fn subnet(address: IpNetwork) -> IpNetwork {
+    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
+}
+
+/// A stable MAC address for an IP address: locally administered, `kind` in the second byte.
+///
+/// Stable, so that a neighbour's ARP entry still holds when an address is leased again.
+pub fn mac(kind: u8, address: IpAddr) -> Mac {
+    let tail = match address {
+        IpAddr::V4(v4) => v4.octets(),
+        IpAddr::V6(v6) => {
+            let octets = v6.octets();
+            [octets[12], octets[13], octets[14], octets[15]]
+        }
+    };
+    Mac([0x02, kind, tail[0], tail[1], tail[2], tail[3]])
+}
+
+/// An Ethernet address, written as `02:6e:ac:13:00:02`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        let octets: Option<Vec<u8>> =
+            text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
+        octets
+            .and_then(|octets| octets.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| Error::new(format!("MAC address '{text}'"), "it is not six octets"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_means_something_elsewhere_is_refused() {
+        for name in
+            ["", "-j", "!eth0", "eth+", "eth%d", "a/b", "a b", "all", "default", "..", "x123456789012345"]
+        {
+            assert!(name.parse::<Iface>().is_err(), "{name:?}");
+        }
+        for name in ["eth0", "br-lan", "eth0.100", "a", "x12345678901234"] {
+            assert!(name.parse::<Iface>().is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_an_address_that_a_host_can_have() {
+        for text in [
+            "172.19.0.1",
+            "172.19.0.0/16",
+            "172.19.255.255/16",
+            "10.0.0.1/31",
+            "10.0.0.1/7",
+            "127.0.0.1/8",
+            "224.0.0.1/24",
+            "fd00::1/64",
+            "x",
+            "0.0.0.1/8",
+            "240.0.0.1/8",
+        ] {
+            assert!(text.parse::<Gateway>().is_err(), "{text}");
+        }
+        let Gateway(gateway) = "172.19.0.1/16".parse().unwrap();
+        assert_eq!(subnet(gateway).to_string(), "172.19.0.0/16");
+    }
+
+    #[test]
+    fn an_mtu_is_one_that_ipv4_can_use() {
+        for text in ["67", "65536", "-1", "x", ""] {
+            assert!(text.parse::<Mtu>().is_err(), "{text}");
+        }
+        assert_eq!("68".parse::<Mtu>().unwrap(), Mtu(68));
+    }
+
+    #[test]
+    fn a_mac_survives_being_written_down() {
+        let before = mac(0x6e, "172.19.0.2".parse().unwrap());
+        assert_eq!(before.to_string(), "02:6e:ac:13:00:02");
+        assert_eq!(Mac::try_from(before.to_string()).unwrap(), before);
+        assert!(Mac::try_from("02:6e".to_owned()).is_err());
+    }
+}

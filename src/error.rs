@@ -1,0 +1,118 @@
+//! What went wrong, in words: which operation, on which object, why.
+//!
+//! One shape for every failure, because every caller does the same with it: pass it up to
+//! `main`, which prints it. Nothing here knows what an error is about.
+
+use std::fmt;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure: `<operation and object>: <cause>`, and what the user can do about it.
+///
+/// `Display` is the text after `netns: ` on standard error; it may have further lines for the
+/// hint and for what went wrong while the failure was being undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    operation: String,
+    cause: String,
+    hint: Option<String>,
+    also: Vec<Error>,
+}
+
+impl Error {
+    /// An error in `operation` (with its object, in the dialect of `ip(8)` where there is one).
+    ///
+    /// Control characters in either text are escaped: part of it may come from an annotation,
+    /// and a log line must not be forged.
+    pub fn new(operation: impl fmt::Display, cause: impl fmt::Display) -> Self {
+        Self {
+            operation: one_line(&operation.to_string()),
+            cause: one_line(&cause.to_string()),
+            hint: None,
+            also: Vec::new(),
+        }
+    }
+
+    /// The same error with a line that says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(one_line(&hint.to_string()));
+        self
+    }
+
+    /// The same error with others that happened while it was being dealt with.
+    #[must_use]
+    pub fn also(mut self, others: impl IntoIterator<Item = Error>) -> Self {
+        self.also.extend(others);
+        self
+    }
+
+    /// Several errors as one, the first of them leading; `None` if there are none.
+    pub fn merge(errors: impl IntoIterator<Item = Error>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        errors.next().map(|first| first.also(errors))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.cause)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        for error in &self.also {
+            write!(f, "\n  also: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Names the operation that a foreign error interrupted.
+pub trait Doing<T> {
+    /// Wraps the error with the operation and object that `operation` describes.
+    ///
+    /// # Errors
+    /// The wrapped error, if there was one.
+    fn doing<D: fmt::Display>(self, operation: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
+    fn doing<D: fmt::Display>(self, operation: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|cause| Error::new(operation(), cause))
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = (!c.is_control()).then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_operation_cause_and_remedy() {
+        let error = Error::new("use bridge netns0", "it exists but is a veth")
+            .hint("remove it")
+            .also([Error::new("undo", "failed")]);
+        assert_eq!(
+            error.to_string(),
+            "use bridge netns0: it exists but is a veth\n  hint: remove it\n  also: undo: failed"
+        );
+    }
+
+    #[test]
+    fn a_hostile_text_cannot_forge_a_line() {
+        let error = Error::new("container a\nnetns: all is well", "bad\u{1b}[2J");
+        assert_eq!(error.to_string(), "container a\\nnetns: all is well: bad\\u{1b}[2J");
+    }
+}

@@ -1,0 +1,75 @@
+//! The one file that is written outside of the state directory, for other hooks to read.
+//!
+//! Bundles may belong to somebody else, and we are root: symbolic links are followed up to the
+//! base directory and nowhere below it, and nothing but a plain file is ever opened.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// Writes `contents` to the file `path` below the directory `base`.
+///
+/// # Errors
+/// A component of `path` is a symbolic link or leads out of `base`; what is there is not a
+/// plain file of a single name; or it cannot be written.
+pub fn write(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK;
+    let mut file = open(base, path, flags)?;
+    file.set_len(0)?;
+    file.write_all(contents.as_bytes())
+}
+
+/// Removes the file again, if it still says `contents`: otherwise it has become somebody else's.
+///
+/// # Errors
+/// It cannot be removed; already gone is fine, and so is a link that was put in its place.
+pub fn remove(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
+    let mut found = String::new();
+    match open(base, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+        Err(error) if is_not_ours(&error) => return Ok(()),
+        file => file?.take(contents.len() as u64 + 1).read_to_string(&mut found)?,
+    };
+    if found != contents {
+        return Ok(());
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let directory = open_below(base, parent, OFlag::O_DIRECTORY | OFlag::O_PATH)?;
+    match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(nix::libc::ELOOP)
+}
+
+fn open(base: &Path, path: &Path, flags: OFlag) -> io::Result<File> {
+    let file = File::from(open_below(base, path, flags)?);
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() == 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, "it exists and is not a plain file of one name"))
+    }
+}
+
+fn open_below(base: &Path, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let directory = File::open(base)?;
+    let mode = if flags.contains(OFlag::O_CREAT) { Mode::from_bits_truncate(0o644) } else { Mode::empty() };
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    Ok(openat2(&directory, path, how)?)
+}

@@ -1,0 +1,180 @@
+//! The only room that sends anything to the kernel, and the only one that knows tokio.
+//!
+//! [`Kernel`] takes steps; [`observe`] looks; [`process`] says who a container is. Knows no
+//! configuration and no store.
+
+pub mod files;
+mod inside;
+pub mod netlink;
+pub mod observe;
+pub mod ports;
+pub mod process;
+pub mod sysctl;
+
+use std::fs::File;
+
+use crate::apply::Target;
+use crate::error::{Doing, Error, Result};
+use crate::firewall::iptables::{self, Restore};
+use crate::firewall::{Change, Rule};
+use crate::log::Log;
+use crate::plan::Step;
+use inside::Inside;
+use netlink::Netlink;
+
+/// The machine, and the one container that is being attached.
+#[derive(Debug)]
+pub struct Kernel {
+    netlink: Netlink,
+    inside: Option<Inside>,
+    /// The firewall's program while it runs, and what it was told.
+    running: Option<(Restore, Change, Vec<Rule>)>,
+    log: Log,
+}
+
+impl Kernel {
+    /// Opens a netlink socket in the host's network namespace, which is the caller's.
+    ///
+    /// `log` is told of each step before it is taken.
+    ///
+    /// # Errors
+    /// No socket can be opened.
+    pub fn open(log: Log) -> Result<Self> {
+        Ok(Self { netlink: Netlink::open()?, inside: None, running: None, log })
+    }
+
+    /// Enters the network namespace that `netns` is open on, for the steps that are taken in it.
+    ///
+    /// # Errors
+    /// It cannot be entered, or no socket can be opened there.
+    pub fn enter(&mut self, netns: File, pid: i32) -> Result<()> {
+        self.inside = Some(Inside::enter(netns, pid, &self.netlink)?);
+        Ok(())
+    }
+
+    /// The host's netlink socket.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// The netlink socket in the namespace that was entered.
+    ///
+    /// # Errors
+    /// None was.
+    pub fn inside_netlink(&self) -> Result<&Netlink> {
+        Ok(self.inside()?.netlink())
+    }
+
+    fn inside(&self) -> Result<&Inside> {
+        self.inside
+            .as_ref()
+            .ok_or_else(|| Error::new("enter the container's network namespace", "it is not open"))
+    }
+
+    fn take(&self, step: &Step) -> Result<()> {
+        match step {
+            // In the other lane.
+            Step::Firewall(_) => Ok(()),
+            Step::Sysctl { pid: None, key, value, .. } => sysctl::write(key, value).doing(|| step),
+            Step::Sysctl { pid: Some(_), key, value, .. } => {
+                self.inside()?.write_sysctl(key, value).doing(|| step)
+            }
+            Step::AddBridge(bridge) => self.netlink.add_link(bridge.message()).doing(|| step),
+            Step::AddVeth(veth) => {
+                let inside = self.inside()?;
+                let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
+                self.netlink.add_link(veth.message(bridge, inside.netns())).doing(|| step)
+            }
+            Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
+            Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
+            Step::SetUp { pid, link } => self.socket(*pid)?.set_up(link, true).doing(|| step),
+            Step::AddAddress { pid, link, address } => {
+                self.socket(*pid)?.add_address(link, *address).doing(|| step)
+            }
+            Step::AddRoute { pid, gateway, link } => {
+                self.socket(Some(*pid))?.add_default_route(link, *gateway).doing(|| step)
+            }
+            Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
+        }
+    }
+
+    fn socket(&self, pid: Option<i32>) -> Result<&Netlink> {
+        match pid {
+            None => Ok(&self.netlink),
+            Some(_) => Ok(self.inside()?.netlink()),
+        }
+    }
+
+    fn reverse(&self, step: &Step) -> Result<()> {
+        let undoing = || format!("undo {step}");
+        match step {
+            Step::Firewall(_) => Ok(()),
+            Step::Sysctl { pid: None, key, before: Some(before), .. } => {
+                sysctl::restore(key, before).doing(undoing)
+            }
+            Step::AddBridge(bridge) => self.netlink.delete(&bridge.name, bridge.mac).doing(undoing),
+            Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac).doing(undoing),
+            Step::SetMtu { link, before, .. } => {
+                netlink::or_gone(self.netlink.set_mtu(link, *before)).doing(undoing)
+            }
+            Step::SetUp { pid: None, link } => {
+                netlink::or_gone(self.netlink.set_up(link, false)).doing(undoing)
+            }
+            Step::AddAddress { pid: None, link, address } => {
+                netlink::or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
+            }
+            Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
+            // See `Step::is_undone`.
+            Step::Sysctl { .. }
+            | Step::SetAlias { .. }
+            | Step::SetUp { .. }
+            | Step::AddAddress { .. }
+            | Step::AddRoute { .. } => Ok(()),
+        }
+    }
+}
+
+impl Target for Kernel {
+    fn start_rules(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        for rule in rules {
+            let undo = if change == Change::Remove { "undo " } else { "" };
+            for command in iptables::commands(rule) {
+                self.log.debug(&format!("{undo}{command}"));
+            }
+        }
+        let restore = Restore::start(change, rules)?;
+        self.running = Some((restore, change, rules.iter().map(|rule| (*rule).clone()).collect()));
+        Ok(())
+    }
+
+    fn finish_rules(&mut self) -> Result<()> {
+        let Some((restore, change, rules)) = self.running.take() else {
+            return Ok(());
+        };
+        let Err(failure) = restore.finish() else {
+            return Ok(());
+        };
+        // Somebody has changed the tables behind our back, or a run was interrupted: a rule to
+        // be removed is gone already, or a chain to be made is a leftover.
+        self.log.debug(&format!("# {failure}"));
+        let rules: Vec<&Rule> = rules.iter().collect();
+        iptables::remove_what_is_left(&rules)?;
+        match change {
+            Change::Remove => Ok(()),
+            Change::Add => Restore::start(change, &rules)?.finish(),
+        }
+    }
+
+    fn apply(&mut self, step: &Step) -> Result<()> {
+        self.log.debug(&step.to_string());
+        self.take(step)
+    }
+
+    fn undo(&mut self, step: &Step) -> Result<()> {
+        self.log.debug(&format!("undo {step}"));
+        self.reverse(step)
+    }
+}

@@ -1,0 +1,116 @@
+//! Who a container is: its process, its network namespace, and whether they are still there.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, Error, Result};
+
+/// Who a container is, so that its pid given to another process is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The container's first process.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).
+    pub start_time: u64,
+    /// The inode of its network namespace.
+    pub netns: u64,
+    /// The boot that all of this belongs to.
+    pub boot_id: String,
+}
+
+/// The network namespace of the container `id`, open, and who its process `pid` is.
+///
+/// # Errors
+/// Those of [`look`], or the namespace may not be opened.
+pub fn open(pid: i32, id: &str) -> Result<(File, Process)> {
+    let process = look(pid, id)?;
+    let netns = File::open(netns_path(pid))
+        .doing(|| format!("open the network namespace of container {id}, process {pid}"))?;
+    Ok((netns, process))
+}
+
+/// Who the process `pid` of the container `id` is.
+///
+/// # Errors
+/// There is no such process, or it is in the caller's own network namespace: that is the
+/// host's, and would get the host an `eth0`.
+pub fn look(pid: i32, id: &str) -> Result<Process> {
+    let operation = || format!("find container {id} by its process {pid}");
+    let process = identify(pid).doing(operation)?;
+    let host = fs::metadata("/proc/self/ns/net").doing(operation)?;
+    if process.netns == host.ino() {
+        return Err(Error::new(
+            format!("attach container {id}"),
+            format!("process {pid} is in the host's own network namespace"),
+        )
+        .hint("give the container one of its own: \"namespaces\": [{\"type\": \"network\"}]"));
+    }
+    Ok(process)
+}
+
+/// As far as the caller may know: without privilege the namespace of another user's process
+/// reads as 0.
+fn identify(pid: i32) -> io::Result<Process> {
+    let start_time = start_time(pid)?;
+    let netns = match fs::metadata(netns_path(pid)) {
+        Ok(found) => found.ino(),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(Process { pid, start_time, netns, boot_id: boot_id()? })
+}
+
+/// Whether the container is still there: its process, or else any other process or mount that
+/// keeps its namespace alive.
+pub fn is_alive(process: &Process) -> bool {
+    if boot_id().is_ok_and(|boot| boot != process.boot_id) {
+        return false;
+    }
+    let same = start_time(process.pid).is_ok_and(|started| started == process.start_time);
+    same || is_mounted(process.netns) || has_inhabitants(process.netns)
+}
+
+fn is_mounted(netns: u64) -> bool {
+    let name = format!("net:[{netns}]");
+    fs::read_to_string("/proc/self/mountinfo")
+        .is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(3) == Some(name.as_str())))
+}
+
+/// Whether any process lives in the namespace. Walks through all of them: asked only when the
+/// container's own is dead.
+fn has_inhabitants(netns: u64) -> bool {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return false;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .any(|pid: i32| fs::metadata(netns_path(pid)).is_ok_and(|found| found.ino() == netns))
+}
+
+fn netns_path(pid: i32) -> String {
+    format!("/proc/{pid}/ns/net")
+}
+
+/// In clock ticks since boot. A zombie is dead.
+fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => io::Error::new(ErrorKind::NotFound, "there is no such process"),
+        _ => error,
+    })?;
+    // The name before the last parenthesis may contain anything.
+    let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
+    let mut fields = fields.split_whitespace();
+    if matches!(fields.next(), None | Some("Z" | "X")) {
+        return Err(io::Error::new(ErrorKind::NotFound, "the process is dead"));
+    }
+    let started = fields.nth(18).and_then(|field| field.parse().ok());
+    started.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "/proc/PID/stat is not as documented"))
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}

@@ -1,0 +1,157 @@
+//! The command line: what can be asked for, and one match.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use netns::commands::{self, Settings};
+use netns::config::Options;
+use netns::error::Result;
+use netns::hook::{Container, Wants, read_state};
+
+/// Gives a container its network in a few milliseconds, and takes every trace of it back.
+///
+/// Without a command it is an OCI hook (prestart, createRuntime and poststop alike): it reads
+/// the container's state JSON from standard input, and attaches or detaches by its status.
+#[derive(Parser)]
+#[command(name = "netns", version = VERSION, disable_version_flag = true)]
+#[command(after_help = "Every option is also an environment variable (NETNS_MTU), a key of the \
+configuration file (mtu = 1400) and an annotation of the container (org.netns.mtu). \
+Annotation, flag, environment, file, default: the first that is set wins.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+    /// Configuration file [default: /etc/netns-hook.toml, if it exists]
+    #[arg(long, global = true, env = "NETNS_CONFIG", value_name = "FILE", help_heading = "Options")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create the network alone: bridge, address, forwarding, masquerade
+    Create,
+    /// List containers
+    #[command(alias = "list")]
+    Ls {
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the network; refused while containers are attached
+    Rm {
+        /// Detach its containers first
+        #[arg(long)]
+        force: bool,
+    },
+    /// Attach a running container by the pid of one of its processes
+    Attach {
+        /// A process in the container's network namespace
+        pid: i32,
+        /// What to call the container [default: the pid]
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// Detach a container, running or not
+    Detach {
+        /// The container's id
+        id: String,
+    },
+    /// Show everything about one container
+    Inspect {
+        /// The container's id
+        id: String,
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what the hook would do for the state JSON on standard input; changes nothing
+    Plan,
+    /// Print version and commit
+    Version,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("NETNS_COMMIT"), ")");
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let Cli { command, options, config } = Cli::parse_from(go_flags(std::env::args_os().collect()));
+    let settings = match Settings::new(started, options, config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            netns::log::Log::stderr(started).error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(command, &settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { error, forgiven }) => {
+            settings.log.error(&error);
+            if forgiven { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+struct Failure {
+    error: netns::error::Error,
+    /// Whether the exit status is 0 all the same.
+    forgiven: bool,
+}
+
+impl From<netns::error::Error> for Failure {
+    fn from(error: netns::error::Error) -> Self {
+        Self { error, forgiven: false }
+    }
+}
+
+fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(), Failure> {
+    match command {
+        None => hook(settings, &read_state()?),
+        Some(Command::Create) => Ok(commands::create::create(settings)?),
+        Some(Command::Ls { json }) => Ok(commands::ls::ls(settings, json)?),
+        Some(Command::Rm { force }) => Ok(commands::rm::rm(settings, force)?),
+        Some(Command::Attach { pid, id }) => Ok(attach(settings, pid, id)?),
+        Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
+        Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
+        Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
+        Some(Command::Version) => {
+            let _ = writeln!(std::io::stdout(), "netns {VERSION}");
+            Ok(())
+        }
+    }
+}
+
+fn hook(settings: &Settings, container: &Container) -> std::result::Result<(), Failure> {
+    match container.wants {
+        Wants::Attach => Ok(commands::attach::attach(settings, container)?),
+        // No runtime retries a failed poststop, and some cannot delete the container then.
+        // What could not be undone stays recorded for the next run.
+        Wants::Detach => {
+            commands::detach::detach(settings, container).map_err(|error| Failure { error, forgiven: true })
+        }
+    }
+}
+
+fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {
+    let container = Container::running(pid, id.unwrap_or_else(|| pid.to_string()))?;
+    commands::attach::attach(settings, &container)
+}
+
+/// Lets `-bridge br0` mean `--bridge br0`, as the flags of the Go hook of this name may be
+/// written.
+fn go_flags(mut args: Vec<OsString>) -> Vec<OsString> {
+    let known: Vec<String> =
+        Cli::command().get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    for arg in args.iter_mut().skip(1) {
+        let Some(text) = arg.to_str() else { continue };
+        let name = text.strip_prefix('-').and_then(|rest| rest.split('=').next());
+        if name.is_some_and(|name| name.len() > 1 && known.iter().any(|known| known == name)) {
+            *arg = format!("-{text}").into();
+        }
+    }
+    args
+}

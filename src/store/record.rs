@@ -1,0 +1,114 @@
+//! What the state directory remembers of a container and of a network.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::config::publish::Published;
+use crate::config::value::{Iface, Mac};
+use crate::error::Error;
+use crate::kernel::process::Process;
+use crate::plan::Step;
+
+/// One attached container: who it is, what it has, and every step that was taken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The container's id, unique only together with `bundle`.
+    pub id: String,
+    /// The bundle's absolute path; empty where none was given.
+    pub bundle: PathBuf,
+    /// Its first process.
+    pub process: Process,
+    /// Its network, by the name of the bridge.
+    pub bridge: Iface,
+    /// The interface inside.
+    pub interface: Iface,
+    /// The other end of its cable, on the host.
+    pub host_interface: Iface,
+    /// The address of the interface inside.
+    pub mac: Mac,
+    /// Its leases.
+    pub addresses: Vec<IpNetwork>,
+    /// Its default route's next hop.
+    pub gateway: IpAddr,
+    /// Its ports.
+    pub published: Vec<Published>,
+    /// When it was attached, in seconds since 1970.
+    pub since: u64,
+    /// Every step that is undone at detach, in the order of taking. A step that another record
+    /// has too is left to the last of them.
+    pub steps: Vec<Step>,
+    /// False from before the first step until after the last.
+    pub done: bool,
+}
+
+/// One network: the bridge and what is shared by all containers on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The bridge's name.
+    pub bridge: Iface,
+    /// The bridge's address.
+    pub gateway: IpNetwork,
+    /// In bytes.
+    pub mtu: u32,
+    /// The address that was leased last.
+    pub cursor: Option<IpAddr>,
+    /// As in [`Record`].
+    pub steps: Vec<Step>,
+    /// As in [`Record`].
+    pub done: bool,
+}
+
+/// All that is remembered, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Every network, in the order of names.
+    pub networks: Vec<Network>,
+    /// Every container, in the order of file names.
+    pub containers: Vec<Record>,
+    /// The files that are no records, and why.
+    pub damaged: Vec<(PathBuf, Error)>,
+}
+
+impl Survey {
+    /// The network on `bridge`.
+    pub fn network(&self, bridge: &Iface) -> Option<&Network> {
+        self.networks.iter().find(|network| network.bridge == *bridge)
+    }
+
+    /// The record of the container `id` in `bundle`.
+    pub fn container(&self, id: &str, bundle: &Path) -> Option<&Record> {
+        self.position(id, bundle).and_then(|position| self.containers.get(position))
+    }
+
+    /// Where in [`Self::containers`] that record is.
+    pub fn position(&self, id: &str, bundle: &Path) -> Option<usize> {
+        self.containers.iter().position(|record| record.id == id && record.bundle == bundle)
+    }
+
+    /// All steps that anybody holds.
+    pub fn held(&self) -> impl Iterator<Item = &Step> {
+        let networks = self.networks.iter().flat_map(|network| &network.steps);
+        networks.chain(self.containers.iter().flat_map(|record| &record.steps))
+    }
+
+    /// Whether anybody holds `step`.
+    pub fn holds(&self, step: &Step) -> bool {
+        self.held().any(|held| held == step)
+    }
+
+    /// The steps of `steps` that nobody in this survey holds: what is to be undone when their
+    /// owner, who must be gone from the survey, goes.
+    pub fn unshared(&self, steps: &[Step]) -> Vec<Step> {
+        steps.iter().filter(|step| !self.holds(step)).cloned().collect()
+    }
+
+    /// Whether `address` is leased on `bridge`.
+    pub fn leased(&self, bridge: &Iface, address: IpAddr) -> Option<&Record> {
+        self.containers.iter().find(|record| {
+            record.bridge == *bridge && record.addresses.iter().any(|taken| taken.ip() == address)
+        })
+    }
+}
