@@ -1,0 +1,367 @@
+//! A world for each test: network and mount namespaces of its own, with a fresh `/run`, in
+//! which the real binary, real iptables and real runtimes run. The machine's own interfaces,
+//! routes and firewall are never touched.
+//!
+//! A world belongs to the thread that made it (`unshare(2)` works on threads): programs started
+//! from the test's thread run inside, and the kernel takes everything back when the last of
+//! them has ended. So tests may run side by side.
+
+pub mod traffic;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+/// The binary under test.
+pub const NETNS: &str = env!("CARGO_BIN_EXE_netns");
+
+/// Says why a test cannot run here, which CI takes for a failure.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "skipped: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// A host of its own, with loopback up and nothing else.
+pub struct World {
+    /// A directory of this test's own, gone with it.
+    pub dir: PathBuf,
+    children: Vec<Child>,
+    runc: Vec<String>,
+}
+
+impl World {
+    /// Moves the calling thread into a new world; `None` (after saying why) without root.
+    pub fn new() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip("a world of its own needs root");
+            return None;
+        }
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare");
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
+        mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("mount /run");
+        // crun refuses hybrid cgroups.
+        let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
+        let dir = PathBuf::from("/run/test");
+        fs::create_dir(&dir).expect("create /run/test");
+        let world = Self { dir, children: Vec::new(), runc: Vec::new() };
+        world.sh("ip link set lo up");
+        Some(world)
+    }
+
+    /// Makes iptables in this world the `nft` or the `legacy` variant.
+    pub fn use_iptables(&self, variant: &str) {
+        let none: Option<&str> = None;
+        let programs = ["iptables", "iptables-save", "iptables-restore"];
+        mount(Some("alternatives"), "/etc/alternatives", Some("tmpfs"), MsFlags::empty(), none)
+            .expect("mount /etc/alternatives");
+        for program in programs {
+            let (name, action) = program.split_once('-').unwrap_or((program, ""));
+            let dash = if action.is_empty() { "" } else { "-" };
+            let target = format!("/usr/sbin/{name}-{variant}{dash}{action}");
+            assert!(Path::new(&target).exists(), "{target} is missing");
+            std::os::unix::fs::symlink(target, format!("/etc/alternatives/{program}")).expect("symlink");
+        }
+    }
+
+    /// Runs a shell command, which must succeed, and gives its standard output.
+    pub fn sh(&self, command: &str) -> String {
+        let output = self.try_sh(command);
+        assert!(output.status.success(), "{command}: {}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a shell command.
+    pub fn try_sh(&self, command: &str) -> Output {
+        let command = format!("PATH=$PATH:/usr/sbin:/sbin; {command}");
+        Command::new("sh").args(["-c", &command]).stdin(Stdio::null()).output().expect("run sh")
+    }
+
+    /// Runs `netns` with these arguments and this standard input.
+    pub fn netns(&self, args: &[&str], input: &str) -> Output {
+        run(Command::new(NETNS).args(args), input)
+    }
+
+    /// As [`Self::netns`], and it must succeed; its standard output.
+    pub fn netns_ok(&self, args: &[&str], input: &str) -> String {
+        let output = self.netns(args, input);
+        assert!(output.status.success(), "netns {args:?}: {}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A container that is only a process in a network namespace of its own.
+    pub fn process(&mut self) -> Process {
+        let child = Command::new("unshare")
+            .args(["--net", "sleep", "1000"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start a container");
+        let pid = child.id();
+        self.children.push(child);
+        let own = fs::read_link("/proc/thread-self/ns/net").expect("own namespace");
+        wait_for("a namespace of its own", || {
+            fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|other| other != own)
+        });
+        Process { pid }
+    }
+
+    /// Kills one of [`Self::process`], and waits until it is gone.
+    pub fn kill(&mut self, process: Process) {
+        for child in self.children.iter_mut().filter(|child| child.id() == process.pid) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Keeps a child until the test ends, which ends it.
+    pub fn keep(&mut self, child: Child) -> u32 {
+        let pid = child.id();
+        self.children.push(child);
+        pid
+    }
+
+    /// Attaches a process as the hook would, with these annotations of ours.
+    pub fn attach(&self, id: &str, process: Process, annotations: &[(&str, &str)]) -> Output {
+        self.netns(&[], &state(id, "creating", Some(process.pid), annotations))
+    }
+
+    /// As [`Self::attach`], and it must succeed.
+    pub fn attach_ok(&self, id: &str, process: Process, annotations: &[(&str, &str)]) {
+        let output = self.attach(id, process, annotations);
+        assert!(output.status.success(), "attach {id}: {}", stderr(&output));
+    }
+
+    /// Detaches as `poststop` would.
+    pub fn detach(&self, id: &str) -> Output {
+        self.netns(&[], &state(id, "stopped", None, &[]))
+    }
+
+    /// As [`Self::detach`], and nothing may be said.
+    pub fn detach_ok(&self, id: &str) {
+        let output = self.detach(id);
+        assert!(output.status.success() && output.stderr.is_empty(), "detach {id}: {}", stderr(&output));
+    }
+
+    /// Everything on this host that `netns` could change, a line each: links (without their
+    /// carrier, which follows later), addresses, routes, rules, kernel parameters, and files
+    /// below `/run`.
+    pub fn snapshot(&self) -> Vec<String> {
+        let commands = [
+            "ip -o link show | sed -E 's/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
+            "ip -o -4 addr show",
+            "ip route show table all | sed -E 's/ linkdown//'",
+            "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
+            "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
+            "find /run -path /run/test/runc -prune -o -path /run/test/log -prune -o -type f -print | sort",
+        ];
+        commands.iter().flat_map(|command| lines(&self.sh(command))).collect()
+    }
+
+    /// Fails with the lines that differ if the host is not as it was at `before`.
+    pub fn assert_as(&self, before: &[String]) {
+        let after = self.snapshot();
+        let missing = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
+        let added = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
+        let differences: Vec<String> = missing.chain(added).collect();
+        assert!(differences.is_empty(), "the host differs:\n{}", differences.join("\n"));
+    }
+
+    /// All rules of all tables, as iptables-save prints them.
+    pub fn rules(&self) -> String {
+        self.sh("iptables-save | grep -v '^#'")
+    }
+
+    /// The names of all links.
+    pub fn links(&self) -> Vec<String> {
+        let text = self.sh("ip -o link show");
+        let name = |line: &str| {
+            line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned())
+        };
+        text.lines().filter_map(name).collect()
+    }
+
+    /// `netns ls --json`, parsed.
+    pub fn ls(&self) -> serde_json::Value {
+        serde_json::from_str(&self.netns_ok(&["ls", "--json"], "")).expect("ls --json is JSON")
+    }
+
+    /// Creates the bundle of a busybox container that sleeps, with the hook in `stages`.
+    /// `publish` is its `org.netns.publish` annotation, if not empty.
+    pub fn bundle(&self, id: &str, stages: &[&str], publish: &str) -> PathBuf {
+        let bundle = self.dir.join("runc").join(id);
+        let bin = bundle.join("rootfs/bin");
+        fs::create_dir_all(&bin).expect("create bundle");
+        for dir in ["proc", "sys", "dev", "etc", "tmp", "www"] {
+            fs::create_dir_all(bundle.join("rootfs").join(dir)).expect("create rootfs");
+        }
+        fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is not installed");
+        let hook = serde_json::json!([{ "path": NETNS }]);
+        let hooks: serde_json::Map<String, serde_json::Value> =
+            stages.iter().map(|stage| ((*stage).to_owned(), hook.clone())).collect();
+        let caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];
+        let mut config = serde_json::json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/",
+                "args": ["/bin/busybox", "sleep", "1000"], "env": ["PATH=/bin"],
+                "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            },
+            "root": {"path": "rootfs"}, "hostname": id,
+            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "linux": {"namespaces": [
+                {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
+            ]},
+            "hooks": hooks,
+        });
+        if !publish.is_empty() {
+            config["annotations"] = serde_json::json!({"org.netns.publish": publish});
+        }
+        fs::write(bundle.join("config.json"), config.to_string()).expect("write config.json");
+        bundle
+    }
+
+    /// Runs `runc` with these arguments.
+    pub fn runc(&self, args: &[&str]) -> Output {
+        let mut runc = Command::new("timeout");
+        runc.args(["-s", "KILL", "60", "runc", "--root", "/run/test/runc-root"]).args(args);
+        // A container keeps its creator's outputs open: give it none to keep.
+        let log = self.dir.join("runc.log");
+        let file = fs::File::create(&log).expect("create log");
+        let status = runc
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .output()
+            .expect("runc is not installed");
+        Output { stderr: fs::read(&log).expect("read log"), ..status }
+    }
+
+    /// Creates and starts a runc container in its bundle, which must succeed, and gives its
+    /// process.
+    pub fn runc_start(&mut self, id: &str, bundle: &Path) -> Process {
+        let bundle = bundle.to_str().expect("bundle path");
+        let output = self.sh_logged(&format!("runc --root /run/test/runc-root run -d -b {bundle} {id}"));
+        assert!(output.status.success(), "runc run {id}: {}", stderr(&output));
+        self.runc.push(id.to_owned());
+        let state = self.runc(&["state", id]);
+        let state: serde_json::Value = serde_json::from_slice(&state.stdout).expect("runc state");
+        Process { pid: state["pid"].as_u64().expect("pid") as u32 }
+    }
+
+    /// As [`Self::try_sh`], with the outputs in a file that a container may keep open.
+    pub fn sh_logged(&self, command: &str) -> Output {
+        let log = self.dir.join("log");
+        let file = fs::File::create(&log).expect("create log");
+        let status = Command::new("timeout")
+            .args(["-s", "KILL", "60", "sh", "-c", command])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("clone log"))
+            .stderr(file)
+            .status()
+            .expect("run sh");
+        Output { status, stdout: Vec::new(), stderr: fs::read(&log).expect("read log") }
+    }
+
+    /// Kills and deletes a runc container, so that its `poststop` hooks have run.
+    pub fn runc_delete(&mut self, id: &str) {
+        let output = self.runc(&["delete", "--force", id]);
+        assert!(output.status.success(), "runc delete {id}: {}", stderr(&output));
+        self.runc.retain(|other| other != id);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for id in std::mem::take(&mut self.runc) {
+            let _ = self.runc(&["delete", "--force", &id]);
+        }
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A process that stands for a container, or for another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+}
+
+impl Process {
+    /// Runs a shell command in the process's network namespace, which must succeed.
+    pub fn sh(self, command: &str) -> String {
+        let output = self.try_sh(command);
+        assert!(output.status.success(), "{command}: {}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a shell command in the process's network namespace.
+    pub fn try_sh(self, command: &str) -> Output {
+        let command = format!("PATH=$PATH:/usr/sbin:/sbin; {command}");
+        Command::new("nsenter")
+            .args(["-t", &self.pid.to_string(), "-n", "sh", "-c", &command])
+            .stdin(Stdio::null())
+            .output()
+            .expect("run nsenter")
+    }
+
+    /// Whether an echo request from here is answered within a second, at one of three tries.
+    pub fn pings(self, address: &str) -> bool {
+        (0..3).any(|_| self.try_sh(&format!("busybox ping -c 1 -W 1 {address}")).status.success())
+    }
+}
+
+/// The OCI state document of a container whose bundle is `/run/test`.
+pub fn state(id: &str, status: &str, pid: Option<u32>, annotations: &[(&str, &str)]) -> String {
+    let mut state = serde_json::json!({
+        "ociVersion": "1.0.2", "id": id, "status": status, "bundle": "/run/test",
+    });
+    if let Some(pid) = pid {
+        state["pid"] = pid.into();
+    }
+    for (key, value) in annotations {
+        state["annotations"][format!("org.netns.{key}")] = (*value).into();
+    }
+    state.to_string()
+}
+
+/// Runs a program with this standard input to its end.
+pub fn run(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start the program");
+    let mut stdin = child.stdin.take().expect("stdin");
+    // The program may refuse before it has read everything.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("wait for the program")
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What a program said on standard error.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits, at most ten seconds, until something is so.
+pub fn wait_for(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !so() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,13 @@
+//! What users may rely on, seen with real packets in worlds of their own. One file a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test may panic and say why"
+)]
+#![allow(unreachable_pub, reason = "everything in one program")]
+
+mod common;
+
+mod network;
