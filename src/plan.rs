@@ -35,7 +35,7 @@ const MAX_ALIAS: usize = 255;
 /// `pid` is a process in whose network namespace the step is taken; without one it is the
 /// host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Rules of the firewall.
     Firewall(Rule),
@@ -349,8 +349,10 @@ pub fn join(
         since: now,
         ..owner.clone()
     };
-    let private = |step: &Step| matches!(step, Step::Firewall(Rule::Publish { .. }) | Step::WriteFile { .. });
-    let shared = owner.steps.iter().filter(|step| !private(step)).cloned().collect();
+    let cable = |step: &Step| {
+        !matches!(step, Step::Firewall(_) | Step::WriteFile { .. } | Step::Sysctl { before: Some(_), .. })
+    };
+    let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
     publish_steps(&mut steps, &record, host);
     ipfile_step(&mut steps, config, &record);
@@ -378,7 +380,7 @@ impl Steps<'_> {
 
     /// As [`Self::make`], but takes only a share where somebody holds it already.
     fn once(&mut self, step: Step) {
-        if !self.survey.holds(&step) {
+        if !self.survey.holds(&step) && !self.take.contains(&step) {
             self.take.push(step.clone());
         }
         if !self.hold.contains(&step) {
@@ -421,7 +423,7 @@ impl Steps<'_> {
 
 fn lease(config: &Config, network: &Network, survey: &Survey, container: &Container) -> Result<IpNetwork> {
     let id = &container.id;
-    let taken = |address| survey.leased(&config.bridge, address);
+    let taken = |address| survey.lessee(&config.bridge, address);
     let address = match config.static_ip {
         Some(wanted) => {
             lease::check(config.gateway, wanted)?;
@@ -483,7 +485,7 @@ fn resolve_ports(
 /// container's identity.
 fn host_interface(container: &Container, pid: i32, taken: bool) -> Result<Iface> {
     if taken {
-        let hash = store::key(&container.id, &container.bundle) & 0x0fff_ffff;
+        let hash = store::index::key(&container.id, &container.bundle) & 0x0fff_ffff;
         format!("netnsv0-{hash:07x}").parse()
     } else {
         usual_host_interface(pid)
@@ -500,6 +502,9 @@ pub fn usual_host_interface(pid: i32) -> Result<Iface> {
 
 fn publish_steps(steps: &mut Steps<'_>, record: &Record, host: &Host) {
     for published in &record.published {
+        if let Some(block) = Rule::block_of(published) {
+            steps.once(Step::Firewall(block));
+        }
         for address in &record.addresses {
             steps.make(Step::Firewall(Rule::Publish {
                 owner: record.id.clone(),
@@ -552,6 +557,17 @@ fn ipfile_step(steps: &mut Steps<'_>, config: &Config, record: &Record) {
 }
 
 impl Step {
+    /// Whether several records can hold the very same step: what networks share, what
+    /// containers share, and the cable, which the containers of a pod share.
+    pub fn may_be_shared(&self) -> bool {
+        match self {
+            Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
+            Self::Sysctl { before, .. } => before.is_some(),
+            Self::AddVeth(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the step has an undoing of its own. What is done to an end of a cable goes with
     /// the cable, and a container's loopback is the container's own: runtimes bring it up too.
     pub fn is_undone(&self) -> bool {

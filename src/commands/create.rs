@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reap::reap;
+use super::reap::{Look, reap};
 use super::{Settings, warn_of_damage};
 use crate::apply::apply;
 use crate::error::Result;
@@ -16,11 +16,10 @@ use crate::store::Store;
 /// Anything that keeps it from being whole; everything that was done is undone then.
 pub fn create(settings: &Settings) -> Result<()> {
     let config = settings.config(&BTreeMap::new())?;
-    let store = Store::lock(&settings.state_dir)?;
-    let mut survey = store.survey()?;
-    warn_of_damage(&settings.log, &survey);
+    let (mut store, mut survey) = Store::lock(&settings.state_dir)?;
+    warn_of_damage(&settings.log, &survey.damaged);
     let mut kernel = Kernel::open(settings.log.clone())?;
-    reap(&store, &mut survey, &mut kernel, &settings.log);
+    reap(&mut store, &mut survey, &mut kernel, &settings.log, Look::Close)?;
     let host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
     let (mut network, take) = plan::network(&config, &host, &survey)?;
     let known = survey.network(&config.bridge);

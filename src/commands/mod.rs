@@ -15,9 +15,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::config::{self, Config, Options};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::log::Log;
-use crate::store::record::Survey;
 
 /// What every command starts from: where its files are, and what the administrator has said.
 #[derive(Debug)]
@@ -68,8 +67,8 @@ impl Settings {
 }
 
 /// Tells of every record that could not be read.
-fn warn_of_damage(log: &Log, survey: &Survey) {
-    for (_, error) in &survey.damaged {
+fn warn_of_damage(log: &Log, damaged: &[(PathBuf, Error)]) {
+    for (_, error) in damaged {
         log.warn(error);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reap::{reap, remove, remove_network};
+use super::reap::{Look, reap, remove, remove_network};
 use super::{Settings, warn_of_damage};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
@@ -18,11 +18,10 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
     if !settings.state_dir.exists() {
         return Ok(());
     }
-    let store = Store::lock(&settings.state_dir)?;
-    let mut survey = store.survey()?;
-    warn_of_damage(&settings.log, &survey);
+    let (mut store, mut survey) = Store::lock(&settings.state_dir)?;
+    warn_of_damage(&settings.log, &survey.damaged);
     let mut kernel = Kernel::open(settings.log.clone())?;
-    reap(&store, &mut survey, &mut kernel, &settings.log);
+    reap(&mut store, &mut survey, &mut kernel, &settings.log, Look::Close)?;
     let here = survey.containers.iter().filter(|record| record.bridge == bridge);
     let here: Vec<_> = here.cloned().collect();
     if let (Some(first), false) = (here.first(), force) {
@@ -32,7 +31,7 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
         );
     }
     survey.containers.retain(|record| record.bridge != bridge);
-    remove(&store, &mut survey, &mut kernel, here)?;
+    remove(&mut store, &mut survey, &mut kernel, &settings.log, here)?;
     match survey.networks.iter().position(|network| network.bridge == bridge) {
         None => Ok(()),
         Some(position) => {

@@ -1,0 +1,252 @@
+//! The programs of iptables: `iptables-restore` for every change, any number of rules at once.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
+
+use super::{Command, Verb, commands, container, cut};
+use crate::error::{Doing, Error, Result};
+use crate::firewall::{Change, Rule};
+
+/// Where the programs are looked for: engines run hooks without a `PATH`.
+const DIRECTORIES: [&str; 6] =
+    ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"];
+
+/// How long `iptables-restore` waits for the xtables lock (legacy only), in seconds.
+const LOCK_WAIT: &str = "--wait=5";
+
+/// The order in which tables are changed, each in a transaction of its own: the guard first.
+const TABLES: [&str; 3] = ["raw", "nat", "filter"];
+
+/// The input of `iptables-restore`, and for each of its lines the command it belongs to.
+fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>) {
+    let (mut text, mut owners) = (String::new(), Vec::new());
+    let mut line = |line: &str, owner: Option<&Command>| {
+        text.push_str(line);
+        text.push('\n');
+        owners.push(owner.cloned());
+    };
+    for table in TABLES {
+        let mut here = commands.iter().filter(|command| command.table == table).peekable();
+        if here.peek().is_none() {
+            continue;
+        }
+        line(&format!("*{table}"), None);
+        for command in here {
+            match change {
+                Change::Add => line(&command.add(), Some(command)),
+                Change::Remove => command.remove().iter().for_each(|text| line(text, Some(command))),
+            }
+        }
+        line("COMMIT", None);
+    }
+    (text, owners)
+}
+
+/// A running `iptables-restore`.
+#[derive(Debug)]
+pub struct Restore {
+    child: Child,
+    owners: Vec<Option<Command>>,
+    change: Change,
+}
+
+impl Restore {
+    /// Starts one `iptables-restore --noflush` for all the rules.
+    ///
+    /// # Errors
+    /// The program is not installed or cannot be started.
+    pub fn start(change: Change, rules: &[&Rule]) -> Result<Self> {
+        let mut all: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
+        if change == Change::Remove {
+            all.reverse();
+        }
+        Self::run(change, &all)
+    }
+
+    fn run(change: Change, commands: &[Command]) -> Result<Self> {
+        let (text, owners) = script(change, commands);
+        let first = || commands.first().map_or_else(|| "iptables-restore".to_owned(), Command::to_string);
+        let program = find("iptables-restore").doing(first)?;
+        let mut child = process(&program)
+            .args(["--noflush", LOCK_WAIT])
+            .stdin(Stdio::piped())
+            .spawn()
+            .doing(|| format!("run {}", program.display()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that has died early says why on its standard error.
+            let _ = stdin.write_all(text.as_bytes());
+        }
+        Ok(Self { child, owners, change })
+    }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// It failed: the command that it failed on, and what it said.
+    pub fn finish(self) -> Result<()> {
+        let output = self.child.wait_with_output().doing(|| "wait for iptables-restore")?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = one_line(&output.stderr, output.status);
+        let culprit = line_number(&said).and_then(|n| self.owners.get(n - 1)).and_then(Option::as_ref);
+        let verb = if self.change == Change::Remove { "undo " } else { "" };
+        let operation =
+            culprit.map_or_else(|| format!("{verb}iptables-restore --noflush"), |c| format!("{verb}{c}"));
+        Err(Error::new(operation, said))
+    }
+}
+
+/// The first `line N` in what iptables-restore said.
+fn line_number(said: &str) -> Option<usize> {
+    let (_, rest) = said.split_once("line ")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|n| *n > 0)
+}
+
+/// Takes away what is left of `rules`, passing over what is already gone: the slow way, for
+/// when somebody has changed the tables behind our back and one transaction would fail whole.
+///
+/// # Errors
+/// What is still there could not be removed, or cannot be seen.
+pub fn remove_what_is_left(rules: &[&Rule]) -> Result<()> {
+    let there = saved()?;
+    let mut left: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
+    left.retain(|command| there.contains(&identity(command.table, &as_saved(command))));
+    left.reverse();
+    if left.is_empty() { Ok(()) } else { Restore::run(Change::Remove, &left)?.finish() }
+}
+
+/// Every chain and rule there is, by [`identity`].
+fn saved() -> Result<HashSet<String>> {
+    let program = find("iptables-save")?;
+    let operation = || format!("run {}", program.display());
+    let output = process(&program).stdin(Stdio::null()).stdout(Stdio::piped()).output().doing(operation)?;
+    if !output.status.success() {
+        return Err(Error::new(operation(), one_line(&output.stderr, output.status)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (mut table, mut there) = ("", HashSet::new());
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        } else if let Some(chain) = line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) {
+            there.insert(identity(table, &format!("-N {chain}")));
+        } else {
+            there.insert(identity(table, line));
+        }
+    }
+    Ok(there)
+}
+
+/// The line of `iptables-save` that shows what `command` has made.
+fn as_saved(command: &Command) -> String {
+    let Command { chain, spec, .. } = command;
+    match command.verb {
+        Verb::NewChain => format!("-N {chain}"),
+        Verb::Insert | Verb::Append => format!("-A {chain} {spec}"),
+    }
+}
+
+/// A rule, however its comment is quoted.
+fn identity(table: &str, line: &str) -> String {
+    format!("{table} {}", words(line).join("\0"))
+}
+
+fn one_line(said: &[u8], status: ExitStatus) -> String {
+    let said = String::from_utf8_lossy(said);
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.is_empty() { status.to_string() } else { line }
+}
+
+/// The words of a line of ours: only comments are quoted, and no quote is ever in one.
+fn words(line: &str) -> Vec<String> {
+    line.split('"')
+        .enumerate()
+        .flat_map(|(i, part)| {
+            if i % 2 == 1 {
+                vec![part.to_owned()]
+            } else {
+                part.split_whitespace().map(str::to_owned).collect()
+            }
+        })
+        .collect()
+}
+
+/// The rules that carry the comment of the container `owner`, as `iptables -S` prints them.
+///
+/// # Errors
+/// iptables is missing or fails.
+pub fn rules_of(owner: &str) -> Result<Vec<String>> {
+    let program = find("iptables")?;
+    let tables = iptables::IPTables {
+        // The library wants a name that lives for ever; this process does not, so it may leak.
+        cmd: Box::leak(program.to_string_lossy().into_owned().into_boxed_str()),
+        has_check: true,
+        has_wait: true,
+        is_numeric: false,
+    };
+    let mark = format!("\"{}\"", cut(&container(owner)));
+    let listed = tables.list_table("nat").map_err(|cause| Error::new("iptables -t nat -S", cause))?;
+    let rules = listed.into_iter().filter(|rule| rule.contains(&mark));
+    Ok(rules.map(|rule| format!("iptables -t nat {rule}")).collect())
+}
+
+fn process(program: &Path) -> Process {
+    let mut process = Process::new(program);
+    process
+        .env_clear()
+        .env("PATH", DIRECTORIES.join(":"))
+        .current_dir("/")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    process
+}
+
+fn find(name: &str) -> Result<PathBuf> {
+    DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists()).ok_or_else(
+        || {
+            Error::new(format!("find {name}"), format!("it is in none of {}", DIRECTORIES.join(", ")))
+                .hint("install iptables")
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_is_what_was_added_backwards() {
+        let (bridge, subnet) = ("netns0".parse().unwrap(), "172.19.0.0/16".parse().unwrap());
+        let mut all: Vec<Command> =
+            [Rule::Base, Rule::Network { bridge, subnet }].iter().flat_map(commands).collect();
+        let (added, _) = script(Change::Add, &all);
+        all.reverse();
+        let (removed, _) = script(Change::Remove, &all);
+        for line in added.lines().filter(|line| line.starts_with("-A") || line.starts_with("-I")) {
+            assert!(removed.contains(&line.replacen(&line[..2], "-D", 1)), "{line}");
+        }
+        for line in added.lines().filter(|line| line.starts_with("-N")) {
+            assert!(removed.contains(&line.replacen("-N", "-X", 1)), "{line}");
+        }
+        assert!(!added.contains("-D") && !added.contains(':'), "adding deletes nothing: {added}");
+    }
+
+    #[test]
+    fn the_line_that_failed_is_found() {
+        assert_eq!(line_number("iptables-restore v1.8.9 (nf_tables): line 3: RULE_APPEND"), Some(3));
+        assert_eq!(line_number("iptables-restore: line 12 failed"), Some(12));
+        assert_eq!(line_number("iptables-restore: no line"), None);
+    }
+
+    #[test]
+    fn a_rule_is_known_again_however_its_comment_is_quoted() {
+        let saved = "-A NETNS-GUARD -i lo -m comment --comment netns -j RETURN";
+        let ours = "-A NETNS-GUARD -i lo -m comment --comment \"netns\" -j RETURN";
+        assert_eq!(identity("raw", saved), identity("raw", ours));
+        assert_eq!(words("-A X -m comment --comment \"a b\" -j Y").len(), 8);
+    }
+}
