@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use netns::commands::{self, Settings};
 use netns::config::Options;
 use netns::error::Result;
@@ -79,7 +79,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("NETNS_COMMI
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let Cli { command, options, config } = Cli::parse_from(go_flags(std::env::args_os().collect()));
+    let Cli { command, options, config } = parse(std::env::args_os().collect());
     let settings = match Settings::new(started, options, config) {
         Ok(settings) => settings,
         Err(error) => {
@@ -141,17 +141,20 @@ fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {
     commands::attach::attach(settings, &container)
 }
 
-/// Lets `-bridge br0` mean `--bridge br0`, as the flags of the Go hook of this name may be
-/// written.
-fn go_flags(mut args: Vec<OsString>) -> Vec<OsString> {
-    let known: Vec<String> =
-        Cli::command().get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+/// Parses the arguments, or prints help or what is wrong with them and exits with 2.
+///
+/// `-bridge br0` means `--bridge br0`, as the flags of the Go hook of this name may be written.
+fn parse(mut args: Vec<OsString>) -> Cli {
+    let cli = Cli::command();
     for arg in args.iter_mut().skip(1) {
         let Some(text) = arg.to_str() else { continue };
         let name = text.strip_prefix('-').and_then(|rest| rest.split('=').next());
-        if name.is_some_and(|name| name.len() > 1 && known.iter().any(|known| known == name)) {
+        let is =
+            |name: &str| name.len() > 1 && cli.get_arguments().any(|known| known.get_long() == Some(name));
+        if name.is_some_and(is) {
             *arg = format!("-{text}").into();
         }
     }
-    args
+    let matches = cli.get_matches_from(args);
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }

@@ -27,6 +27,9 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     let (mut store, mut survey) = Store::lock(&settings.state_dir)?;
     warn_of_damage(&settings.log, &survey.damaged);
     let mut kernel = Kernel::open(settings.log.clone())?;
+    if !config.publish.is_empty() {
+        kernel.expect_rules();
+    }
     reap(&mut store, &mut survey, &mut kernel, &settings.log, Look::Newcomer(&process))?;
     if let Some(entry) = survey.container(&container.id, &container.bundle) {
         return same(entry, &process);

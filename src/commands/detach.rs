@@ -40,8 +40,11 @@ fn detach_entry(settings: &Settings, id: &str, bundle: &Path) -> Result<()> {
     let Some(entry) = survey.container(id, bundle).cloned() else {
         return Ok(());
     };
-    survey.containers.retain(|other| *other != entry);
     let mut kernel = Kernel::open(settings.log.clone())?;
+    if !entry.published.is_empty() {
+        kernel.expect_rules();
+    }
+    survey.containers.retain(|other| *other != entry);
     remove(&mut store, &mut survey, &mut kernel, &settings.log, vec![entry])
 }
 

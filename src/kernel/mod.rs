@@ -15,7 +15,7 @@ use std::fs::File;
 
 use crate::apply::Target;
 use crate::error::{Doing, Error, Result};
-use crate::firewall::iptables::{self, Restore};
+use crate::firewall::iptables::{self, Restore, Waiting};
 use crate::firewall::{Change, Rule};
 use crate::log::Log;
 use crate::plan::Step;
@@ -27,6 +27,8 @@ use netlink::Netlink;
 pub struct Kernel {
     netlink: Netlink,
     inside: Option<Inside>,
+    /// The firewall's program, started ahead of its orders.
+    waiting: Option<Waiting>,
     /// The firewall's program while it runs, and what it was told.
     running: Option<(Restore, Change, Vec<Rule>)>,
     log: Log,
@@ -40,7 +42,7 @@ impl Kernel {
     /// # Errors
     /// No socket can be opened.
     pub fn open(log: Log) -> Result<Self> {
-        Ok(Self { netlink: Netlink::open()?, inside: None, running: None, log })
+        Ok(Self { netlink: Netlink::open()?, inside: None, waiting: None, running: None, log })
     }
 
     /// Enters the network namespace that `netns` is open on, for the steps that are taken in it.
@@ -50,6 +52,14 @@ impl Kernel {
     pub fn enter(&mut self, netns: File, pid: i32) -> Result<()> {
         self.inside = Some(Inside::enter(netns, pid, &self.netlink)?);
         Ok(())
+    }
+
+    /// Starts the firewall's program ahead of its orders. If that fails, it fails again, and
+    /// with a reason, when there are orders.
+    pub fn expect_rules(&mut self) {
+        if self.waiting.is_none() {
+            self.waiting = Waiting::start().ok();
+        }
     }
 
     /// The host's netlink socket.
@@ -134,19 +144,31 @@ impl Kernel {
     }
 }
 
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.dismiss();
+        }
+    }
+}
+
 impl Target for Kernel {
     fn start_rules(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
-        if rules.is_empty() {
+        let Some(first) = rules.first() else {
             return Ok(());
-        }
+        };
         for rule in rules {
             let undo = if change == Change::Remove { "undo " } else { "" };
             for command in iptables::commands(rule) {
                 self.log.debug(&format!("{undo}{command}"));
             }
         }
-        let restore = Restore::start(change, rules)?;
-        self.running = Some((restore, change, rules.iter().map(|rule| (*rule).clone()).collect()));
+        let waiting = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None => Waiting::start().doing(|| Step::Firewall((*first).clone()))?,
+        };
+        let rules_kept = rules.iter().map(|rule| (*rule).clone()).collect();
+        self.running = Some((waiting.order(change, rules), change, rules_kept));
         Ok(())
     }
 
@@ -164,7 +186,7 @@ impl Target for Kernel {
         iptables::remove_what_is_left(&rules)?;
         match change {
             Change::Remove => Ok(()),
-            Change::Add => Restore::start(change, &rules)?.finish(),
+            Change::Add => Waiting::start()?.order(change, &rules).finish(),
         }
     }
 

@@ -22,7 +22,7 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
-pub use programs::{Restore, remove_what_is_left, rules_of};
+pub use programs::{Restore, Waiting, remove_what_is_left, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 const MAX_COMMENT: usize = 255;

@@ -44,49 +44,72 @@ fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>
     (text, owners)
 }
 
-/// A running `iptables-restore`.
+/// An `iptables-restore` that has been started and told nothing yet. Dropped like this it ends
+/// without having changed anything.
+#[derive(Debug)]
+pub struct Waiting {
+    program: PathBuf,
+    child: Child,
+}
+
+impl Waiting {
+    /// Starts one `iptables-restore --noflush`, which then waits for its orders: half of its
+    /// time it spends with starting, and that it can do while the orders are still being made.
+    ///
+    /// # Errors
+    /// The program is not installed or cannot be started.
+    pub fn start() -> Result<Self> {
+        let program = find("iptables-restore")?;
+        let child = process(&program)
+            .args(["--noflush", LOCK_WAIT])
+            .stdin(Stdio::piped())
+            .spawn()
+            .doing(|| format!("run {}", program.display()))?;
+        Ok(Self { program, child })
+    }
+
+    /// Tells it to add or remove all the rules.
+    pub fn order(self, change: Change, rules: &[&Rule]) -> Restore {
+        let mut all: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
+        if change == Change::Remove {
+            all.reverse();
+        }
+        self.order_commands(change, &all)
+    }
+
+    fn order_commands(mut self, change: Change, commands: &[Command]) -> Restore {
+        let (text, owners) = script(change, commands);
+        if let Some(mut stdin) = self.child.stdin.take() {
+            // A program that has died early says why on its standard error.
+            let _ = stdin.write_all(text.as_bytes());
+        }
+        Restore { program: self.program, child: self.child, owners, change }
+    }
+
+    /// Ends it, as nobody has orders for it.
+    pub fn dismiss(mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// An `iptables-restore` at work.
 #[derive(Debug)]
 pub struct Restore {
+    program: PathBuf,
     child: Child,
     owners: Vec<Option<Command>>,
     change: Change,
 }
 
 impl Restore {
-    /// Starts one `iptables-restore --noflush` for all the rules.
-    ///
-    /// # Errors
-    /// The program is not installed or cannot be started.
-    pub fn start(change: Change, rules: &[&Rule]) -> Result<Self> {
-        let mut all: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
-        if change == Change::Remove {
-            all.reverse();
-        }
-        Self::run(change, &all)
-    }
-
-    fn run(change: Change, commands: &[Command]) -> Result<Self> {
-        let (text, owners) = script(change, commands);
-        let first = || commands.first().map_or_else(|| "iptables-restore".to_owned(), Command::to_string);
-        let program = find("iptables-restore").doing(first)?;
-        let mut child = process(&program)
-            .args(["--noflush", LOCK_WAIT])
-            .stdin(Stdio::piped())
-            .spawn()
-            .doing(|| format!("run {}", program.display()))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A program that has died early says why on its standard error.
-            let _ = stdin.write_all(text.as_bytes());
-        }
-        Ok(Self { child, owners, change })
-    }
-
     /// Waits for it.
     ///
     /// # Errors
     /// It failed: the command that it failed on, and what it said.
     pub fn finish(self) -> Result<()> {
-        let output = self.child.wait_with_output().doing(|| "wait for iptables-restore")?;
+        let program = self.program.display();
+        let output = self.child.wait_with_output().doing(|| format!("wait for {program}"))?;
         if output.status.success() {
             return Ok(());
         }
@@ -94,7 +117,7 @@ impl Restore {
         let culprit = line_number(&said).and_then(|n| self.owners.get(n - 1)).and_then(Option::as_ref);
         let verb = if self.change == Change::Remove { "undo " } else { "" };
         let operation =
-            culprit.map_or_else(|| format!("{verb}iptables-restore --noflush"), |c| format!("{verb}{c}"));
+            culprit.map_or_else(|| format!("{verb}{program} --noflush"), |c| format!("{verb}{c}"));
         Err(Error::new(operation, said))
     }
 }
@@ -116,7 +139,7 @@ pub fn remove_what_is_left(rules: &[&Rule]) -> Result<()> {
     let mut left: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
     left.retain(|command| there.contains(&identity(command.table, &as_saved(command))));
     left.reverse();
-    if left.is_empty() { Ok(()) } else { Restore::run(Change::Remove, &left)?.finish() }
+    if left.is_empty() { Ok(()) } else { Waiting::start()?.order_commands(Change::Remove, &left).finish() }
 }
 
 /// Every chain and rule there is, by [`identity`].
