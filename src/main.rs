@@ -69,6 +69,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Reap containers that are dead or were attached half way only
+    Gc {
+        /// Only say which
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put back every rule that should be there, after a firewall was flushed
+    Reload,
     /// Print what the hook would do for the state JSON on standard input; changes nothing
     Plan,
     /// Print version and commit
@@ -117,6 +125,8 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Attach { pid, id }) => Ok(attach(settings, pid, id)?),
         Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
+        Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
+        Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
         Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
         Some(Command::Version) => {
             let _ = writeln!(std::io::stdout(), "netns {VERSION}");

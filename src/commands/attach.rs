@@ -2,8 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::Settings;
 use super::reap::{Look, reap};
-use super::{Settings, warn_of_damage};
+use super::reload::put_back;
+use super::session::Session;
 use crate::apply::apply;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -24,13 +26,15 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     let config = settings.config(&container.annotations)?;
     let pid = container.pid()?;
     let (netns, process) = process::open(pid, &container.id)?;
-    let (mut store, mut survey) = Store::lock(&settings.state_dir)?;
-    warn_of_damage(&settings.log, &survey.damaged);
-    let mut kernel = Kernel::open(settings.log.clone())?;
+    let mut session = Session::open(settings)?;
     if !config.publish.is_empty() {
-        kernel.expect_rules();
+        session.kernel.expect_rules();
     }
-    reap(&mut store, &mut survey, &mut kernel, &settings.log, Look::Newcomer(&process))?;
+    reap(&mut session, Look::Newcomer(&process))?;
+    if session.is_suspicious() {
+        put_back(&mut session)?;
+    }
+    let Session { store, survey, kernel, .. } = &mut session;
     if let Some(entry) = survey.container(&container.id, &container.bundle) {
         return same(entry, &process);
     }
@@ -38,10 +42,12 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
         Some(entry) => store.record(entry)?,
         None => None,
     };
-    let plan = plan(&kernel, &config, &survey, container, process, owner.as_ref())?;
-    begin(&mut store, &survey, &plan)?;
-    kernel.enter(netns, pid).and_then(|()| take(&mut store, &survey, &plan, &mut kernel))?;
-    finish(&mut store, &survey, &plan)
+    let plan = plan(kernel, &config, survey, container, process, owner.as_ref())?;
+    kernel.enter(netns, pid)?;
+    begin(store, survey, &plan)?;
+    take(store, survey, &plan, kernel)?;
+    finish(store, survey, &plan)?;
+    session.close()
 }
 
 /// Looks at the kernel and lists what attaching takes; `owner` is attached in the same

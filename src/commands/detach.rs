@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::Settings;
 use super::reap::remove;
-use super::{Settings, warn_of_damage};
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::hook::Container;
-use crate::kernel::Kernel;
+use crate::store::Records;
 use crate::store::record::Record;
-use crate::store::{Records, Store};
 
 /// Detaches the container that a runtime's state describes, by its record and nothing else.
 /// One that was never attached, or is detached already, is fine.
@@ -35,17 +35,15 @@ fn detach_entry(settings: &Settings, id: &str, bundle: &Path) -> Result<()> {
     if !settings.state_dir.exists() {
         return Ok(());
     }
-    let (mut store, mut survey) = Store::lock(&settings.state_dir)?;
-    warn_of_damage(&settings.log, &survey.damaged);
-    let Some(entry) = survey.container(id, bundle).cloned() else {
+    let mut session = Session::open(settings)?;
+    let Some(entry) = session.survey.container(id, bundle).cloned() else {
         return Ok(());
     };
-    let mut kernel = Kernel::open(settings.log.clone())?;
     if !entry.published.is_empty() {
-        kernel.expect_rules();
+        session.kernel.expect_rules();
     }
-    survey.containers.retain(|other| *other != entry);
-    remove(&mut store, &mut survey, &mut kernel, &settings.log, vec![entry])
+    remove(&mut session, vec![entry])?;
+    session.close()
 }
 
 /// The one container called `id`, if there is one.

@@ -53,7 +53,7 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
         Error::new(format!("inspect container {id}"), "no container of this id is attached")
             .hint("`netns ls` shows those that are")
     })?;
-    let mut kernel = Kernel::open(settings.log.clone())?;
+    let mut kernel = Kernel::look(settings.log.clone())?;
     let row = Row::new(record, &Census::new()?, kernel.netlink())?;
     let host_end = end(kernel.netlink(), record.host_interface.as_str())?;
     let (mut container_end, mut routes) = (None, Vec::new());

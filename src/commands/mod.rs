@@ -3,11 +3,14 @@
 pub mod attach;
 pub mod create;
 pub mod detach;
+pub mod gc;
 pub mod inspect;
 pub mod ls;
 pub mod plan;
 mod reap;
+pub mod reload;
 pub mod rm;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -43,7 +43,7 @@ fn attach_steps(settings: &Settings, records: Records, container: &Container) ->
     if known.is_some_and(|known| known.process == process) {
         return Ok(Vec::new());
     }
-    let kernel = Kernel::open(settings.log.clone())?;
+    let kernel = Kernel::look(settings.log.clone())?;
     let plan = attach::plan(&kernel, &config, &survey, container, process, owner.as_ref())?;
     Ok(plan.take.iter().map(Step::to_string).collect())
 }

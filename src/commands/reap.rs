@@ -1,9 +1,8 @@
 //! What the dead and the interrupted left behind: no runtime can be trusted to call `poststop`.
 
+use super::session::Session;
 use crate::apply::undo;
 use crate::error::{Doing, Error, Result};
-use crate::firewall::Rule;
-use crate::kernel::Kernel;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process::{Census, Process};
 use crate::log::Log;
@@ -30,28 +29,21 @@ pub(super) enum Look<'a> {
 /// network that was created half way only. Who they were.
 ///
 /// What cannot be undone stays recorded for the next run, and stops nobody.
-pub(super) fn reap(
-    store: &mut Store,
-    survey: &mut Survey,
-    kernel: &mut Kernel,
-    log: &Log,
-    look: Look<'_>,
-) -> Result<Vec<String>> {
-    let dead = find_dead(survey, kernel.netlink(), look)?;
+pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>> {
+    let dead = find_dead(&session.survey, session.kernel.netlink(), look)?;
     let mut reaped: Vec<String> = dead.iter().map(|entry| format!("container {}", entry.id)).collect();
     if !dead.is_empty() {
-        survey.containers.retain(|entry| !dead.contains(entry));
-        reaped.iter().for_each(|who| log.debug(&format!("# reap {who}")));
-        if let Err(error) = remove(store, survey, kernel, log, dead) {
-            log.warn(&error);
+        reaped.iter().for_each(|who| session.log.debug(&format!("# reap {who}")));
+        if let Err(error) = remove(session, dead) {
+            session.log.warn(&error);
         }
     }
-    let unfinished: Vec<Network> = survey.networks.iter().filter(|network| !network.done).cloned().collect();
+    let networks = session.survey.networks.iter();
+    let unfinished: Vec<Network> = networks.filter(|network| !network.done).cloned().collect();
     for network in unfinished {
         reaped.push(format!("network {}", network.bridge));
-        survey.networks.retain(|other| *other != network);
-        if let Err(error) = remove_network(store, survey, kernel, network) {
-            log.warn(&error);
+        if let Err(error) = remove_network(session, network) {
+            session.log.warn(&error);
         }
     }
     Ok(reaped)
@@ -98,18 +90,14 @@ pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Net
     Ok(false)
 }
 
-/// Undoes, all at once, what `entries` share with nobody in `survey`, where they no longer are,
-/// and forgets them; if anything cannot be undone they stay recorded as unfinished.
+/// Undoes, all at once, what `entries` share with nobody else, and forgets them; if anything
+/// cannot be undone they stay recorded as unfinished.
 ///
 /// # Errors
 /// What could not be undone or written.
-pub(super) fn remove(
-    store: &mut Store,
-    survey: &mut Survey,
-    kernel: &mut Kernel,
-    log: &Log,
-    entries: Vec<Entry>,
-) -> Result<()> {
+pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
+    let Session { store, survey, kernel, log, .. } = session;
+    survey.containers.retain(|entry| !entries.contains(entry));
     let mut steps: Vec<Step> = Vec::new();
     for entry in &entries {
         let unshared = survey.unshared(&steps_of(store, log, entry));
@@ -134,14 +122,7 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
         Ok(None) => Vec::new(),
         Err(error) => {
             log.warn(&error);
-            let publish = entry.published.iter().flat_map(|published| {
-                entry.addresses.iter().map(|address| Rule::Publish {
-                    owner: entry.id.clone(),
-                    published: *published,
-                    to: address.ip(),
-                })
-            });
-            publish.map(Step::Firewall).chain(entry.shared.iter().cloned()).collect()
+            entry.published_rules().map(Step::Firewall).chain(entry.shared.iter().cloned()).collect()
         }
     }
 }
@@ -150,12 +131,9 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
 ///
 /// # Errors
 /// What could not be undone or written.
-pub(super) fn remove_network(
-    store: &Store,
-    survey: &mut Survey,
-    kernel: &mut Kernel,
-    mut network: Network,
-) -> Result<()> {
+pub(super) fn remove_network(session: &mut Session, mut network: Network) -> Result<()> {
+    let Session { store, survey, kernel, .. } = session;
+    survey.networks.retain(|other| other.bridge != network.bridge);
     let undone = undo(&survey.unshared(&network.steps), kernel);
     if undone.is_ok() {
         return store.forget_network(&network.bridge);

@@ -5,6 +5,7 @@
 
 pub mod files;
 mod inside;
+pub mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod ports;
@@ -12,6 +13,7 @@ pub mod process;
 pub mod sysctl;
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use crate::apply::Target;
 use crate::error::{Doing, Error, Result};
@@ -31,18 +33,41 @@ pub struct Kernel {
     waiting: Option<Waiting>,
     /// The firewall's program while it runs, and what it was told.
     running: Option<(Restore, Change, Vec<Rule>)>,
+    /// Without close-on-exec, and so open in every program that is run.
+    lent: Option<OwnedFd>,
+    /// Transactions of the firewall that have been made.
+    transactions: u64,
     log: Log,
 }
 
 impl Kernel {
     /// Opens a netlink socket in the host's network namespace, which is the caller's.
     ///
-    /// `log` is told of each step before it is taken.
+    /// `log` is told of each step before it is taken. Programs that are run inherit `lent`,
+    /// and hold it open for as long as they live.
     ///
     /// # Errors
     /// No socket can be opened.
-    pub fn open(log: Log) -> Result<Self> {
-        Ok(Self { netlink: Netlink::open()?, inside: None, waiting: None, running: None, log })
+    pub fn open(log: Log, lent: &File) -> Result<Self> {
+        let mut kernel = Self::look(log)?;
+        kernel.lent = Some(nix::unistd::dup(lent).doing(|| "lend a file to programs")?);
+        Ok(kernel)
+    }
+
+    /// As [`Self::open`], for those who only look.
+    ///
+    /// # Errors
+    /// No socket can be opened.
+    pub fn look(log: Log) -> Result<Self> {
+        Ok(Self {
+            netlink: Netlink::open()?,
+            inside: None,
+            waiting: None,
+            running: None,
+            lent: None,
+            transactions: 0,
+            log,
+        })
     }
 
     /// Enters the network namespace that `netns` is open on, for the steps that are taken in it.
@@ -60,6 +85,23 @@ impl Kernel {
         if self.waiting.is_none() {
             self.waiting = Waiting::start().ok();
         }
+    }
+
+    /// Puts back the rules that `missing` names, and with them the chains of ours they stand in.
+    ///
+    /// # Errors
+    /// They cannot be put back.
+    pub fn put_back(&mut self, rules: &[Rule], missing: &[iptables::Command]) -> Result<()> {
+        for command in missing {
+            self.log.debug(&command.to_string());
+        }
+        self.transactions += iptables::put_back(rules, missing)?;
+        Ok(())
+    }
+
+    /// How many transactions of the firewall have been made.
+    pub fn transactions(&self) -> u64 {
+        self.transactions
     }
 
     /// The host's netlink socket.
@@ -176,18 +218,22 @@ impl Target for Kernel {
         let Some((restore, change, rules)) = self.running.take() else {
             return Ok(());
         };
-        let Err(failure) = restore.finish() else {
-            return Ok(());
+        let failure = match restore.finish() {
+            Ok(transactions) => {
+                self.transactions += transactions;
+                return Ok(());
+            }
+            Err(failure) => failure,
         };
         // Somebody has changed the tables behind our back, or a run was interrupted: a rule to
         // be removed is gone already, or a chain to be made is a leftover.
         self.log.debug(&format!("# {failure}"));
         let rules: Vec<&Rule> = rules.iter().collect();
-        iptables::remove_what_is_left(&rules)?;
-        match change {
-            Change::Remove => Ok(()),
-            Change::Add => Waiting::start()?.order(change, &rules).finish(),
+        self.transactions += iptables::remove_what_is_left(&rules)?;
+        if change == Change::Add {
+            self.transactions += Waiting::start()?.order(change, &rules).finish()?;
         }
+        Ok(())
     }
 
     fn apply(&mut self, step: &Step) -> Result<()> {

@@ -19,6 +19,7 @@ use super::record::Record;
 use crate::config::publish::Published;
 use crate::config::value::Iface;
 use crate::error::{Doing, Result};
+use crate::firewall::Rule;
 use crate::kernel::process::Process;
 use crate::plan::Step;
 
@@ -47,6 +48,19 @@ pub struct Entry {
     pub shared: Vec<Step>,
     /// As in [`Record`].
     pub done: bool,
+}
+
+impl Entry {
+    /// The rules that publish its ports.
+    pub fn published_rules(&self) -> impl Iterator<Item = Rule> {
+        self.published.iter().flat_map(|published| {
+            self.addresses.iter().map(|address| Rule::Publish {
+                owner: self.id.clone(),
+                published: *published,
+                to: address.ip(),
+            })
+        })
+    }
 }
 
 impl From<&Record> for Entry {

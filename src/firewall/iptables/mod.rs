@@ -22,7 +22,7 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
-pub use programs::{Restore, Waiting, remove_what_is_left, rules_of};
+pub use programs::{Restore, Waiting, missing, put_back, remove_what_is_left, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 const MAX_COMMENT: usize = 255;
@@ -62,6 +62,14 @@ impl Command {
             Verb::NewChain => format!("-N {chain}"),
             Verb::Insert => format!("-I {chain} {spec}"),
             Verb::Append => format!("-A {chain} {spec}"),
+        }
+    }
+
+    /// The line that adds it, after emptying the chain if it makes one.
+    fn renew(&self) -> String {
+        match self.verb {
+            Verb::NewChain => format!(":{} - [0:0]", self.chain),
+            Verb::Insert | Verb::Append => self.add(),
         }
     }
 

@@ -36,6 +36,7 @@ fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>
         for command in here {
             match change {
                 Change::Add => line(&command.add(), Some(command)),
+                Change::Renew => line(&command.renew(), Some(command)),
                 Change::Remove => command.remove().iter().for_each(|text| line(text, Some(command))),
             }
         }
@@ -79,11 +80,12 @@ impl Waiting {
 
     fn order_commands(mut self, change: Change, commands: &[Command]) -> Restore {
         let (text, owners) = script(change, commands);
+        let transactions = text.lines().filter(|line| *line == "COMMIT").count() as u64;
         if let Some(mut stdin) = self.child.stdin.take() {
             // A program that has died early says why on its standard error.
             let _ = stdin.write_all(text.as_bytes());
         }
-        Restore { program: self.program, child: self.child, owners, change }
+        Restore { program: self.program, child: self.child, owners, change, transactions }
     }
 
     /// Ends it, as nobody has orders for it.
@@ -100,18 +102,19 @@ pub struct Restore {
     child: Child,
     owners: Vec<Option<Command>>,
     change: Change,
+    transactions: u64,
 }
 
 impl Restore {
-    /// Waits for it.
+    /// Waits for it, and says how many transactions it has made: one for each table.
     ///
     /// # Errors
     /// It failed: the command that it failed on, and what it said.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<u64> {
         let program = self.program.display();
         let output = self.child.wait_with_output().doing(|| format!("wait for {program}"))?;
         if output.status.success() {
-            return Ok(());
+            return Ok(self.transactions);
         }
         let said = one_line(&output.stderr, output.status);
         let culprit = line_number(&said).and_then(|n| self.owners.get(n - 1)).and_then(Option::as_ref);
@@ -131,15 +134,43 @@ fn line_number(said: &str) -> Option<usize> {
 
 /// Takes away what is left of `rules`, passing over what is already gone: the slow way, for
 /// when somebody has changed the tables behind our back and one transaction would fail whole.
+/// How many transactions it took.
 ///
 /// # Errors
 /// What is still there could not be removed, or cannot be seen.
-pub fn remove_what_is_left(rules: &[&Rule]) -> Result<()> {
+pub fn remove_what_is_left(rules: &[&Rule]) -> Result<u64> {
     let there = saved()?;
     let mut left: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
     left.retain(|command| there.contains(&identity(command.table, &as_saved(command))));
     left.reverse();
-    if left.is_empty() { Ok(()) } else { Waiting::start()?.order_commands(Change::Remove, &left).finish() }
+    if left.is_empty() { Ok(0) } else { Waiting::start()?.order_commands(Change::Remove, &left).finish() }
+}
+
+/// The commands of `rules` whose chain or rule is not there.
+///
+/// # Errors
+/// The tables cannot be read.
+pub fn missing(rules: &[Rule]) -> Result<Vec<Command>> {
+    let there = saved()?;
+    let mut all: Vec<Command> = rules.iter().flat_map(commands).collect();
+    all.retain(|command| !there.contains(&identity(command.table, &as_saved(command))));
+    Ok(all)
+}
+
+/// Puts back what is `missing` of `rules`, and says how many transactions it took. A chain of
+/// ours that lacks anything is made anew as a whole, since the order of its rules matters.
+///
+/// # Errors
+/// It cannot be put back.
+pub fn put_back(rules: &[Rule], missing: &[Command]) -> Result<u64> {
+    let broken: HashSet<(&str, &str)> =
+        missing.iter().map(|command| (command.table, command.chain.as_ref())).collect();
+    let mut all: Vec<Command> = rules.iter().flat_map(commands).collect();
+    all.retain(|command| {
+        let ours = command.chain.starts_with("NETNS-");
+        if ours { broken.contains(&(command.table, &command.chain)) } else { missing.contains(command) }
+    });
+    Waiting::start()?.order_commands(Change::Renew, &all).finish()
 }
 
 /// Every chain and rule there is, by [`identity`].
