@@ -1,0 +1,187 @@
+//! Options from annotations, flags, environment and file, and the commands for people.
+
+use std::fs;
+use std::process::Command;
+
+use crate::common::{NETNS, World, run, state};
+
+/// What `netns plan` prints with these arguments and this environment.
+fn plan(args: &[&str], environment: &[(&str, &str)], input: &str) -> String {
+    let mut command = Command::new(NETNS);
+    command.args(args).arg("plan").envs(environment.iter().copied());
+    let output = run(&mut command, input);
+    assert!(output.status.success(), "{}", crate::common::stderr(&output));
+    String::from_utf8(output.stdout).expect("a plan is text")
+}
+
+#[test]
+fn annotation_flag_environment_file_default_in_this_order() {
+    let Some(mut world) = World::new() else { return };
+    let file = world.dir.join("netns-hook.toml");
+    fs::write(&file, "bridge = 'of-the-file'\nmtu = 1300\npublish = ['81:81', '82:82/udp']").unwrap();
+    let file = file.to_str().unwrap();
+    let pid = Some(world.process().pid);
+    let bare = state("a", "creating", pid, &[]);
+    let annotated = state("a", "creating", pid, &[("bridge", "annotated"), ("publish", "83:83")]);
+    let environment = [("NETNS_BRIDGE", "of-the-env"), ("NETNS_CONFIG", file)];
+    let flags = ["--bridge", "of-the-flag", "--config", file];
+    for (bridge, text) in [
+        ("annotated", plan(&flags, &environment, &annotated)),
+        ("of-the-flag", plan(&flags, &environment, &bare)),
+        ("of-the-env", plan(&[], &environment, &bare)),
+        ("of-the-file", plan(&["--config", file], &[], &bare)),
+        ("netns0", plan(&[], &[], &bare)),
+    ] {
+        assert!(text.contains(&format!("\nip link add {bridge} address")), "{bridge}: {text}");
+        let mtu = if bridge == "netns0" { 1500 } else { 1300 };
+        assert!(text.contains(&format!("mtu {mtu} type bridge")), "each option for itself: {text}");
+    }
+    let text = plan(&flags, &[], &annotated);
+    assert!(text.contains("--dport 83 ") && !text.contains("--dport 81 "), "a list is one value: {text}");
+    let text = plan(&flags, &[("NETNS_PUBLISH", "84:84,85:85/udp")], &bare);
+    assert!(text.contains("-p tcp --dport 84 ") && text.contains("-p udp --dport 85 "), "{text}");
+}
+
+#[test]
+fn the_file_is_read_from_its_usual_place_and_may_be_missing() {
+    let Some(mut world) = World::new() else { return };
+    let input = state("a", "creating", Some(world.process().pid), &[]);
+    assert!(plan(&[], &[], &input).contains("ip link add netns0 "), "without a file");
+    world.sh("mkdir /run/test/upper /run/test/work && mount -t overlay overlay \
+              -o lowerdir=/etc,upperdir=/run/test/upper,workdir=/run/test/work /etc");
+    fs::write("/etc/netns-hook.toml", "bridge = 'br7'\nstate-dir = '/run/elsewhere'").unwrap();
+    assert!(plan(&[], &[], &input).contains("ip link add br7 "), "with it");
+    world.netns_ok(&["create"], "");
+    assert!(fs::exists("/run/elsewhere/networks/br7.json").unwrap());
+    fs::write("/etc/netns-hook.toml", "brigde = 'br7'").unwrap();
+    let said = crate::common::stderr(&world.netns(&["create"], ""));
+    assert!(said.contains("use brigde in configuration /etc/netns-hook.toml: unknown option"), "{said}");
+    assert!(said.contains("hint: did you mean bridge?"), "{said}");
+    let output = world.netns(&["--config", "/run/test/none", "create"], "");
+    assert_eq!(output.status.code(), Some(1), "a file that was asked for must be there");
+}
+
+#[test]
+fn flags_may_have_one_dash_as_those_of_the_go_hook() {
+    let Some(world) = World::new() else { return };
+    world.netns_ok(&["-bridge", "br7", "-ip=10.7.0.1/24", "-mtu", "1400", "create"], "");
+    let link = world.sh("ip link show br7");
+    assert!(link.contains("mtu 1400"), "{link}");
+    assert!(world.sh("ip addr show br7").contains("inet 10.7.0.1/24 brd 10.7.0.255"));
+    world.netns_ok(&["-bridge", "br7", "-ip", "10.7.0.1/24", "rm"], "");
+    assert_eq!(world.links(), ["lo"]);
+}
+
+#[test]
+fn a_running_container_is_attached_shown_and_detached_by_hand() {
+    let Some(mut world) = World::new() else { return };
+    world.netns_ok(&["create"], "");
+    let before = world.snapshot();
+    let container = world.process();
+    let pid = container.pid.to_string();
+    world.netns_ok(&["attach", &pid, "--id", "web", "--publish", "8080:80", "-p", "53:53/udp"], "");
+    assert!(container.pings("172.19.0.1"));
+
+    let table = world.netns_ok(&["ls"], "");
+    let (head, row) = table.split_once('\n').unwrap();
+    assert_eq!(
+        head.split_whitespace().collect::<Vec<_>>().join(" "),
+        "IP LOCAL VETH PID STATUS CONTAINER PORTS"
+    );
+    let cells: Vec<&str> =
+        row.trim_end().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    let veth = format!("netnsv0-{pid}");
+    let ports = "0.0.0.0:8080->80/tcp, 0.0.0.0:53->53/udp";
+    assert_eq!(cells, ["172.19.0.2", &veth, &pid, "running", "web", ports]);
+
+    let listed = world.ls();
+    let inspected: serde_json::Value =
+        serde_json::from_str(&world.netns_ok(&["inspect", "web", "--json"], "")).unwrap();
+    for (key, value) in listed[0].as_object().unwrap() {
+        assert_eq!(&inspected[key], value, "inspect says what ls says of {key}");
+    }
+    for key in [
+        "id",
+        "bundle",
+        "pid",
+        "status",
+        "interface",
+        "host_interface",
+        "bridge",
+        "mac",
+        "addresses",
+        "gateway",
+        "published",
+        "since",
+    ] {
+        assert!(!listed[0][key].is_null(), "{key} in {listed}");
+    }
+    let port = &listed[0]["published"][1];
+    assert_eq!((&port["host_ip"], &port["protocol"]), (&"0.0.0.0".into(), &"udp".into()));
+    assert_eq!((&port["host_port"], &port["container_port"]), (&53.into(), &53.into()));
+    let (host, inside) = (&inspected["host_end"], &inspected["container_end"]);
+    assert_eq!(host["index"], inside["peer_index"]);
+    assert_eq!(inside["index"], host["peer_index"]);
+    assert_eq!(inspected["mac"], inside["mac"]);
+    assert_eq!((&host["bridge"], &host["alias"]), (&"netns0".into(), &"web".into()));
+    assert_eq!(inside["addresses"], serde_json::json!(["172.19.0.2/16"]));
+    assert_eq!(inspected["rules"].as_array().map(Vec::len), Some(2), "{inspected}");
+    assert_eq!(inspected["routes"][0], "default via 172.19.0.1 dev eth0");
+    let text = world.netns_ok(&["inspect", "web"], "");
+    assert!(text.contains("172.19.0.2/16 on netns0") && text.contains("port of netns0"), "{text}");
+
+    world.netns_ok(&["detach", "web"], "");
+    world.assert_as(&before);
+    assert_eq!(world.ls(), serde_json::json!([]));
+    world.netns_ok(&["detach", "web"], "");
+    assert_eq!(world.netns(&["inspect", "web"], "").status.code(), Some(1));
+}
+
+#[test]
+fn an_id_is_the_pid_where_none_is_given() {
+    let Some(mut world) = World::new() else { return };
+    let pid = world.process().pid.to_string();
+    world.netns_ok(&["attach", &pid], "");
+    assert_eq!(world.ls()[0]["id"], pid);
+    world.netns_ok(&["detach", &pid], "");
+    assert_eq!(world.ls(), serde_json::json!([]));
+}
+
+#[test]
+fn the_version_is_told_and_help_knows_every_option() {
+    let Some(world) = World::new() else { return };
+    let version = world.netns_ok(&["version"], "");
+    assert!(version.starts_with(concat!("netns ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+    let help = world.netns_ok(&["--help"], "");
+    for option in [
+        "bridge",
+        "ip",
+        "iface",
+        "mtu",
+        "static-ip",
+        "publish",
+        "ipfile",
+        "state-dir",
+        "config",
+        "debug",
+        "log",
+    ] {
+        assert!(help.contains(&format!("--{option}")), "--{option} in: {help}");
+    }
+    for command in ["create", "ls", "rm", "version", "attach", "detach", "inspect", "plan"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} in: {help}");
+    }
+}
+
+#[test]
+fn the_log_file_says_what_standard_error_says() {
+    let Some(mut world) = World::new() else { return };
+    let pid = world.process().pid.to_string();
+    let args = ["-d", "--log", "/run/test/hook.log", "attach", &pid];
+    let said = crate::common::stderr(&world.netns(&args, ""));
+    let logged = fs::read_to_string("/run/test/hook.log").unwrap();
+    let told = |line: &str| line.split_once("ms ").map(|(_, text)| text.to_owned());
+    let said: Vec<_> = said.lines().filter_map(told).collect();
+    assert_eq!(logged.lines().filter_map(told).collect::<Vec<_>>(), said);
+    assert!(said.iter().any(|line| line.starts_with("ip link add netns0 ")), "{said:?}");
+}
