@@ -88,13 +88,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("NETNS_COMMI
 fn main() -> ExitCode {
     let started = Instant::now();
     let Cli { command, options, config } = parse(std::env::args_os().collect());
-    let settings = match Settings::new(started, options, config) {
-        Ok(settings) => settings,
-        Err(error) => {
-            netns::log::Log::stderr(started).error(&error);
-            return ExitCode::FAILURE;
-        }
-    };
+    let settings = Settings::new(started, options, config);
     match run(command, &settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { error, forgiven }) => {

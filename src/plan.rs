@@ -276,7 +276,7 @@ pub fn attach(
     now: u64,
 ) -> Result<Plan> {
     let (mut network, mut take) = network(config, host, survey)?;
-    let address = lease(config, &network, survey, container)?;
+    let address = lease(config, host, &network, survey, container)?;
     let published = resolve_ports(config, host, survey, container)?;
     let pid = process.pid;
     let veth = Veth {
@@ -421,29 +421,40 @@ impl Steps<'_> {
     }
 }
 
-fn lease(config: &Config, network: &Network, survey: &Survey, container: &Container) -> Result<IpNetwork> {
+fn lease(
+    config: &Config,
+    host: &Host,
+    network: &Network,
+    survey: &Survey,
+    container: &Container,
+) -> Result<IpNetwork> {
     let id = &container.id;
-    let taken = |address| survey.lessee(&config.bridge, address);
+    // Whatever else the administrator has given the bridge would answer in the container's place.
+    let bridge_has =
+        |address| host.bridge.iter().flat_map(|bridge| &bridge.addresses).any(|taken| taken.ip() == address);
+    let holder = |address| match survey.lessee(&config.bridge, address) {
+        Some(record) => Some(format!("container {}", record.id)),
+        None => bridge_has(address).then(|| format!("bridge {}", config.bridge)),
+    };
     let address = match config.static_ip {
         Some(wanted) => {
             lease::check(config.gateway, wanted)?;
-            if let Some(holder) = taken(wanted) {
+            if let Some(holder) = holder(wanted) {
                 return Err(Error::new(
                     format!("use static address {wanted} for container {id}"),
-                    format!("container {} has it", holder.id),
+                    format!("{holder} has it"),
                 ));
             }
             wanted
         }
-        None => lease::next(config.gateway, network.cursor, |address| taken(address).is_some())?.ok_or_else(
-            || {
+        None => lease::next(config.gateway, network.cursor, |address| holder(address).is_some())?
+            .ok_or_else(|| {
                 Error::new(
                     format!("lease an address in {} for container {id}", value::subnet(config.gateway)),
                     format!("all {} are taken", lease::capacity(config.gateway)),
                 )
                 .hint("`netns ls` shows by whom; `netns detach ID` frees one")
-            },
-        )?,
+            })?,
     };
     IpNetwork::new(address, config.gateway.prefix())
         .map_err(|cause| Error::new(format!("lease {address} for container {id}"), cause))
@@ -470,9 +481,10 @@ fn resolve_ports(
         }
         for record in &survey.containers {
             if let Some(other) = record.published.iter().find(|other| other.conflicts(&wanted)) {
+                let ip = record.addresses.first().map_or_else(String::new, |lease| lease.ip().to_string());
                 return Err(Error::new(
                     operation(),
-                    format!("already published by container {} ({other})", record.id),
+                    format!("already published by container {} ({ip}:{})", record.id, other.container),
                 ));
             }
         }
@@ -558,12 +570,12 @@ fn ipfile_step(steps: &mut Steps<'_>, config: &Config, record: &Record) {
 
 impl Step {
     /// Whether several records can hold the very same step: what networks share, what
-    /// containers share, and the cable, which the containers of a pod share.
+    /// containers share, and what the containers of a pod share, the cable and a bundle's file.
     pub fn may_be_shared(&self) -> bool {
         match self {
             Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
             Self::Sysctl { before, .. } => before.is_some(),
-            Self::AddVeth(_) => true,
+            Self::AddVeth(_) | Self::WriteFile { .. } => true,
             _ => false,
         }
     }

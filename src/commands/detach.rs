@@ -32,6 +32,7 @@ pub fn detach_id(settings: &Settings, id: &str) -> Result<()> {
 }
 
 fn detach_entry(settings: &Settings, id: &str, bundle: &Path) -> Result<()> {
+    settings.warn_of_files();
     if !settings.state_dir.exists() {
         return Ok(());
     }
