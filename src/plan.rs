@@ -61,6 +61,11 @@ pub enum Step {
         /// At most 255 bytes.
         alias: String,
     },
+    /// A port of a bridge may send a packet back out of the port that it came in by.
+    Hairpin {
+        /// The host's link.
+        link: Iface,
+    },
     /// Another MTU for a link of the host.
     SetMtu {
         /// The link.
@@ -306,6 +311,7 @@ pub fn attach(
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
     publish_steps(&mut steps, &record, host);
     cable_steps(&mut steps, veth, &record, host.ipv6);
+    hairpin_step(&mut steps, &record);
     ipfile_step(&mut steps, config, &record);
     network.cursor = match config.static_ip {
         Some(_) => network.cursor,
@@ -355,6 +361,7 @@ pub fn join(
     let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
     publish_steps(&mut steps, &record, host);
+    hairpin_step(&mut steps, &record);
     ipfile_step(&mut steps, config, &record);
     record.steps = steps.hold;
     Ok(Plan { network, record, take: steps.take })
@@ -533,6 +540,15 @@ fn publish_steps(steps: &mut Steps<'_>, record: &Record, host: &Host) {
     }
 }
 
+/// A container that calls its own published port: with `br_netfilter` the kernel translates the
+/// packet while it is bridged, and it must leave by the port that it came in by. Set also
+/// where there is no `br_netfilter`, since another program may load it at any time.
+fn hairpin_step(steps: &mut Steps<'_>, record: &Record) {
+    if !record.published.is_empty() {
+        steps.make(Step::Hairpin { link: record.host_interface.clone() });
+    }
+}
+
 fn cable_steps(steps: &mut Steps<'_>, veth: Veth, record: &Record, ipv6: bool) {
     let (name, peer, pid) = (veth.name.clone(), veth.peer.clone(), veth.pid);
     let inside = Some(pid);
@@ -586,7 +602,7 @@ impl Step {
         match self {
             Self::Sysctl { before, .. } => before.is_some(),
             Self::SetUp { pid, .. } | Self::AddAddress { pid, .. } => pid.is_none(),
-            Self::SetAlias { .. } | Self::AddRoute { .. } => false,
+            Self::SetAlias { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => false,
             _ => true,
         }
     }
@@ -603,6 +619,7 @@ impl fmt::Display for Step {
             Self::AddBridge(bridge) => bridge.fmt(f),
             Self::AddVeth(veth) => veth.fmt(f),
             Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { pid, link } => write!(f, "{}ip link set {link} up", inside(*pid)),
             Self::AddAddress { pid, link, address } => {

@@ -6,6 +6,7 @@
 //! from the test's thread run inside, and the kernel takes everything back when the last of
 //! them has ended. So tests may run side by side.
 
+pub mod scene;
 pub mod traffic;
 
 use std::fs;
@@ -25,6 +26,26 @@ pub fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "skipped: {why}");
     eprintln!("skipped: {why}");
 }
+
+/// Makes two tests of each function, which takes a world: one on iptables-nft and one on
+/// iptables-legacy.
+macro_rules! on_both_variants {
+    ($($fact:ident),+ $(,)?) => {
+        on_both_variants! { @ nft $($fact)+ }
+        on_both_variants! { @ legacy $($fact)+ }
+    };
+    (@ $variant:ident $($fact:ident)+) => {
+        mod $variant {
+            $(#[test]
+            fn $fact() {
+                let Some(world) = crate::common::World::new() else { return };
+                world.use_iptables(stringify!($variant));
+                super::$fact(world);
+            })+
+        }
+    };
+}
+pub(crate) use on_both_variants;
 
 /// A host of its own, with loopback up and nothing else.
 pub struct World {
@@ -159,7 +180,7 @@ impl World {
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
-            "find /run -path /run/test/runc -prune -o -path /run/test/log -prune -o -type f -print | sort",
+            "find /run -path '/run/test/runc*' -prune -o -path /run/test/log -prune -o -type f -print | sort",
         ];
         commands.iter().flat_map(|command| lines(&self.sh(command))).collect()
     }
