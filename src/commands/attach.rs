@@ -105,7 +105,11 @@ fn finish(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
     store.finish(&plan.record)
 }
 
-fn same(entry: &Entry, process: &Process) -> Result<()> {
+/// Whether a known container is the one at hand, which has what it needs already.
+///
+/// # Errors
+/// It is another one, and alive.
+pub(super) fn same(entry: &Entry, process: &Process) -> Result<()> {
     if entry.process == *process {
         return Ok(());
     }

@@ -1,12 +1,15 @@
 //! What the hook would do, printed instead of done.
 
+use super::reap::{Look, find_dead, shared_with_nobody};
 use super::{Settings, attach, print, warn_of_damage};
+use crate::apply::undo_lines;
 use crate::error::{Error, Result};
 use crate::hook::{Container, Wants};
 use crate::kernel::{Kernel, process};
 use crate::plan::Step;
 use crate::store::Records;
-use crate::store::record::Record;
+use crate::store::index::Entry;
+use crate::store::record::{Record, Survey};
 
 /// Prints the steps that the hook would take for `container`, one command a line. Needs no
 /// privilege and changes nothing; without privilege the records cannot be read, and the answer
@@ -36,16 +39,31 @@ pub fn plan(settings: &Settings, container: &Container) -> Result<()> {
 fn attach_steps(settings: &Settings, records: Records, container: &Container) -> Result<Vec<String>> {
     let config = settings.config(&container.annotations)?;
     let process = process::look(container.pid()?, &container.id)?;
-    let same = |record: &&Record| process.netns != 0 && record.process.netns == process.netns;
-    let owner = records.containers.iter().find(same).cloned();
-    let survey = records.survey();
-    let known = survey.container(&container.id, &container.bundle);
-    if known.is_some_and(|known| known.process == process) {
-        return Ok(Vec::new());
-    }
     let kernel = Kernel::look(settings.log.clone())?;
-    let plan = attach::plan(&kernel, &config, &survey, container, process, owner.as_ref())?;
-    Ok(plan.take.iter().map(Step::to_string).collect())
+    let all = records.containers.clone();
+    let mut survey = records.survey();
+    let mut steps = reap_steps(&mut survey, &all, &kernel)?;
+    if let Some(entry) = survey.container(&container.id, &container.bundle) {
+        return attach::same(entry, &process).map(|()| steps);
+    }
+    let owner = survey.inhabitant(process.netns).and_then(|entry| record_of(&all, entry));
+    let plan = attach::plan(&kernel, &config, &survey, container, process, owner)?;
+    steps.extend(plan.take.iter().map(Step::to_string));
+    Ok(steps)
+}
+
+/// What the hook does first, for those that are dead; they are taken out of `survey`.
+fn reap_steps(survey: &mut Survey, all: &[Record], kernel: &Kernel) -> Result<Vec<String>> {
+    let dead = find_dead(survey, kernel.netlink(), Look::Close)?;
+    survey.containers.retain(|entry| !dead.contains(entry));
+    let records: Vec<&Record> = dead.iter().filter_map(|entry| record_of(all, entry)).collect();
+    let undone = shared_with_nobody(survey, records.iter().map(|record| record.steps.clone()));
+    let who = dead.iter().map(|entry| format!("# reap container {}", entry.id));
+    Ok(who.chain(undo_lines(&undone)).collect())
+}
+
+fn record_of<'a>(all: &'a [Record], entry: &Entry) -> Option<&'a Record> {
+    all.iter().find(|record| record.id == entry.id && record.bundle == entry.bundle)
 }
 
 fn detach_steps(mut records: Records, container: &Container) -> Vec<String> {
@@ -54,7 +72,5 @@ fn detach_steps(mut records: Records, container: &Container) -> Vec<String> {
         return Vec::new();
     };
     let record = records.containers.remove(position);
-    let undone = records.survey().unshared(&record.steps);
-    let text = |step: &Step| step.to_string().lines().map(|line| format!("undo {line}")).collect::<Vec<_>>();
-    undone.iter().rev().filter(|step| step.is_undone()).flat_map(text).collect()
+    undo_lines(&records.survey().unshared(&record.steps))
 }

@@ -98,13 +98,8 @@ pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Net
 pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
     let Session { store, survey, kernel, log, .. } = session;
     survey.containers.retain(|entry| !entries.contains(entry));
-    let mut steps: Vec<Step> = Vec::new();
-    for entry in &entries {
-        let unshared = survey.unshared(&steps_of(store, log, entry));
-        let fresh = unshared.into_iter().filter(|step| !step.may_be_shared() || !steps.contains(step));
-        steps.extend(fresh.collect::<Vec<_>>());
-    }
-    let undone = undo(&steps, kernel);
+    let all = entries.iter().map(|entry| steps_of(store, log, entry));
+    let undone = undo(&shared_with_nobody(survey, all), kernel);
     if undone.is_ok() {
         let forgotten = entries.iter().filter_map(|entry| store.forget(&entry.id, &entry.bundle).err());
         return Error::merge(forgotten).map_or(Ok(()), Err);
@@ -112,6 +107,16 @@ pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
     let recorded = entries.iter().filter_map(|entry| store.reopen(entry).err()).collect::<Vec<_>>();
     survey.containers.extend(entries.into_iter().map(|entry| Entry { done: false, ..entry }));
     undone.map_err(|error| error.also(recorded))
+}
+
+/// All steps of those who go, each once, that nobody in `survey` holds.
+pub(super) fn shared_with_nobody(survey: &Survey, all: impl Iterator<Item = Vec<Step>>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for unshared in all.map(|steps| survey.unshared(&steps)) {
+        let fresh = unshared.into_iter().filter(|step| !step.may_be_shared() || !steps.contains(step));
+        steps.extend(fresh.collect::<Vec<_>>());
+    }
+    steps
 }
 
 /// The steps of a container's record; if that is damaged or gone, those that the index knows.
