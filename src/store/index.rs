@@ -26,6 +26,9 @@ use crate::plan::Step;
 /// The first bytes of the file; another number for another form of [`Event`].
 const MAGIC: &[u8; 8] = b"netns-01";
 
+/// A journal that is being written anew.
+pub(super) const UNFINISHED: &str = "index.unfinished";
+
 /// The journal is written anew when it has this many events more than containers, twice over.
 const SLACK: usize = 128;
 
@@ -131,7 +134,7 @@ impl Index {
         for entry in entries {
             bytes.extend(encode(&Event::Came(entry.clone())).doing(operation)?);
         }
-        let unfinished = path.with_extension("new");
+        let unfinished = path.with_file_name(UNFINISHED);
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
