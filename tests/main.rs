@@ -10,6 +10,7 @@
 
 mod common;
 
+mod chaos;
 mod faults;
 mod hook;
 mod ipfile;

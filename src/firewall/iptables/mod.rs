@@ -15,6 +15,7 @@
 //! (about 15 ms), an addition does not. For the same reason chains are made with `-N`: a
 //! `:CHAIN` line would flush, and so delete, where the chain exists.
 
+mod mending;
 mod programs;
 
 use std::borrow::Cow;
@@ -22,7 +23,8 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
-pub use programs::{Restore, Waiting, missing, put_back, remove_what_is_left, rules_of};
+pub use mending::{missing, put_back, remove_what_is_left};
+pub use programs::{Restore, Waiting, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 const MAX_COMMENT: usize = 255;
@@ -73,13 +75,18 @@ impl Command {
         }
     }
 
-    /// The lines that take it away. What strangers put into a chain of ours goes with it.
-    fn remove(&self) -> Vec<String> {
+    /// The line that takes it away.
+    fn remove(&self) -> String {
         let Self { chain, spec, .. } = self;
         match self.verb {
-            Verb::NewChain => vec![format!("-F {chain}"), format!("-X {chain}")],
-            Verb::Insert | Verb::Append => vec![format!("-D {chain} {spec}")],
+            Verb::NewChain => format!("-X {chain}"),
+            Verb::Insert | Verb::Append => format!("-D {chain} {spec}"),
         }
+    }
+
+    /// The chain that it makes or changes.
+    fn place(&self) -> (&str, &str) {
+        (self.table, &self.chain)
     }
 }
 
