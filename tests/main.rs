@@ -12,3 +12,4 @@ mod common;
 
 mod network;
 mod ports;
+mod runc;
