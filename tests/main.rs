@@ -10,6 +10,7 @@
 
 mod common;
 
+mod firewall;
 mod network;
 mod ports;
 mod runc;
