@@ -12,6 +12,7 @@ mod common;
 
 mod chaos;
 mod faults;
+mod firewall;
 mod hook;
 mod ipfile;
 mod kill;
@@ -21,4 +22,5 @@ mod plan;
 mod pod;
 mod ports;
 mod rollback;
+mod runc;
 mod store;

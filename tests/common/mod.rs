@@ -227,6 +227,8 @@ impl World {
         let hooks: serde_json::Map<String, serde_json::Value> =
             stages.iter().map(|stage| ((*stage).to_owned(), hook.clone())).collect();
         let caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];
+        // Cgroups are no part of this world: two tests may call their containers the same.
+        let cgroup = format!("/netns-test-{}-{id}", nix::unistd::gettid());
         let mut config = serde_json::json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -236,7 +238,7 @@ impl World {
             },
             "root": {"path": "rootfs"}, "hostname": id,
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": [
+            "linux": {"cgroupsPath": cgroup, "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
             ]},
             "hooks": hooks,
