@@ -10,4 +10,12 @@
 
 mod common;
 
+mod faults;
+mod hook;
+mod ipfile;
 mod network;
+mod options;
+mod plan;
+mod pod;
+mod rollback;
+mod store;
