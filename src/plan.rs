@@ -468,9 +468,10 @@ fn resolve_ports(
         }
         for record in &survey.containers {
             if let Some(other) = record.published.iter().find(|other| other.conflicts(&wanted)) {
+                let ip = record.addresses.first().map_or_else(String::new, |lease| lease.ip().to_string());
                 return Err(Error::new(
                     operation(),
-                    format!("already published by container {} ({other})", record.id),
+                    format!("already published by container {} ({ip}:{})", record.id, other.container),
                 ));
             }
         }
