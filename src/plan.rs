@@ -276,7 +276,7 @@ pub fn attach(
     now: u64,
 ) -> Result<Plan> {
     let (mut network, mut take) = network(config, host, survey)?;
-    let address = lease(config, &network, survey, container)?;
+    let address = lease(config, host, &network, survey, container)?;
     let published = resolve_ports(config, host, survey, container)?;
     let pid = process.pid;
     let veth = Veth {
@@ -419,29 +419,40 @@ impl Steps<'_> {
     }
 }
 
-fn lease(config: &Config, network: &Network, survey: &Survey, container: &Container) -> Result<IpNetwork> {
+fn lease(
+    config: &Config,
+    host: &Host,
+    network: &Network,
+    survey: &Survey,
+    container: &Container,
+) -> Result<IpNetwork> {
     let id = &container.id;
-    let taken = |address| survey.leased(&config.bridge, address);
+    // Whatever else the administrator has given the bridge would answer in the container's place.
+    let bridge_has =
+        |address| host.bridge.iter().flat_map(|bridge| &bridge.addresses).any(|taken| taken.ip() == address);
+    let holder = |address| match survey.leased(&config.bridge, address) {
+        Some(record) => Some(format!("container {}", record.id)),
+        None => bridge_has(address).then(|| format!("bridge {}", config.bridge)),
+    };
     let address = match config.static_ip {
         Some(wanted) => {
             lease::check(config.gateway, wanted)?;
-            if let Some(holder) = taken(wanted) {
+            if let Some(holder) = holder(wanted) {
                 return Err(Error::new(
                     format!("use static address {wanted} for container {id}"),
-                    format!("container {} has it", holder.id),
+                    format!("{holder} has it"),
                 ));
             }
             wanted
         }
-        None => lease::next(config.gateway, network.cursor, |address| taken(address).is_some())?.ok_or_else(
-            || {
+        None => lease::next(config.gateway, network.cursor, |address| holder(address).is_some())?
+            .ok_or_else(|| {
                 Error::new(
                     format!("lease an address in {} for container {id}", value::subnet(config.gateway)),
                     format!("all {} are taken", lease::capacity(config.gateway)),
                 )
                 .hint("`netns ls` shows by whom; `netns detach ID` frees one")
-            },
-        )?,
+            })?,
     };
     IpNetwork::new(address, config.gateway.prefix())
         .map_err(|cause| Error::new(format!("lease {address} for container {id}"), cause))
