@@ -84,7 +84,11 @@ fn record(store: &Store, survey: &Survey, plan: &Plan, done: bool) -> Result<()>
     store.put(&Record { done, ..plan.record.clone() })
 }
 
-fn same(record: &Record, process: &Process) -> Result<()> {
+/// Whether a known container is the one at hand, which has what it needs already.
+///
+/// # Errors
+/// It is another one, and alive.
+pub(super) fn same(record: &Record, process: &Process) -> Result<()> {
     if record.process == *process {
         return Ok(());
     }

@@ -1,6 +1,8 @@
 //! What the hook would do, printed instead of done.
 
+use super::reap::reap_lines;
 use super::{Settings, attach, print, warn_of_damage};
+use crate::apply::undo_lines;
 use crate::error::{Error, Result};
 use crate::hook::{Container, Wants};
 use crate::kernel::{Kernel, process};
@@ -27,21 +29,23 @@ pub fn plan(settings: &Settings, container: &Container) -> Result<()> {
     };
     warn_of_damage(&settings.log, &survey);
     let steps = match container.wants {
-        Wants::Attach => attach_steps(settings, &survey, container)?,
+        Wants::Attach => attach_steps(settings, survey, container)?,
         Wants::Detach => detach_steps(survey, container),
     };
     print(&steps.iter().map(|line| format!("{line}\n")).collect::<String>())
 }
 
-fn attach_steps(settings: &Settings, survey: &Survey, container: &Container) -> Result<Vec<String>> {
+fn attach_steps(settings: &Settings, mut survey: Survey, container: &Container) -> Result<Vec<String>> {
     let config = settings.config(&container.annotations)?;
     let process = process::look(container.pid()?, &container.id)?;
-    if survey.container(&container.id, &container.bundle).is_some_and(|known| known.process == process) {
-        return Ok(Vec::new());
+    let mut steps = reap_lines(&mut survey);
+    if let Some(record) = survey.container(&container.id, &container.bundle) {
+        return attach::same(record, &process).map(|()| steps);
     }
     let kernel = Kernel::open(settings.log.clone())?;
-    let plan = attach::plan(&kernel, &config, survey, container, process)?;
-    Ok(plan.take.iter().map(Step::to_string).collect())
+    let plan = attach::plan(&kernel, &config, &survey, container, process)?;
+    steps.extend(plan.take.iter().map(Step::to_string));
+    Ok(steps)
 }
 
 fn detach_steps(mut survey: Survey, container: &Container) -> Vec<String> {
@@ -49,7 +53,5 @@ fn detach_steps(mut survey: Survey, container: &Container) -> Vec<String> {
         return Vec::new();
     };
     let record = survey.containers.remove(position);
-    let undone = survey.unshared(&record.steps);
-    let text = |step: &Step| step.to_string().lines().map(|line| format!("undo {line}")).collect::<Vec<_>>();
-    undone.iter().rev().filter(|step| step.is_undone()).flat_map(text).collect()
+    undo_lines(&survey.unshared(&record.steps))
 }

@@ -1,6 +1,6 @@
 //! What the dead and the interrupted left behind: no runtime can be trusted to call `poststop`.
 
-use crate::apply::undo;
+use crate::apply::{undo, undo_lines};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::kernel::process;
@@ -14,10 +14,9 @@ use crate::store::record::{Network, Record, Survey};
 ///
 /// What cannot be undone stays recorded for the next run, and stops nobody.
 pub(super) fn reap(store: &Store, survey: &mut Survey, kernel: &mut Kernel, log: &Log) {
-    let gone = |record: &Record| !record.done || !process::is_alive(&record.process);
-    let dead = take_out(&mut survey.containers, gone);
+    let dead = take_out_dead(survey);
     for record in &dead {
-        log.debug(&format!("# reap container {}", record.id));
+        log.debug(&reaping(record));
     }
     if let Err(error) = remove(store, survey, kernel, dead) {
         log.warn(&error);
@@ -28,6 +27,21 @@ pub(super) fn reap(store: &Store, survey: &mut Survey, kernel: &mut Kernel, log:
             log.warn(&error);
         }
     }
+}
+
+/// What [`reap`] would do for the containers in `survey`, which it takes out of it.
+pub(super) fn reap_lines(survey: &mut Survey) -> Vec<String> {
+    let dead = take_out_dead(survey);
+    let steps = shared_with_nobody(survey, &dead);
+    dead.iter().map(reaping).chain(undo_lines(&steps)).collect()
+}
+
+fn take_out_dead(survey: &mut Survey) -> Vec<Record> {
+    take_out(&mut survey.containers, |record| !record.done || !process::is_alive(&record.process))
+}
+
+fn reaping(record: &Record) -> String {
+    format!("# reap container {}", record.id)
 }
 
 /// Undoes, all at once, what the records share with nobody in `survey`, where they no longer
@@ -41,13 +55,7 @@ pub(super) fn remove(
     kernel: &mut Kernel,
     mut records: Vec<Record>,
 ) -> Result<()> {
-    let mut steps: Vec<Step> = Vec::new();
-    for step in records.iter().flat_map(|record| survey.unshared(&record.steps)) {
-        if !steps.contains(&step) {
-            steps.push(step);
-        }
-    }
-    let undone = undo(&steps, kernel);
+    let undone = undo(&shared_with_nobody(survey, &records), kernel);
     let mut failures: Vec<Error> = Vec::new();
     for record in &mut records {
         let recorded = if undone.is_ok() {
@@ -62,6 +70,17 @@ pub(super) fn remove(
         survey.containers.extend(records);
     }
     Error::merge(undone.err().into_iter().chain(failures)).map_or(Ok(()), Err)
+}
+
+/// All steps of `records`, each once, that nobody in `survey` holds.
+fn shared_with_nobody(survey: &Survey, records: &[Record]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for step in records.iter().flat_map(|record| survey.unshared(&record.steps)) {
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    steps
 }
 
 /// As [`remove`], for a network.
