@@ -17,5 +17,6 @@ mod network;
 mod options;
 mod plan;
 mod pod;
+mod refusals;
 mod rollback;
 mod store;
