@@ -185,6 +185,10 @@ pub fn commands(rule: &Rule) -> Vec<Command> {
     }
 }
 
+fn all_commands(rules: &[&Rule]) -> Vec<Command> {
+    rules.iter().flat_map(|rule| commands(rule)).collect()
+}
+
 fn range(first: u16, last: u16, separator: char) -> String {
     if first == last { first.to_string() } else { format!("{first}{separator}{last}") }
 }
@@ -204,8 +208,7 @@ fn cut(owner: &str) -> &str {
 }
 
 /// The input of `iptables-restore`, and for each of its lines the command it belongs to.
-fn script(change: Change, rules: &[&Rule]) -> (String, Vec<Option<Command>>) {
-    let mut all: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
+fn script(change: Change, mut all: Vec<Command>) -> (String, Vec<Option<Command>>) {
     if change == Change::Remove {
         all.reverse();
     }
@@ -246,7 +249,26 @@ impl Restore {
     /// # Errors
     /// The program is not installed or cannot be started.
     pub fn start(change: Change, rules: &[&Rule]) -> Result<Self> {
-        let (text, owners) = script(change, rules);
+        Self::run(change, all_commands(rules))
+    }
+
+    /// As [`Self::start`], for what is not there of rules that were to be added. What is there
+    /// is left as it is: the rules of others may hang on it.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`].
+    pub fn start_missing(rules: &[&Rule]) -> Result<Self> {
+        let mut missing = Vec::new();
+        for command in all_commands(rules) {
+            if !is_there(&command)? {
+                missing.push(command);
+            }
+        }
+        Self::run(Change::Add, missing)
+    }
+
+    fn run(change: Change, commands: Vec<Command>) -> Result<Self> {
+        let (text, owners) = script(change, commands);
         let operation = || match owners.iter().flatten().next() {
             Some(command) => command.to_string(),
             None => "iptables-restore".to_owned(),
@@ -297,7 +319,7 @@ fn line_number(said: &str) -> Option<usize> {
 /// # Errors
 /// Everything that is still there and could not be removed.
 pub fn remove_what_is_left(rules: &[&Rule]) -> Result<()> {
-    let mut all: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
+    let mut all = all_commands(rules);
     all.reverse();
     let mut failures = Vec::new();
     for command in all {
@@ -436,8 +458,8 @@ mod tests {
     fn what_is_removed_is_what_was_added_backwards() {
         let network =
             Rule::Network { bridge: "netns0".parse().unwrap(), subnet: "172.19.0.0/16".parse().unwrap() };
-        let (added, _) = script(Change::Add, &[&Rule::Base, &network]);
-        let (removed, _) = script(Change::Remove, &[&Rule::Base, &network]);
+        let (added, _) = script(Change::Add, all_commands(&[&Rule::Base, &network]));
+        let (removed, _) = script(Change::Remove, all_commands(&[&Rule::Base, &network]));
         for line in added.lines().filter(|line| line.starts_with("-A") || line.starts_with("-I")) {
             assert!(removed.contains(&line.replacen(&line[..2], "-D", 1)), "{line}");
         }

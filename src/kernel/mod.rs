@@ -161,10 +161,9 @@ impl Target for Kernel {
         // be removed is gone already, or a chain to be made is a leftover.
         self.log.debug(&format!("# {failure}"));
         let rules: Vec<&Rule> = rules.iter().collect();
-        iptables::remove_what_is_left(&rules)?;
         match change {
-            Change::Remove => Ok(()),
-            Change::Add => Restore::start(change, &rules)?.finish(),
+            Change::Remove => iptables::remove_what_is_left(&rules),
+            Change::Add => Restore::start_missing(&rules)?.finish(),
         }
     }
 
