@@ -10,6 +10,7 @@
 
 mod common;
 
+mod drift;
 mod faults;
 mod hook;
 mod ipfile;
