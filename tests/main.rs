@@ -11,6 +11,7 @@
 mod common;
 
 mod chaos;
+mod drift;
 mod faults;
 mod firewall;
 mod hook;
@@ -21,6 +22,7 @@ mod options;
 mod plan;
 mod pod;
 mod ports;
+mod refusals;
 mod rollback;
 mod runc;
 mod store;
