@@ -17,6 +17,7 @@ mod network;
 mod options;
 mod plan;
 mod pod;
+mod policy;
 mod ports;
 mod rollback;
 mod store;

@@ -86,7 +86,7 @@ impl Options {
             "state-dir" => self.state_dir = Some(value.into()),
             "debug" => self.debug = parse(value)?,
             "log" => self.log = Some(value.into()),
-            _ => return Err(Problem::Unknown(nearest(name))),
+            _ => return Err(Problem::Unknown(nearest(name, &NAMES))),
         }
         Ok(())
     }
@@ -110,7 +110,8 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T,
     value.parse().map_err(|cause: T::Err| Problem::Value(cause.to_string()))
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
+/// The one of `known` that `name` is most likely a misspelling of.
+pub(super) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(known, name);
-    NAMES.into_iter().min_by_key(distance).filter(|known| distance(known) <= known.len() / 2)
+    known.iter().copied().min_by_key(distance).filter(|known| distance(known) <= known.len() / 2)
 }
