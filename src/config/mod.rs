@@ -165,6 +165,14 @@ mod tests {
     }
 
     #[test]
+    fn one_container_cannot_ask_for_so_many_ports_that_others_wait() {
+        let many = |n: u16| (1..=n).map(|port| format!("{port}:{port}")).collect::<Vec<_>>().join(",");
+        assert!(from(&[("org.netns.publish", &many(1024))]).is_ok());
+        let error = from(&[("org.netns.publish", &many(1025))]).unwrap_err().to_string();
+        assert!(error.ends_with(": more than 1024 ports or ranges"), "{error}");
+    }
+
+    #[test]
     fn a_bad_value_names_the_annotation() {
         let error = from(&[("org.netns.mtu", "many")]).unwrap_err().to_string();
         assert!(error.starts_with("use annotation org.netns.mtu=many: "), "{error}");

@@ -59,6 +59,11 @@ pub(super) const NAMES: [&str; 10] =
 /// Those that an annotation may not set.
 pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "log"];
 
+/// The most ports or ranges that one container may ask for. Each is compared with all others
+/// while other containers wait for the lock: 60,000 of them, which fit a state document, would
+/// hold it for minutes.
+const MAX_PUBLISH: usize = 1024;
+
 /// Why [`Options::set`] refused.
 #[derive(Debug)]
 pub(super) enum Problem {
@@ -80,6 +85,9 @@ impl Options {
             "publish" => {
                 for spec in value.split(',') {
                     self.publish.push(parse(spec.trim())?);
+                }
+                if self.publish.len() > MAX_PUBLISH {
+                    return Err(Problem::Value(format!("more than {MAX_PUBLISH} ports or ranges")));
                 }
             }
             "ipfile" => self.ipfile = Some(value.to_owned()),
