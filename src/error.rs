@@ -26,7 +26,7 @@ pub struct Error {
 impl Error {
     /// An error in `operation` (with its object, in the dialect of `ip(8)` where there is one).
     ///
-    /// Control characters in either text are escaped, and a text that is longer than any path is
+    /// What a terminal may obey in either text is escaped, and a text that is longer than any path is
     /// cut: part of it may come from an annotation, and a log must not be forged or flooded.
     pub fn new(operation: impl fmt::Display, cause: impl fmt::Display) -> Self {
         Self {
@@ -91,11 +91,19 @@ impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
 fn one_line(text: &str) -> String {
     let cut = text.char_indices().nth(MAX_TEXT).map(|(at, _)| at);
     let escaped = text[..cut.unwrap_or(text.len())].chars().flat_map(|c| {
-        let escaped = c.is_control().then(|| c.escape_default());
-        let plain = (!c.is_control()).then_some(c);
+        let escaped = is_obeyed(c).then(|| c.escape_default());
+        let plain = (!is_obeyed(c)).then_some(c);
         escaped.into_iter().flatten().chain(plain)
     });
     escaped.chain(cut.map(|_| '…')).collect()
+}
+
+/// Whether a terminal or an editor may do something else with `c` than show it: control
+/// characters, the line separators of Unicode, and what changes the direction of a text.
+pub fn is_obeyed(c: char) -> bool {
+    let separates_or_turns =
+        |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || separates_or_turns(c)
 }
 
 #[cfg(test)]
@@ -117,6 +125,7 @@ mod tests {
     fn a_hostile_text_cannot_forge_a_line() {
         let error = Error::new("container a\nnetns: all is well", "bad\u{1b}[2J");
         assert_eq!(error.to_string(), "container a\\nnetns: all is well: bad\\u{1b}[2J");
+        assert_eq!(Error::new("a\u{2028}b", "\u{202e}c").to_string(), "a\\u{2028}b: \\u{202e}c");
         let long = Error::new("ä".repeat(1 << 20), "c").to_string();
         assert_eq!(long, format!("{}…: c", "ä".repeat(4096)));
     }

@@ -158,6 +158,7 @@ mod tests {
             ("org.netns.config", "/x"),
             ("org.netns.ipfile", "/etc/passwd"),
             ("org.netns.ipfile", "a/../../b"),
+            ("org.netns.ipfile", "a\nnetns: all is well"),
         ] {
             assert!(from(&[(key, value)]).is_err(), "{key}={value}");
         }

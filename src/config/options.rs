@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
-use crate::error::Error;
+use crate::error::{Error, is_obeyed};
 
 /// The options of one source; what it does not say is `None` or empty.
 #[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +89,9 @@ impl Options {
                 if self.publish.len() > MAX_PUBLISH {
                     return Err(Problem::Value(format!("more than {MAX_PUBLISH} ports or ranges")));
                 }
+            }
+            "ipfile" if value.contains(is_obeyed) => {
+                return Err(Problem::Value("there are control characters in it".to_owned()));
             }
             "ipfile" => self.ipfile = Some(value.to_owned()),
             "state-dir" => self.state_dir = Some(value.into()),
