@@ -21,6 +21,7 @@ mod network;
 mod options;
 mod plan;
 mod pod;
+mod policy;
 mod ports;
 mod refusals;
 mod rollback;
