@@ -79,13 +79,26 @@ pub fn apply(steps: &[Step], target: &mut impl Target) -> std::result::Result<()
 /// # Errors
 /// All that went wrong.
 pub fn undo(steps: &[Step], target: &mut impl Target) -> Result<()> {
-    let (rules, others) = lanes(steps);
+    let (rules, others) = undoing(steps);
     let mut failures: Vec<Error> = target.start_rules(Change::Remove, &rules).err().into_iter().collect();
-    for step in others.into_iter().rev().filter(|step| step.is_undone()) {
+    for step in others {
         failures.extend(target.undo(step).err());
     }
     failures.extend(target.finish_rules().err());
     Error::merge(failures).map_or(Ok(()), Err)
+}
+
+/// What [`undo`] tells its target of `steps`, in the dialect of their `Display`.
+pub fn undo_lines(steps: &[Step]) -> Vec<String> {
+    let (rules, others) = undoing(steps);
+    let rules = rules.into_iter().cloned().map(Step::Firewall);
+    let texts = rules.chain(others.into_iter().cloned()).map(|step| step.to_string());
+    texts.flat_map(|text| text.lines().map(|line| format!("undo {line}")).collect::<Vec<_>>()).collect()
+}
+
+fn undoing(steps: &[Step]) -> (Vec<&Rule>, Vec<&Step>) {
+    let (rules, others) = lanes(steps);
+    (rules, others.into_iter().rev().filter(|step| step.is_undone()).collect())
 }
 
 fn lanes(steps: &[Step]) -> (Vec<&Rule>, Vec<&Step>) {

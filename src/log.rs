@@ -35,9 +35,9 @@ impl Log {
         Ok(Self { started, verbose, file: file.map(open).transpose()?.map(Arc::new) })
     }
 
-    /// A log on standard error alone, for what goes wrong before there is another.
-    pub fn stderr(started: Instant) -> Self {
-        Self { started, verbose: false, file: None }
+    /// A log on standard error alone, where there can be no other.
+    pub fn stderr(started: Instant, verbose: bool) -> Self {
+        Self { started, verbose, file: None }
     }
 
     /// A step that is about to be taken, with the time since the start in milliseconds.

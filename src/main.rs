@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use netns::commands::{self, Settings};
 use netns::config::Options;
 use netns::error::Result;
@@ -69,6 +69,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Reap containers that are dead or were attached half way only
+    Gc {
+        /// Only say which
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put back every rule that should be there, after a firewall was flushed
+    Reload,
     /// Print what the hook would do for the state JSON on standard input; changes nothing
     Plan,
     /// Print version and commit
@@ -79,14 +87,8 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("NETNS_COMMI
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let Cli { command, options, config } = Cli::parse_from(go_flags(std::env::args_os().collect()));
-    let settings = match Settings::new(started, options, config) {
-        Ok(settings) => settings,
-        Err(error) => {
-            netns::log::Log::stderr(started).error(&error);
-            return ExitCode::FAILURE;
-        }
-    };
+    let Cli { command, options, config } = parse(std::env::args_os().collect());
+    let settings = Settings::new(started, options, config);
     match run(command, &settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { error, forgiven }) => {
@@ -117,6 +119,8 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Attach { pid, id }) => Ok(attach(settings, pid, id)?),
         Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
+        Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
+        Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
         Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
         Some(Command::Version) => {
             let _ = writeln!(std::io::stdout(), "netns {VERSION}");
@@ -141,17 +145,20 @@ fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {
     commands::attach::attach(settings, &container)
 }
 
-/// Lets `-bridge br0` mean `--bridge br0`, as the flags of the Go hook of this name may be
-/// written.
-fn go_flags(mut args: Vec<OsString>) -> Vec<OsString> {
-    let known: Vec<String> =
-        Cli::command().get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+/// Parses the arguments, or prints help or what is wrong with them and exits with 2.
+///
+/// `-bridge br0` means `--bridge br0`, as the flags of the Go hook of this name may be written.
+fn parse(mut args: Vec<OsString>) -> Cli {
+    let cli = Cli::command();
     for arg in args.iter_mut().skip(1) {
         let Some(text) = arg.to_str() else { continue };
         let name = text.strip_prefix('-').and_then(|rest| rest.split('=').next());
-        if name.is_some_and(|name| name.len() > 1 && known.iter().any(|known| known == name)) {
+        let is =
+            |name: &str| name.len() > 1 && cli.get_arguments().any(|known| known.get_long() == Some(name));
+        if name.is_some_and(is) {
             *arg = format!("-{text}").into();
         }
     }
-    args
+    let matches = cli.get_matches_from(args);
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }

@@ -35,7 +35,7 @@ const MAX_ALIAS: usize = 255;
 /// `pid` is a process in whose network namespace the step is taken; without one it is the
 /// host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Rules of the firewall.
     Firewall(Rule),
@@ -60,6 +60,11 @@ pub enum Step {
         link: Iface,
         /// At most 255 bytes.
         alias: String,
+    },
+    /// A port of a bridge may send a packet back out of the port that it came in by.
+    Hairpin {
+        /// The host's link.
+        link: Iface,
     },
     /// Another MTU for a link of the host.
     SetMtu {
@@ -276,7 +281,7 @@ pub fn attach(
     now: u64,
 ) -> Result<Plan> {
     let (mut network, mut take) = network(config, host, survey)?;
-    let address = lease(config, &network, survey, container)?;
+    let address = lease(config, host, &network, survey, container)?;
     let published = resolve_ports(config, host, survey, container)?;
     let pid = process.pid;
     let veth = Veth {
@@ -306,6 +311,7 @@ pub fn attach(
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
     publish_steps(&mut steps, &record, host);
     cable_steps(&mut steps, veth, &record, host.ipv6);
+    hairpin_step(&mut steps, &record);
     ipfile_step(&mut steps, config, &record);
     network.cursor = match config.static_ip {
         Some(_) => network.cursor,
@@ -349,10 +355,13 @@ pub fn join(
         since: now,
         ..owner.clone()
     };
-    let private = |step: &Step| matches!(step, Step::Firewall(Rule::Publish { .. }) | Step::WriteFile { .. });
-    let shared = owner.steps.iter().filter(|step| !private(step)).cloned().collect();
+    let cable = |step: &Step| {
+        !matches!(step, Step::Firewall(_) | Step::WriteFile { .. } | Step::Sysctl { before: Some(_), .. })
+    };
+    let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
     publish_steps(&mut steps, &record, host);
+    hairpin_step(&mut steps, &record);
     ipfile_step(&mut steps, config, &record);
     record.steps = steps.hold;
     Ok(Plan { network, record, take: steps.take })
@@ -378,7 +387,7 @@ impl Steps<'_> {
 
     /// As [`Self::make`], but takes only a share where somebody holds it already.
     fn once(&mut self, step: Step) {
-        if !self.survey.holds(&step) {
+        if !self.survey.holds(&step) && !self.take.contains(&step) {
             self.take.push(step.clone());
         }
         if !self.hold.contains(&step) {
@@ -419,29 +428,40 @@ impl Steps<'_> {
     }
 }
 
-fn lease(config: &Config, network: &Network, survey: &Survey, container: &Container) -> Result<IpNetwork> {
+fn lease(
+    config: &Config,
+    host: &Host,
+    network: &Network,
+    survey: &Survey,
+    container: &Container,
+) -> Result<IpNetwork> {
     let id = &container.id;
-    let taken = |address| survey.leased(&config.bridge, address);
+    // Whatever else the administrator has given the bridge would answer in the container's place.
+    let bridge_has =
+        |address| host.bridge.iter().flat_map(|bridge| &bridge.addresses).any(|taken| taken.ip() == address);
+    let holder = |address| match survey.lessee(&config.bridge, address) {
+        Some(record) => Some(format!("container {}", record.id)),
+        None => bridge_has(address).then(|| format!("bridge {}", config.bridge)),
+    };
     let address = match config.static_ip {
         Some(wanted) => {
             lease::check(config.gateway, wanted)?;
-            if let Some(holder) = taken(wanted) {
+            if let Some(holder) = holder(wanted) {
                 return Err(Error::new(
                     format!("use static address {wanted} for container {id}"),
-                    format!("container {} has it", holder.id),
+                    format!("{holder} has it"),
                 ));
             }
             wanted
         }
-        None => lease::next(config.gateway, network.cursor, |address| taken(address).is_some())?.ok_or_else(
-            || {
+        None => lease::next(config.gateway, network.cursor, |address| holder(address).is_some())?
+            .ok_or_else(|| {
                 Error::new(
                     format!("lease an address in {} for container {id}", value::subnet(config.gateway)),
                     format!("all {} are taken", lease::capacity(config.gateway)),
                 )
                 .hint("`netns ls` shows by whom; `netns detach ID` frees one")
-            },
-        )?,
+            })?,
     };
     IpNetwork::new(address, config.gateway.prefix())
         .map_err(|cause| Error::new(format!("lease {address} for container {id}"), cause))
@@ -468,9 +488,10 @@ fn resolve_ports(
         }
         for record in &survey.containers {
             if let Some(other) = record.published.iter().find(|other| other.conflicts(&wanted)) {
+                let ip = record.addresses.first().map_or_else(String::new, |lease| lease.ip().to_string());
                 return Err(Error::new(
                     operation(),
-                    format!("already published by container {} ({other})", record.id),
+                    format!("already published by container {} ({ip}:{})", record.id, other.container),
                 ));
             }
         }
@@ -483,7 +504,7 @@ fn resolve_ports(
 /// container's identity.
 fn host_interface(container: &Container, pid: i32, taken: bool) -> Result<Iface> {
     if taken {
-        let hash = store::key(&container.id, &container.bundle) & 0x0fff_ffff;
+        let hash = store::index::key(&container.id, &container.bundle) & 0x0fff_ffff;
         format!("netnsv0-{hash:07x}").parse()
     } else {
         usual_host_interface(pid)
@@ -500,6 +521,9 @@ pub fn usual_host_interface(pid: i32) -> Result<Iface> {
 
 fn publish_steps(steps: &mut Steps<'_>, record: &Record, host: &Host) {
     for published in &record.published {
+        if let Some(block) = Rule::block_of(published) {
+            steps.once(Step::Firewall(block));
+        }
         for address in &record.addresses {
             steps.make(Step::Firewall(Rule::Publish {
                 owner: record.id.clone(),
@@ -513,6 +537,15 @@ fn publish_steps(steps: &mut Steps<'_>, record: &Record, host: &Host) {
     if record.published.iter().any(Published::on_loopback) {
         let key = format!("net/ipv4/conf/{}/route_localnet", record.bridge);
         steps.sysctl(&key, "1", host.route_localnet.as_deref().unwrap_or("0"));
+    }
+}
+
+/// A container that calls its own published port: with `br_netfilter` the kernel translates the
+/// packet while it is bridged, and it must leave by the port that it came in by. Set also
+/// where there is no `br_netfilter`, since another program may load it at any time.
+fn hairpin_step(steps: &mut Steps<'_>, record: &Record) {
+    if !record.published.is_empty() {
+        steps.make(Step::Hairpin { link: record.host_interface.clone() });
     }
 }
 
@@ -552,13 +585,24 @@ fn ipfile_step(steps: &mut Steps<'_>, config: &Config, record: &Record) {
 }
 
 impl Step {
+    /// Whether several records can hold the very same step: what networks share, what
+    /// containers share, and what the containers of a pod share, the cable and a bundle's file.
+    pub fn may_be_shared(&self) -> bool {
+        match self {
+            Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
+            Self::Sysctl { before, .. } => before.is_some(),
+            Self::AddVeth(_) | Self::WriteFile { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the step has an undoing of its own. What is done to an end of a cable goes with
     /// the cable, and a container's loopback is the container's own: runtimes bring it up too.
     pub fn is_undone(&self) -> bool {
         match self {
             Self::Sysctl { before, .. } => before.is_some(),
             Self::SetUp { pid, .. } | Self::AddAddress { pid, .. } => pid.is_none(),
-            Self::SetAlias { .. } | Self::AddRoute { .. } => false,
+            Self::SetAlias { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => false,
             _ => true,
         }
     }
@@ -575,6 +619,7 @@ impl fmt::Display for Step {
             Self::AddBridge(bridge) => bridge.fmt(f),
             Self::AddVeth(veth) => veth.fmt(f),
             Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { pid, link } => write!(f, "{}ip link set {link} up", inside(*pid)),
             Self::AddAddress { pid, link, address } => {

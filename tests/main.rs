@@ -10,4 +10,17 @@
 
 mod common;
 
+mod chaos;
+mod faults;
+mod firewall;
+mod hook;
+mod ipfile;
+mod kill;
 mod network;
+mod options;
+mod plan;
+mod pod;
+mod ports;
+mod rollback;
+mod runc;
+mod store;

@@ -2,8 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::reap::reap;
-use super::{Settings, warn_of_damage};
+use super::Settings;
+use super::reap::{Look, reap};
+use super::reload::put_back;
+use super::session::Session;
 use crate::apply::apply;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -12,7 +14,8 @@ use crate::kernel::process::{self, Process};
 use crate::kernel::{Kernel, observe};
 use crate::plan::{self, Plan};
 use crate::store::Store;
-use crate::store::record::{Record, Survey};
+use crate::store::index::Entry;
+use crate::store::record::{Network, Record, Survey};
 
 /// Attaches a container to its network, creating the network if need be. Attaching the same
 /// container again changes nothing.
@@ -23,49 +26,71 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     let config = settings.config(&container.annotations)?;
     let pid = container.pid()?;
     let (netns, process) = process::open(pid, &container.id)?;
-    let store = Store::lock(&settings.state_dir)?;
-    let mut survey = store.survey()?;
-    warn_of_damage(&settings.log, &survey);
-    let mut kernel = Kernel::open(settings.log.clone())?;
-    reap(&store, &mut survey, &mut kernel, &settings.log);
-    if let Some(record) = survey.container(&container.id, &container.bundle) {
-        return same(record, &process);
+    let mut session = Session::open(settings)?;
+    if !config.publish.is_empty() {
+        session.kernel.expect_rules();
     }
-    let plan = plan(&kernel, &config, &survey, container, process)?;
-    record(&store, &survey, &plan, false)?;
-    kernel.enter(netns, pid).and_then(|()| take(&store, &survey, &plan, &mut kernel))?;
-    record(&store, &survey, &plan, true)
+    reap(&mut session, Look::Newcomer(&process))?;
+    if session.is_suspicious() {
+        put_back(&mut session)?;
+    }
+    let Session { store, survey, kernel, .. } = &mut session;
+    if let Some(entry) = survey.container(&container.id, &container.bundle) {
+        return same(entry, &process);
+    }
+    let owner = match survey.inhabitant(process.netns) {
+        Some(entry) => store.record(entry)?,
+        None => None,
+    };
+    let plan = plan(kernel, &config, survey, container, process, owner.as_ref())?;
+    kernel.enter(netns, pid)?;
+    begin(store, survey, &plan)?;
+    take(store, survey, &plan, kernel)?;
+    finish(store, survey, &plan)?;
+    session.close()
 }
 
-/// Looks at the kernel and lists what attaching takes.
+/// Looks at the kernel and lists what attaching takes; `owner` is attached in the same
+/// namespace already.
 pub(super) fn plan(
     kernel: &Kernel,
     config: &Config,
     survey: &Survey,
     container: &Container,
     process: Process,
+    owner: Option<&Record>,
 ) -> Result<Plan> {
     let mut host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
     let name = plan::usual_host_interface(process.pid)?;
-    let busy = survey.containers.iter().flat_map(|record| record.published.clone()).collect();
+    let busy = survey.containers.iter().flat_map(|entry| &entry.published);
     observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let inhabits = |record: &&Record| process.netns != 0 && record.process.netns == process.netns;
-    match survey.containers.iter().find(inhabits) {
+    match owner {
         Some(owner) => plan::join(config, &host, survey, container, process, now, owner),
         None => plan::attach(config, &host, survey, container, process, now),
     }
 }
 
+/// Records every intended step. A network that exists already is whole whatever becomes of
+/// this run: what may be missing of it is planned again by the next.
+fn begin(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
+    let known = survey.network(&plan.network.bridge);
+    let network = Network { done: known.is_some(), ..plan.network.clone() };
+    if known != Some(&network) {
+        store.put_network(&network)?;
+    }
+    store.begin(&plan.record)
+}
+
 /// Takes the steps; if one fails, forgets what was recorded, unless something is left behind.
-fn take(store: &Store, survey: &Survey, plan: &Plan, kernel: &mut Kernel) -> Result<()> {
+fn take(store: &mut Store, survey: &Survey, plan: &Plan, kernel: &mut Kernel) -> Result<()> {
     let Err(failed) = apply(&plan.take, kernel) else {
         return Ok(());
     };
     if !failed.clean {
         return Err(failed.error);
     }
-    let forgotten = store.forget(&plan.record);
+    let forgotten = store.forget(&plan.record.id, &plan.record.bundle);
     let restored = match survey.network(&plan.network.bridge) {
         Some(known) => store.put_network(known),
         None => store.forget_network(&plan.network.bridge),
@@ -73,24 +98,24 @@ fn take(store: &Store, survey: &Survey, plan: &Plan, kernel: &mut Kernel) -> Res
     Err(failed.error.also(forgotten.err().into_iter().chain(restored.err())))
 }
 
-/// Writes both records. A network that exists already is whole whatever becomes of this run:
-/// what may be missing of it is planned again by the next.
-fn record(store: &Store, survey: &Survey, plan: &Plan, done: bool) -> Result<()> {
-    let mut network = plan.network.clone();
-    network.done = done || survey.network(&network.bridge).is_some();
-    if survey.network(&network.bridge) != Some(&network) {
-        store.put_network(&network)?;
+fn finish(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
+    if survey.network(&plan.network.bridge).is_none() {
+        store.put_network(&plan.network)?;
     }
-    store.put(&Record { done, ..plan.record.clone() })
+    store.finish(&plan.record)
 }
 
-fn same(record: &Record, process: &Process) -> Result<()> {
-    if record.process == *process {
+/// Whether a known container is the one at hand, which has what it needs already.
+///
+/// # Errors
+/// It is another one, and alive.
+pub(super) fn same(entry: &Entry, process: &Process) -> Result<()> {
+    if entry.process == *process {
         return Ok(());
     }
     Err(Error::new(
-        format!("attach container {}", record.id),
-        format!("it is attached already, by process {}, which still runs", record.process.pid),
+        format!("attach container {}", entry.id),
+        format!("it is attached already, by process {}, which still runs", entry.process.pid),
     )
-    .hint(format!("`netns detach {}` takes the network from that one", record.id)))
+    .hint(format!("`netns detach {}` takes the network from that one", entry.id)))
 }

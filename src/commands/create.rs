@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::reap::reap;
-use super::{Settings, warn_of_damage};
+use super::Settings;
+use super::reap::{Look, reap};
+use super::reload::put_back;
+use super::session::Session;
 use crate::apply::apply;
 use crate::error::Result;
-use crate::kernel::{Kernel, observe};
+use crate::kernel::observe;
 use crate::plan;
-use crate::store::Store;
 
 /// Creates the network of the configured bridge, or mends it where it has drifted.
 ///
@@ -16,17 +17,18 @@ use crate::store::Store;
 /// Anything that keeps it from being whole; everything that was done is undone then.
 pub fn create(settings: &Settings) -> Result<()> {
     let config = settings.config(&BTreeMap::new())?;
-    let store = Store::lock(&settings.state_dir)?;
-    let mut survey = store.survey()?;
-    warn_of_damage(&settings.log, &survey);
-    let mut kernel = Kernel::open(settings.log.clone())?;
-    reap(&store, &mut survey, &mut kernel, &settings.log);
+    let mut session = Session::open(settings)?;
+    reap(&mut session, Look::Close)?;
+    if session.is_suspicious() {
+        put_back(&mut session)?;
+    }
+    let Session { store, survey, kernel, .. } = &mut session;
     let host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
-    let (mut network, take) = plan::network(&config, &host, &survey)?;
+    let (mut network, take) = plan::network(&config, &host, survey)?;
     let known = survey.network(&config.bridge);
     network.done = known.is_some();
     store.put_network(&network)?;
-    if let Err(failed) = apply(&take, &mut kernel) {
+    if let Err(failed) = apply(&take, kernel) {
         let restored = match known {
             _ if !failed.clean => Ok(()),
             Some(known) => store.put_network(known),
@@ -35,5 +37,6 @@ pub fn create(settings: &Settings) -> Result<()> {
         return Err(failed.error.also(restored.err()));
     }
     network.done = true;
-    store.put_network(&network)
+    store.put_network(&network)?;
+    session.close()
 }

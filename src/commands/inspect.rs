@@ -10,8 +10,8 @@ use crate::error::{Doing, Error, Result};
 use crate::firewall::iptables;
 use crate::kernel::Kernel;
 use crate::kernel::netlink::{LinkSeen, Netlink};
-use crate::kernel::process;
-use crate::store;
+use crate::kernel::process::{self, Census};
+use crate::store::Records;
 use crate::store::record::Record;
 
 #[derive(Debug, Serialize)]
@@ -47,14 +47,14 @@ struct End {
 /// # Errors
 /// There is none called `id`, or several; the kernel does not answer.
 pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
-    let survey = store::read(&settings.state_dir)?;
-    warn_of_damage(&settings.log, &survey);
-    let record = detach::by_id(&survey, id)?.ok_or_else(|| {
+    let records = Records::read(&settings.state_dir)?;
+    warn_of_damage(&settings.log, &records.damaged);
+    let record = detach::by_id(&records, id)?.ok_or_else(|| {
         Error::new(format!("inspect container {id}"), "no container of this id is attached")
             .hint("`netns ls` shows those that are")
     })?;
-    let mut kernel = Kernel::open(settings.log.clone())?;
-    let row = Row::new(record, kernel.netlink())?;
+    let mut kernel = Kernel::look(settings.log.clone())?;
+    let row = Row::new(record, &Census::new()?, kernel.netlink())?;
     let host_end = end(kernel.netlink(), record.host_interface.as_str())?;
     let (mut container_end, mut routes) = (None, Vec::new());
     // A namespace that outlived its process is alive, but there is no way in by the pid.

@@ -5,12 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::reap::outlives_its_process;
 use super::{Settings, print, warn_of_damage};
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
 use crate::kernel::netlink::Netlink;
-use crate::kernel::process;
-use crate::store;
+use crate::kernel::process::Census;
+use crate::store::Records;
+use crate::store::index::Entry;
 use crate::store::record::Record;
 
 /// A container as `ls --json` and `inspect --json` show it. Fields are added, never renamed.
@@ -42,12 +44,12 @@ struct Port {
 
 impl Row {
     /// What the record says, and what the kernel says to it.
-    pub(super) fn new(record: &Record, netlink: &Netlink) -> Result<Self> {
+    pub(super) fn new(record: &Record, census: &Census, netlink: &Netlink) -> Result<Self> {
         Ok(Self {
             id: record.id.clone(),
             bundle: record.bundle.clone(),
             pid: record.process.pid,
-            status: status(record, netlink)?,
+            status: status(record, census, netlink)?,
             interface: record.interface.to_string(),
             host_interface: record.host_interface.to_string(),
             bridge: record.bridge.to_string(),
@@ -75,8 +77,9 @@ impl Port {
 
 /// `dead` is to be reaped by the next run; `incomplete` was interrupted half way, or has lost
 /// its cable.
-fn status(record: &Record, netlink: &Netlink) -> Result<&'static str> {
-    if !process::is_alive(&record.process) {
+fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
+    let entry = Entry::from(record);
+    if !census.runs(&record.process) && !outlives_its_process(&entry, census, netlink)? {
         return Ok("dead");
     }
     let name = record.host_interface.as_str();
@@ -89,10 +92,10 @@ fn status(record: &Record, netlink: &Netlink) -> Result<&'static str> {
 /// # Errors
 /// The records cannot be read, or the kernel does not answer.
 pub fn ls(settings: &Settings, json: bool) -> Result<()> {
-    let survey = store::read(&settings.state_dir)?;
-    warn_of_damage(&settings.log, &survey);
-    let netlink = Netlink::open()?;
-    let rows = survey.containers.iter().map(|record| Row::new(record, &netlink));
+    let records = Records::read(&settings.state_dir)?;
+    warn_of_damage(&settings.log, &records.damaged);
+    let (census, netlink) = (Census::new()?, Netlink::open()?);
+    let rows = records.containers.iter().map(|record| Row::new(record, &census, &netlink));
     let rows = rows.collect::<Result<Vec<_>>>()?;
     if json {
         let text = serde_json::to_string_pretty(&rows).doing(|| "write JSON")?;
@@ -101,7 +104,7 @@ pub fn ls(settings: &Settings, json: bool) -> Result<()> {
     let head = ["IP", "LOCAL VETH", "PID", "STATUS", "CONTAINER", "PORTS"].map(str::to_owned);
     let ports =
         |record: &Record| record.published.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let cells = rows.into_iter().zip(&survey.containers).map(|(row, record)| {
+    let cells = rows.into_iter().zip(&records.containers).map(|(row, record)| {
         let ips: Vec<String> = record.addresses.iter().map(|a| a.ip().to_string()).collect();
         let [ip, pid] = [ips.join(","), row.pid.to_string()];
         [ip, row.host_interface, pid, row.status.to_owned(), row.id, ports(record)]

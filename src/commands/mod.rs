@@ -3,11 +3,14 @@
 pub mod attach;
 pub mod create;
 pub mod detach;
+pub mod gc;
 pub mod inspect;
 pub mod ls;
 pub mod plan;
 mod reap;
+pub mod reload;
 pub mod rm;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,9 +18,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::config::{self, Config, Options};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::log::Log;
-use crate::store::record::Survey;
 
 /// What every command starts from: where its files are, and what the administrator has said.
 #[derive(Debug)]
@@ -27,18 +29,16 @@ pub struct Settings {
     /// Standard error, and the file that was asked for.
     pub log: Log,
     flags: Options,
+    /// The configuration file, unless it or the log file cannot be used.
     file: Result<Options>,
 }
 
 impl Settings {
     /// Puts flags (with the environment below them) and the configuration file together.
     ///
-    /// A configuration file that cannot be used is an error only for those commands that need
-    /// a configuration: a container must be able to leave although it was broken meanwhile.
-    ///
-    /// # Errors
-    /// The log file cannot be opened.
-    pub fn new(started: Instant, flags: Options, config: Option<PathBuf>) -> Result<Self> {
+    /// A configuration or log file that cannot be used is an error only for those commands that
+    /// need a configuration: a container must be able to leave although it was broken meanwhile.
+    pub fn new(started: Instant, flags: Options, config: Option<PathBuf>) -> Self {
         let required = config.is_some();
         let path = config.unwrap_or_else(|| config::DEFAULT_CONFIG.into());
         let file = config::file::read(&path, required);
@@ -49,18 +49,26 @@ impl Settings {
         let state_dir = or_file(&flags.state_dir, |file| &file.state_dir);
         let log_file = or_file(&flags.log, |file| &file.log);
         let verbose = flags.debug || below.is_some_and(|file| file.debug);
-        Ok(Self {
-            state_dir: state_dir.unwrap_or_else(|| config::DEFAULT_STATE_DIR.into()),
-            log: Log::open(started, verbose, log_file.as_deref())?,
-            flags,
-            file,
-        })
+        let state_dir = state_dir.unwrap_or_else(|| config::DEFAULT_STATE_DIR.into());
+        match Log::open(started, verbose, log_file.as_deref()) {
+            Ok(log) => Self { state_dir, log, flags, file },
+            Err(error) => {
+                Self { state_dir, log: Log::stderr(started, verbose), flags, file: file.and(Err(error)) }
+            }
+        }
+    }
+
+    /// Tells what is wrong with the files, for commands that go on without them.
+    fn warn_of_files(&self) {
+        if let Err(error) = &self.file {
+            self.log.warn(error);
+        }
     }
 
     /// The configuration for a container with these annotations, or with none for a network.
     ///
     /// # Errors
-    /// The configuration file or an annotation of ours cannot be used.
+    /// The configuration file, the log file or an annotation of ours cannot be used.
     pub fn config(&self, annotations: &BTreeMap<String, String>) -> Result<Config> {
         let layers = [config::annotations(annotations)?, self.flags.clone(), self.file.clone()?];
         Config::resolve(&layers)
@@ -68,8 +76,8 @@ impl Settings {
 }
 
 /// Tells of every record that could not be read.
-fn warn_of_damage(log: &Log, survey: &Survey) {
-    for (_, error) in &survey.damaged {
+fn warn_of_damage(log: &Log, damaged: &[(PathBuf, Error)]) {
+    for (_, error) in damaged {
         log.warn(error);
     }
 }

@@ -1,91 +1,154 @@
 //! What the dead and the interrupted left behind: no runtime can be trusted to call `poststop`.
 
+use super::session::Session;
 use crate::apply::undo;
-use crate::error::{Error, Result};
-use crate::kernel::Kernel;
-use crate::kernel::process;
+use crate::error::{Doing, Error, Result};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::process::{Census, Process};
 use crate::log::Log;
 use crate::plan::Step;
 use crate::store::Store;
-use crate::store::record::{Network, Record, Survey};
+use crate::store::index::Entry;
+use crate::store::record::{Network, Survey};
 
-/// Undoes and forgets every container that is dead or was attached half way only, and every
-/// network that was created half way only.
-///
-/// What cannot be undone stays recorded for the next run, and stops nobody.
-pub(super) fn reap(store: &Store, survey: &mut Survey, kernel: &mut Kernel, log: &Log) {
-    let gone = |record: &Record| !record.done || !process::is_alive(&record.process);
-    let dead = take_out(&mut survey.containers, gone);
-    for record in &dead {
-        log.debug(&format!("# reap container {}", record.id));
-    }
-    if let Err(error) = remove(store, survey, kernel, dead) {
-        log.warn(&error);
-    }
-    for network in take_out(&mut survey.networks, |network| !network.done) {
-        log.debug(&format!("# reap network {}", network.bridge));
-        if let Err(error) = remove_network(store, survey, kernel, network) {
-            log.warn(&error);
-        }
-    }
+/// How many containers are looked at closely by each attach, in turn: a pid that was given to
+/// another process hides a dead container from the cheap look.
+const CLOSE_LOOKS: usize = 8;
+
+/// How closely to look for the dead.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look<'a> {
+    /// At every container, as closely as can be.
+    Close,
+    /// As an attach does, which must cost the same however many are up: closely at those that
+    /// the newcomer could be mistaken for, and at a few others in turn.
+    Newcomer(&'a Process),
 }
 
-/// Undoes, all at once, what the records share with nobody in `survey`, where they no longer
-/// are, and forgets them; if anything cannot be undone they stay recorded as unfinished.
+/// Undoes and forgets every container that is dead or was attached half way only, and every
+/// network that was created half way only. Who they were.
+///
+/// What cannot be undone stays recorded for the next run, and stops nobody.
+pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>> {
+    let dead = find_dead(&session.survey, session.kernel.netlink(), look)?;
+    let mut reaped: Vec<String> = dead.iter().map(|entry| format!("container {}", entry.id)).collect();
+    if !dead.is_empty() {
+        reaped.iter().for_each(|who| session.log.debug(&format!("# reap {who}")));
+        if let Err(error) = remove(session, dead) {
+            session.log.warn(&error);
+        }
+    }
+    let networks = session.survey.networks.iter();
+    let unfinished: Vec<Network> = networks.filter(|network| !network.done).cloned().collect();
+    for network in unfinished {
+        reaped.push(format!("network {}", network.bridge));
+        if let Err(error) = remove_network(session, network) {
+            session.log.warn(&error);
+        }
+    }
+    Ok(reaped)
+}
+
+/// Those that are dead or unfinished.
+pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> Result<Vec<Entry>> {
+    let census = Census::new()?;
+    let all = &survey.containers;
+    let turn = std::process::id() as usize;
+    let close = |at: usize, entry: &Entry| match look {
+        Look::Close => true,
+        Look::Newcomer(newcomer) => {
+            let alike = entry.process.pid == newcomer.pid || entry.process.netns == newcomer.netns;
+            alike || (turn.wrapping_add(at) % all.len().max(1)) < CLOSE_LOOKS
+        }
+    };
+    let mut dead = Vec::new();
+    for (at, entry) in all.iter().enumerate() {
+        let runs = || {
+            if close(at, entry) { census.runs(&entry.process) } else { census.may_run(&entry.process) }
+        };
+        if !entry.done || !(runs() || outlives_its_process(entry, &census, netlink)?) {
+            dead.push(entry.clone());
+        }
+    }
+    Ok(dead)
+}
+
+/// Whether the container's namespace is kept alive by another process or a mount. Its number
+/// may belong to another namespace by now, but not while the cable is there: the kernel takes
+/// the cable away before it gives the number to anyone.
+pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Netlink) -> Result<bool> {
+    if !census.is_inhabited(&entry.process) {
+        return Ok(false);
+    }
+    for step in &entry.shared {
+        if let Step::AddVeth(veth) = step {
+            let name = veth.name.as_str();
+            let found = netlink.link(name).doing(|| format!("look at link {name}"))?;
+            return Ok(found.is_some_and(|found| found.address == veth.mac.0));
+        }
+    }
+    Ok(false)
+}
+
+/// Undoes, all at once, what `entries` share with nobody else, and forgets them.
+///
+/// They are recorded as unfinished before anything is undone, and so they stay if we are
+/// killed or something cannot be undone: the next run goes on.
 ///
 /// # Errors
 /// What could not be undone or written.
-pub(super) fn remove(
-    store: &Store,
-    survey: &mut Survey,
-    kernel: &mut Kernel,
-    mut records: Vec<Record>,
-) -> Result<()> {
-    let mut steps: Vec<Step> = Vec::new();
-    for step in records.iter().flat_map(|record| survey.unshared(&record.steps)) {
-        if !steps.contains(&step) {
-            steps.push(step);
-        }
-    }
-    let undone = undo(&steps, kernel);
-    let mut failures: Vec<Error> = Vec::new();
-    for record in &mut records {
-        let recorded = if undone.is_ok() {
-            store.forget(record)
-        } else {
-            record.done = false;
-            store.put(record)
-        };
-        failures.extend(recorded.err());
-    }
-    if undone.is_err() {
-        survey.containers.extend(records);
+pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
+    let Session { store, survey, kernel, log, .. } = session;
+    survey.containers.retain(|entry| !entries.contains(entry));
+    let steps: Vec<Vec<Step>> = entries.iter().map(|entry| steps_of(store, log, entry)).collect();
+    // A full disk keeps nobody from leaving.
+    let unfinished = entries.iter().filter(|entry| entry.done);
+    let mut failures: Vec<Error> = unfinished.filter_map(|entry| store.reopen(entry).err()).collect();
+    let undone = undo(&shared_with_nobody(survey, steps.into_iter()), kernel);
+    if undone.is_ok() {
+        failures.extend(entries.iter().filter_map(|entry| store.forget(&entry.id, &entry.bundle).err()));
+    } else {
+        survey.containers.extend(entries.into_iter().map(|entry| Entry { done: false, ..entry }));
     }
     Error::merge(undone.err().into_iter().chain(failures)).map_or(Ok(()), Err)
+}
+
+/// All steps of those who go, each once, that nobody in `survey` holds.
+pub(super) fn shared_with_nobody(survey: &Survey, all: impl Iterator<Item = Vec<Step>>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for unshared in all.map(|steps| survey.unshared(&steps)) {
+        let fresh = unshared.into_iter().filter(|step| !step.may_be_shared() || !steps.contains(step));
+        steps.extend(fresh.collect::<Vec<_>>());
+    }
+    steps
+}
+
+/// The steps of a container's record; if that is damaged or gone, those that the index knows.
+fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
+    match store.record(entry) {
+        Ok(Some(record)) => record.steps,
+        // Killed before its record was written, and so before its first step; or forgotten.
+        Ok(None) => Vec::new(),
+        Err(error) => {
+            log.warn(&error);
+            entry.published_rules().map(Step::Firewall).chain(entry.shared.iter().cloned()).collect()
+        }
+    }
 }
 
 /// As [`remove`], for a network.
 ///
 /// # Errors
 /// What could not be undone or written.
-pub(super) fn remove_network(
-    store: &Store,
-    survey: &mut Survey,
-    kernel: &mut Kernel,
-    mut network: Network,
-) -> Result<()> {
+pub(super) fn remove_network(session: &mut Session, mut network: Network) -> Result<()> {
+    let Session { store, survey, kernel, .. } = session;
+    survey.networks.retain(|other| other.bridge != network.bridge);
+    network.done = false;
+    let recorded = store.put_network(&network);
     let undone = undo(&survey.unshared(&network.steps), kernel);
     if undone.is_ok() {
         return store.forget_network(&network.bridge);
     }
-    network.done = false;
-    let recorded = store.put_network(&network);
     survey.networks.push(network);
     undone.and(recorded)
-}
-
-fn take_out<T>(all: &mut Vec<T>, which: impl Fn(&T) -> bool) -> Vec<T> {
-    let (out, stay) = std::mem::take(all).into_iter().partition(which);
-    *all = stay;
-    out
 }

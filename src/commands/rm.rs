@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::reap::{reap, remove, remove_network};
-use super::{Settings, warn_of_damage};
+use super::Settings;
+use super::reap::{Look, reap, remove, remove_network};
+use super::session::Session;
 use crate::error::{Error, Result};
-use crate::kernel::Kernel;
-use crate::store::Store;
 
 /// Removes the network of the configured bridge; one that is not there is fine.
 ///
@@ -18,12 +17,9 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
     if !settings.state_dir.exists() {
         return Ok(());
     }
-    let store = Store::lock(&settings.state_dir)?;
-    let mut survey = store.survey()?;
-    warn_of_damage(&settings.log, &survey);
-    let mut kernel = Kernel::open(settings.log.clone())?;
-    reap(&store, &mut survey, &mut kernel, &settings.log);
-    let here = survey.containers.iter().filter(|record| record.bridge == bridge);
+    let mut session = Session::open(settings)?;
+    reap(&mut session, Look::Close)?;
+    let here = session.survey.containers.iter().filter(|record| record.bridge == bridge);
     let here: Vec<_> = here.cloned().collect();
     if let (Some(first), false) = (here.first(), force) {
         let cause = format!("{} containers are attached, {} among them", here.len(), first.id);
@@ -31,13 +27,9 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
             Error::new(format!("remove network {bridge}"), cause).hint("detach them first, or pass --force")
         );
     }
-    survey.containers.retain(|record| record.bridge != bridge);
-    remove(&store, &mut survey, &mut kernel, here)?;
-    match survey.networks.iter().position(|network| network.bridge == bridge) {
-        None => Ok(()),
-        Some(position) => {
-            let network = survey.networks.remove(position);
-            remove_network(&store, &mut survey, &mut kernel, network)
-        }
+    remove(&mut session, here)?;
+    if let Some(network) = session.survey.network(&bridge).cloned() {
+        remove_network(&mut session, network)?;
     }
+    session.close()
 }

@@ -10,12 +10,12 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::config::publish::Published;
+use crate::config::publish::{Protocol, Published};
 use crate::config::value::Iface;
 
 /// One reversible wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// What all networks share: our chains, the ways into them, and the guard of the host's
     /// loopback addresses against packets that came over a wire.
@@ -29,6 +29,15 @@ pub enum Rule {
         /// The network's subnet.
         subnet: IpNetwork,
     },
+    /// A place for the published ports of one protocol from `256 * block` on, 256 of them: with
+    /// all ports in one place, each coming, going and new connection would cost more the more
+    /// there are.
+    Block {
+        /// Which protocol's ports.
+        protocol: Protocol,
+        /// Which of the 256 blocks.
+        block: u8,
+    },
     /// A published port or range leads to a container.
     Publish {
         /// The container's id.
@@ -40,11 +49,23 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// The place of a published port or range; `None` for a range that is in several, which
+    /// has its place beside them.
+    pub fn block_of(published: &Published) -> Option<Self> {
+        let [first, _] = published.host.first.to_be_bytes();
+        let [last, _] = published.host.last.to_be_bytes();
+        (first == last).then_some(Self::Block { protocol: published.protocol, block: first })
+    }
+}
+
 /// Whether rules come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Put the rules there. They are not there yet.
     Add,
+    /// Put the rules there, and the places they stand in, whatever is there of them.
+    Renew,
     /// Take them away. One that is already gone is fine.
     Remove,
 }

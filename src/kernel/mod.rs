@@ -5,6 +5,7 @@
 
 pub mod files;
 mod inside;
+pub mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod ports;
@@ -12,10 +13,11 @@ pub mod process;
 pub mod sysctl;
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use crate::apply::Target;
 use crate::error::{Doing, Error, Result};
-use crate::firewall::iptables::{self, Restore};
+use crate::firewall::iptables::{self, Restore, Waiting};
 use crate::firewall::{Change, Rule};
 use crate::log::Log;
 use crate::plan::Step;
@@ -27,20 +29,45 @@ use netlink::Netlink;
 pub struct Kernel {
     netlink: Netlink,
     inside: Option<Inside>,
+    /// The firewall's program, started ahead of its orders.
+    waiting: Option<Waiting>,
     /// The firewall's program while it runs, and what it was told.
     running: Option<(Restore, Change, Vec<Rule>)>,
+    /// Without close-on-exec, and so open in every program that is run.
+    lent: Option<OwnedFd>,
+    /// Transactions of the firewall that have been made.
+    transactions: u64,
     log: Log,
 }
 
 impl Kernel {
     /// Opens a netlink socket in the host's network namespace, which is the caller's.
     ///
-    /// `log` is told of each step before it is taken.
+    /// `log` is told of each step before it is taken. Programs that are run inherit `lent`,
+    /// and hold it open for as long as they live.
     ///
     /// # Errors
     /// No socket can be opened.
-    pub fn open(log: Log) -> Result<Self> {
-        Ok(Self { netlink: Netlink::open()?, inside: None, running: None, log })
+    pub fn open(log: Log, lent: &File) -> Result<Self> {
+        let mut kernel = Self::look(log)?;
+        kernel.lent = Some(nix::unistd::dup(lent).doing(|| "lend a file to programs")?);
+        Ok(kernel)
+    }
+
+    /// As [`Self::open`], for those who only look.
+    ///
+    /// # Errors
+    /// No socket can be opened.
+    pub fn look(log: Log) -> Result<Self> {
+        Ok(Self {
+            netlink: Netlink::open()?,
+            inside: None,
+            waiting: None,
+            running: None,
+            lent: None,
+            transactions: 0,
+            log,
+        })
     }
 
     /// Enters the network namespace that `netns` is open on, for the steps that are taken in it.
@@ -50,6 +77,31 @@ impl Kernel {
     pub fn enter(&mut self, netns: File, pid: i32) -> Result<()> {
         self.inside = Some(Inside::enter(netns, pid, &self.netlink)?);
         Ok(())
+    }
+
+    /// Starts the firewall's program ahead of its orders. If that fails, it fails again, and
+    /// with a reason, when there are orders.
+    pub fn expect_rules(&mut self) {
+        if self.waiting.is_none() {
+            self.waiting = Waiting::start().ok();
+        }
+    }
+
+    /// Puts back the rules that `missing` names, and with them the chains of ours they stand in.
+    ///
+    /// # Errors
+    /// They cannot be put back.
+    pub fn put_back(&mut self, rules: &[Rule], missing: &[iptables::Command]) -> Result<()> {
+        for command in missing {
+            self.log.debug(&command.to_string());
+        }
+        self.transactions += iptables::put_back(rules, missing)?;
+        Ok(())
+    }
+
+    /// How many transactions of the firewall have been made.
+    pub fn transactions(&self) -> u64 {
+        self.transactions
     }
 
     /// The host's netlink socket.
@@ -86,6 +138,7 @@ impl Kernel {
                 self.netlink.add_link(veth.message(bridge, inside.netns())).doing(|| step)
             }
             Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
+            Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
             Step::SetUp { pid, link } => self.socket(*pid)?.set_up(link, true).doing(|| step),
             Step::AddAddress { pid, link, address } => {
@@ -127,6 +180,7 @@ impl Kernel {
             // See `Step::is_undone`.
             Step::Sysctl { .. }
             | Step::SetAlias { .. }
+            | Step::Hairpin { .. }
             | Step::SetUp { .. }
             | Step::AddAddress { .. }
             | Step::AddRoute { .. } => Ok(()),
@@ -134,19 +188,31 @@ impl Kernel {
     }
 }
 
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.dismiss();
+        }
+    }
+}
+
 impl Target for Kernel {
     fn start_rules(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
-        if rules.is_empty() {
+        let Some(first) = rules.first() else {
             return Ok(());
-        }
+        };
         for rule in rules {
             let undo = if change == Change::Remove { "undo " } else { "" };
             for command in iptables::commands(rule) {
                 self.log.debug(&format!("{undo}{command}"));
             }
         }
-        let restore = Restore::start(change, rules)?;
-        self.running = Some((restore, change, rules.iter().map(|rule| (*rule).clone()).collect()));
+        let waiting = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None => Waiting::start().doing(|| Step::Firewall((*first).clone()))?,
+        };
+        let rules_kept = rules.iter().map(|rule| (*rule).clone()).collect();
+        self.running = Some((waiting.order(change, rules), change, rules_kept));
         Ok(())
     }
 
@@ -154,18 +220,22 @@ impl Target for Kernel {
         let Some((restore, change, rules)) = self.running.take() else {
             return Ok(());
         };
-        let Err(failure) = restore.finish() else {
-            return Ok(());
+        let failure = match restore.finish() {
+            Ok(transactions) => {
+                self.transactions += transactions;
+                return Ok(());
+            }
+            Err(failure) => failure,
         };
         // Somebody has changed the tables behind our back, or a run was interrupted: a rule to
         // be removed is gone already, or a chain to be made is a leftover.
         self.log.debug(&format!("# {failure}"));
         let rules: Vec<&Rule> = rules.iter().collect();
-        iptables::remove_what_is_left(&rules)?;
-        match change {
-            Change::Remove => Ok(()),
-            Change::Add => Restore::start(change, &rules)?.finish(),
+        self.transactions += iptables::remove_what_is_left(&rules)?;
+        if change == Change::Add {
+            self.transactions += Waiting::start()?.order(change, &rules).finish()?;
         }
+        Ok(())
     }
 
     fn apply(&mut self, step: &Step) -> Result<()> {

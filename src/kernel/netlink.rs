@@ -16,7 +16,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
-use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{AddressMessageBuilder, Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::value::{Iface, Mac};
@@ -149,6 +149,15 @@ impl Netlink {
     /// There is no such link, or the kernel refuses.
     pub fn set_alias(&self, link: &Iface, alias: &str) -> io::Result<()> {
         self.change(LinkUnspec::new_with_name(link.as_str()).alias(alias).build())
+    }
+
+    /// Lets a port of a bridge send packets back out of itself.
+    ///
+    /// # Errors
+    /// There is no such link, or it is no port of a bridge.
+    pub fn set_hairpin(&self, port: &Iface) -> io::Result<()> {
+        // Number 0 is none: the kernel goes by the name.
+        self.change(LinkBridgePort::new(0).name(port.to_string()).hairpin(true).build())
     }
 
     /// Sets a link's MTU, in bytes.

@@ -54,15 +54,19 @@ fn look(netlink: &Netlink, bridge: &str, gateway: IpNetwork) -> io::Result<Host>
 ///
 /// # Errors
 /// The kernel does not answer, or no port is free.
-pub fn container(
+pub fn container<'a>(
     host: &mut Host,
     netlink: &Netlink,
     host_interface: &Iface,
     publish: &[Publish],
-    mut busy: Vec<Published>,
+    busy: impl Iterator<Item = &'a Published>,
 ) -> Result<()> {
     host.host_interface_taken =
         netlink.link(host_interface.as_str()).doing(|| format!("look at link {host_interface}"))?.is_some();
+    if publish.iter().all(|publish| publish.host.is_some()) {
+        return Ok(());
+    }
+    let mut busy: Vec<Published> = busy.copied().collect();
     busy.extend(publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))));
     for publish in publish.iter().filter(|publish| publish.host.is_none()) {
         let free = ports::free(publish, &busy)?;

@@ -1,9 +1,14 @@
 //! Who a container is: its process, its network namespace, and whether they are still there.
 
+use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Result};
@@ -63,32 +68,56 @@ fn identify(pid: i32) -> io::Result<Process> {
     Ok(Process { pid, start_time, netns, boot_id: boot_id()? })
 }
 
-/// Whether the container is still there: its process, or else any other process or mount that
-/// keeps its namespace alive.
-pub fn is_alive(process: &Process) -> bool {
-    if boot_id().is_ok_and(|boot| boot != process.boot_id) {
-        return false;
+/// Tells the living from the dead, as of the moment it is made.
+#[derive(Debug)]
+pub struct Census {
+    boot_id: String,
+    /// Network namespaces that a process or a mount keeps alive. Takes a walk through `/proc`:
+    /// asked only when a container's own process is dead.
+    inhabited: OnceCell<HashSet<u64>>,
+}
+
+impl Census {
+    /// A census of this boot.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn new() -> Result<Self> {
+        let boot_id = boot_id().doing(|| "read the boot's id")?;
+        Ok(Self { boot_id, inhabited: OnceCell::new() })
     }
-    let same = start_time(process.pid).is_ok_and(|started| started == process.start_time);
-    same || is_mounted(process.netns) || has_inhabitants(process.netns)
+
+    /// Whether it is the process that it was.
+    pub fn runs(&self, process: &Process) -> bool {
+        self.boot_id == process.boot_id
+            && start_time(process.pid).is_ok_and(|started| started == process.start_time)
+    }
+
+    /// As [`Self::runs`], but another process that was given the same pid, and a zombie, pass
+    /// for it: one system call instead of eight.
+    pub fn may_run(&self, process: &Process) -> bool {
+        self.boot_id == process.boot_id && kill(Pid::from_raw(process.pid), None) != Err(Errno::ESRCH)
+    }
+
+    /// Whether anything keeps a network namespace with this inode alive: any process or mount.
+    /// The number may have been given to another namespace since.
+    pub fn is_inhabited(&self, process: &Process) -> bool {
+        self.boot_id == process.boot_id && self.inhabited.get_or_init(inhabited).contains(&process.netns)
+    }
 }
 
-fn is_mounted(netns: u64) -> bool {
-    let name = format!("net:[{netns}]");
-    fs::read_to_string("/proc/self/mountinfo")
-        .is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(3) == Some(name.as_str())))
-}
-
-/// Whether any process lives in the namespace. Walks through all of them: asked only when the
-/// container's own is dead.
-fn has_inhabitants(netns: u64) -> bool {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return false;
-    };
-    entries
-        .flatten()
+fn inhabited() -> HashSet<u64> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted = mounts.lines().filter_map(|line| {
+        let root = line.split(' ').nth(3)?.strip_prefix("net:[")?;
+        root.strip_suffix(']')?.parse().ok()
+    });
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lived_in = processes
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .any(|pid: i32| fs::metadata(netns_path(pid)).is_ok_and(|found| found.ino() == netns))
+        .filter_map(|pid| fs::metadata(netns_path(pid)).ok())
+        .map(|found| found.ino());
+    mounted.chain(lived_in).collect()
 }
 
 fn netns_path(pid: i32) -> String {

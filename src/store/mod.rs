@@ -1,47 +1,75 @@
-//! The state directory: one lock, and one file for each container and each network.
+//! The state directory: one lock, one file for each container and each network, and an index.
 //!
 //! The only writer of the directory. A record is written to a temporary file and renamed, so a
 //! reader without the lock never sees half of one. The lock file is never renamed or unlinked.
+//! Nothing is synced to a disk: what is recorded here does not outlive the kernel's memory
+//! either.
 //!
 //! ```text
 //! lock                         held for the whole of every run that changes something
+//! index                        of all containers what every run must know, read at once
 //! containers/ID@HASH.json      HASH is of id and bundle, which only together are unique
 //! networks/BRIDGE.json
 //! damaged/…                    records that could not be read, set aside for a human
 //! ```
 
+pub mod index;
+mod lock;
 pub mod record;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
 
-use fs2::FileExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::value::Iface;
 use crate::error::{Doing, Error, Result};
+use index::{Entry, Index};
+use lock::Lock;
 use record::{Network, Record, Survey};
 
-/// How long a run waits for the others. Each takes milliseconds; a queue of hundreds passes.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// A record that is being written. The next run removes what a killed one left of it.
+const UNFINISHED: &str = "unfinished";
 
 /// The longest part of an id that is part of a file name, in bytes.
 const MAX_NAME: usize = 180;
 
-/// Reads everything without the lock, as `ls` does; nothing is there before the first attach.
-///
-/// # Errors
-/// The directory cannot be read, or others may write to it.
-pub fn read(dir: &Path) -> Result<Survey> {
-    match check_directory(dir) {
-        Ok(()) => survey(dir),
-        Err(_) if !dir.exists() => Ok(Survey::default()),
-        Err(error) => Err(error),
+/// All records, as files that anybody in their right may read.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Every network, in the order of names.
+    pub networks: Vec<Network>,
+    /// Every container, in the order of file names.
+    pub containers: Vec<Record>,
+    /// The files that are no records, and why.
+    pub damaged: Vec<(PathBuf, Error)>,
+}
+
+impl Records {
+    /// Reads everything without the lock; nothing is there before the first attach.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or others may write to it.
+    pub fn read(dir: &Path) -> Result<Self> {
+        match check_directory(dir) {
+            Err(_) if !dir.exists() => return Ok(Self::default()),
+            checked => checked?,
+        }
+        let mut damaged = Vec::new();
+        Ok(Self {
+            networks: read_all(&dir.join("networks"), &mut damaged)?,
+            containers: read_all(&dir.join("containers"), &mut damaged)?,
+            damaged,
+        })
+    }
+
+    /// The same as planning sees it.
+    pub fn survey(self) -> Survey {
+        let containers = self.containers.iter().map(Entry::from).collect();
+        Survey { networks: self.networks, containers, damaged: self.damaged }
     }
 }
 
@@ -49,16 +77,18 @@ pub fn read(dir: &Path) -> Result<Survey> {
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    _lock: File,
+    index: Index,
+    lock: Lock,
 }
 
 impl Store {
-    /// Creates the directory if need be and waits, for a bounded time, for the lock.
+    /// Creates the directory if need be, waits, for a bounded time, for the lock, and reads
+    /// what planning needs. What is damaged is moved out of the way of the next run.
     ///
     /// # Errors
-    /// The directory cannot be made, belongs to somebody else, can be written by others, or is
-    /// a symbolic link; or another run has held the lock for [`LOCK_WAIT`].
-    pub fn lock(dir: &Path) -> Result<Self> {
+    /// The directory cannot be made or read, belongs to somebody else, can be written by
+    /// others, or is a symbolic link; or another run holds the lock for too long.
+    pub fn lock(dir: &Path) -> Result<(Self, Survey)> {
         for directory in [dir.to_path_buf(), dir.join("containers"), dir.join("networks")] {
             if fs::symlink_metadata(&directory).is_err() {
                 DirBuilder::new()
@@ -67,38 +97,86 @@ impl Store {
                     .create(&directory)
                     .doing(|| format!("create state directory {}", directory.display()))?;
             }
-            check_directory(&directory)?;
         }
-        let path = dir.join("lock");
-        let lock = private_file().truncate(false).open(&path).doing(|| format!("open {}", path.display()))?;
-        Ok(Self { dir: dir.to_path_buf(), _lock: acquire(lock, &path)? })
-    }
-
-    /// Reads everything, and moves what is damaged out of the way of the next run.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn survey(&self) -> Result<Survey> {
-        let survey = survey(&self.dir)?;
+        check_directory(dir)?;
+        let lock = Lock::acquire(&dir.join("lock"))?;
+        for half_written in [UNFINISHED, index::UNFINISHED] {
+            remove(&dir.join(half_written))?;
+        }
+        let path = dir.join("index");
+        let (index, survey) = match Index::open(&path)? {
+            Some((index, entries)) if !index.is_mostly_past(entries.len()) => {
+                (index, survey_of(dir, entries)?)
+            }
+            Some((_, entries)) => (Index::create(&path, &entries)?, survey_of(dir, entries)?),
+            None => {
+                let survey = Records::read(dir)?.survey();
+                (Index::create(&path, &survey.containers)?, survey)
+            }
+        };
+        let store = Self { dir: dir.to_path_buf(), index, lock };
         for (file, _) in &survey.damaged {
-            self.set_aside(file)?;
+            store.set_aside(file)?;
         }
-        Ok(survey)
+        Ok((store, survey))
     }
 
-    fn set_aside(&self, file: &Path) -> Result<()> {
-        let aside = self.dir.join("damaged");
-        fs::create_dir_all(&aside).doing(|| format!("create {}", aside.display()))?;
-        let name = file.file_name().unwrap_or(file.as_os_str());
-        fs::rename(file, aside.join(name)).doing(|| format!("set aside {}", file.display()))
+    /// The lock.
+    pub fn lock_file(&self) -> &Lock {
+        &self.lock
     }
 
-    /// Writes a container's record.
+    /// A container's record; `None` if it was never written or is forgotten.
     ///
     /// # Errors
-    /// The file cannot be written, as on a full disk.
-    pub fn put(&self, record: &Record) -> Result<()> {
-        self.write(&container_file(&self.dir, &record.id, &record.bundle), record)
+    /// It cannot be read; if it is damaged it is set aside.
+    pub fn record(&self, entry: &Entry) -> Result<Option<Record>> {
+        let path = container_file(&self.dir, &entry.id, &entry.bundle);
+        read_one(&path).map_err(|error| error.also(self.set_aside(&path).err()))
+    }
+
+    /// Records a container before its steps are taken.
+    ///
+    /// # Errors
+    /// A file cannot be written, as on a full disk.
+    pub fn begin(&mut self, record: &Record) -> Result<()> {
+        let unfinished = Record { done: false, ..record.clone() };
+        self.index.came(Entry::from(&unfinished))?;
+        self.write(&container_file(&self.dir, &record.id, &record.bundle), &unfinished)
+    }
+
+    /// Records that all of a container's steps have been taken.
+    ///
+    /// # Errors
+    /// A file cannot be written, as on a full disk.
+    pub fn finish(&mut self, record: &Record) -> Result<()> {
+        let finished = Record { done: true, ..record.clone() };
+        self.write(&container_file(&self.dir, &record.id, &record.bundle), &finished)?;
+        self.index.done(&record.id, &record.bundle)
+    }
+
+    /// Records that a container is to be undone by the next run.
+    ///
+    /// # Errors
+    /// A file cannot be written, as on a full disk.
+    pub fn reopen(&mut self, entry: &Entry) -> Result<()> {
+        self.index.came(Entry { done: false, ..entry.clone() })?;
+        match self.record(entry)? {
+            Some(record) => {
+                let unfinished = Record { done: false, ..record };
+                self.write(&container_file(&self.dir, &entry.id, &entry.bundle), &unfinished)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets a container.
+    ///
+    /// # Errors
+    /// A file cannot be removed or written; a record that is not there is fine.
+    pub fn forget(&mut self, id: &str, bundle: &Path) -> Result<()> {
+        remove(&container_file(&self.dir, id, bundle))?;
+        self.index.gone(id, bundle)
     }
 
     /// Writes a network's record.
@@ -109,14 +187,6 @@ impl Store {
         self.write(&network_file(&self.dir, &network.bridge), network)
     }
 
-    /// Forgets a container.
-    ///
-    /// # Errors
-    /// The file cannot be removed; one that is not there is fine.
-    pub fn forget(&self, record: &Record) -> Result<()> {
-        remove(&container_file(&self.dir, &record.id, &record.bundle))
-    }
-
     /// Forgets a network.
     ///
     /// # Errors
@@ -125,40 +195,35 @@ impl Store {
         remove(&network_file(&self.dir, bridge))
     }
 
-    /// Only one process writes at a time, so one name for the unfinished file is enough, and
-    /// what a killed run left behind is overwritten by the next.
+    fn set_aside(&self, file: &Path) -> Result<()> {
+        let aside = self.dir.join("damaged");
+        fs::create_dir_all(&aside).doing(|| format!("create {}", aside.display()))?;
+        let name = file.file_name().unwrap_or(file.as_os_str());
+        fs::rename(file, aside.join(name)).doing(|| format!("set aside {}", file.display()))
+    }
+
+    /// Only one process writes at a time, so one name for the unfinished file is enough.
     fn write(&self, path: &Path, value: &impl Serialize) -> Result<()> {
         let operation = || format!("write record {}", path.display());
         let text = serde_json::to_vec_pretty(value).doing(operation)?;
-        let unfinished = self.dir.join("unfinished");
-        let mut file = private_file().truncate(true).open(&unfinished).doing(operation)?;
+        let unfinished = self.dir.join(UNFINISHED);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&unfinished)
+            .doing(operation)?;
         file.write_all(&text).doing(operation)?;
         fs::rename(&unfinished, path).doing(operation)
     }
 }
 
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-    options
-}
-
-/// Waits for the lock in a thread, since `flock(2)` itself cannot be told how long.
-fn acquire(lock: File, path: &Path) -> Result<File> {
-    if lock.try_lock_exclusive().is_ok() {
-        return Ok(lock);
-    }
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let locked = lock.lock_exclusive().map(|()| lock);
-        let _ = sender.send(locked);
-    });
-    let operation = || format!("lock {}", path.display());
-    match receiver.recv_timeout(LOCK_WAIT) {
-        Ok(locked) => locked.doing(operation),
-        Err(_) => Err(Error::new(operation(), format!("held by another run for {} s", LOCK_WAIT.as_secs()))
-            .hint(format!("`fuser {}` shows which", path.display()))),
-    }
+fn survey_of(dir: &Path, containers: Vec<Entry>) -> Result<Survey> {
+    let mut damaged = Vec::new();
+    let networks = read_all(&dir.join("networks"), &mut damaged)?;
+    Ok(Survey { networks, containers, damaged })
 }
 
 /// What is in the directory decides what root does next: nobody else may write there.
@@ -181,26 +246,11 @@ fn check_directory(dir: &Path) -> Result<()> {
 /// its directory; the hash tells bundles apart.
 fn container_file(dir: &Path, id: &str, bundle: &Path) -> PathBuf {
     let shown = id.get(..id.len().min(MAX_NAME)).unwrap_or_default();
-    dir.join("containers").join(format!("{shown}@{:016x}.json", key(id, bundle)))
+    dir.join("containers").join(format!("{shown}@{:016x}.json", index::key(id, bundle)))
 }
 
 fn network_file(dir: &Path, bridge: &Iface) -> PathBuf {
     dir.join("networks").join(format!("{bridge}.json"))
-}
-
-/// FNV-1a of id and bundle: the same in every build and on every run, unlike std's hashers.
-pub fn key(id: &str, bundle: &Path) -> u64 {
-    let bytes = id.bytes().chain([0]).chain(bundle.as_os_str().as_encoded_bytes().iter().copied());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn survey(dir: &Path) -> Result<Survey> {
-    let mut damaged = Vec::new();
-    Ok(Survey {
-        networks: read_all(&dir.join("networks"), &mut damaged)?,
-        containers: read_all(&dir.join("containers"), &mut damaged)?,
-        damaged,
-    })
 }
 
 fn read_all<T: DeserializeOwned>(dir: &Path, damaged: &mut Vec<(PathBuf, Error)>) -> Result<Vec<T>> {
@@ -222,7 +272,7 @@ fn read_all<T: DeserializeOwned>(dir: &Path, damaged: &mut Vec<(PathBuf, Error)>
     Ok(all)
 }
 
-/// One record; `None` if its owner has detached since the directory was read.
+/// One record; `None` if it is not there, as when its owner has detached meanwhile.
 fn read_one<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let operation = || format!("read record {}", path.display());
     match fs::read(path) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::index::Entry;
 use crate::config::publish::Published;
 use crate::config::value::{Iface, Mac};
 use crate::error::Error;
@@ -37,8 +38,8 @@ pub struct Record {
     pub published: Vec<Published>,
     /// When it was attached, in seconds since 1970.
     pub since: u64,
-    /// Every step that is undone at detach, in the order of taking. A step that another record
-    /// has too is left to the last of them.
+    /// Every step, in the order of taking. At detach they are undone backwards; one that
+    /// another record has too is left to the last of them.
     pub steps: Vec<Step>,
     /// False from before the first step until after the last.
     pub done: bool,
@@ -61,13 +62,13 @@ pub struct Network {
     pub done: bool,
 }
 
-/// All that is remembered, at one moment.
+/// What is remembered of all, as far as planning one needs it, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Every network, in the order of names.
     pub networks: Vec<Network>,
-    /// Every container, in the order of file names.
-    pub containers: Vec<Record>,
+    /// Every container.
+    pub containers: Vec<Entry>,
     /// The files that are no records, and why.
     pub damaged: Vec<(PathBuf, Error)>,
 }
@@ -78,25 +79,25 @@ impl Survey {
         self.networks.iter().find(|network| network.bridge == *bridge)
     }
 
-    /// The record of the container `id` in `bundle`.
-    pub fn container(&self, id: &str, bundle: &Path) -> Option<&Record> {
-        self.position(id, bundle).and_then(|position| self.containers.get(position))
+    /// The container `id` in `bundle`.
+    pub fn container(&self, id: &str, bundle: &Path) -> Option<&Entry> {
+        self.containers.iter().find(|entry| entry.id == id && entry.bundle == bundle)
     }
 
-    /// Where in [`Self::containers`] that record is.
-    pub fn position(&self, id: &str, bundle: &Path) -> Option<usize> {
-        self.containers.iter().position(|record| record.id == id && record.bundle == bundle)
+    /// The container that lives in the network namespace with this inode.
+    pub fn inhabitant(&self, netns: u64) -> Option<&Entry> {
+        self.containers.iter().find(|entry| netns != 0 && entry.process.netns == netns)
     }
 
-    /// All steps that anybody holds.
+    /// All steps that anybody holds and others may share.
     pub fn held(&self) -> impl Iterator<Item = &Step> {
         let networks = self.networks.iter().flat_map(|network| &network.steps);
-        networks.chain(self.containers.iter().flat_map(|record| &record.steps))
+        networks.chain(self.containers.iter().flat_map(|entry| &entry.shared))
     }
 
     /// Whether anybody holds `step`.
     pub fn holds(&self, step: &Step) -> bool {
-        self.held().any(|held| held == step)
+        step.may_be_shared() && self.held().any(|held| held == step)
     }
 
     /// The steps of `steps` that nobody in this survey holds: what is to be undone when their
@@ -105,10 +106,9 @@ impl Survey {
         steps.iter().filter(|step| !self.holds(step)).cloned().collect()
     }
 
-    /// Whether `address` is leased on `bridge`.
-    pub fn leased(&self, bridge: &Iface, address: IpAddr) -> Option<&Record> {
-        self.containers.iter().find(|record| {
-            record.bridge == *bridge && record.addresses.iter().any(|taken| taken.ip() == address)
-        })
+    /// The container that `address` is leased to on `bridge`.
+    pub fn lessee(&self, bridge: &Iface, address: IpAddr) -> Option<&Entry> {
+        let has = |entry: &&Entry| entry.addresses.iter().any(|taken| taken.ip() == address);
+        self.containers.iter().filter(|entry| entry.bridge == *bridge).find(has)
     }
 }

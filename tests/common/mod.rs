@@ -6,6 +6,7 @@
 //! from the test's thread run inside, and the kernel takes everything back when the last of
 //! them has ended. So tests may run side by side.
 
+pub mod scene;
 pub mod traffic;
 
 use std::fs;
@@ -25,6 +26,26 @@ pub fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "skipped: {why}");
     eprintln!("skipped: {why}");
 }
+
+/// Makes two tests of each function, which takes a world: one on iptables-nft and one on
+/// iptables-legacy.
+macro_rules! on_both_variants {
+    ($($fact:ident),+ $(,)?) => {
+        on_both_variants! { @ nft $($fact)+ }
+        on_both_variants! { @ legacy $($fact)+ }
+    };
+    (@ $variant:ident $($fact:ident)+) => {
+        mod $variant {
+            $(#[test]
+            fn $fact() {
+                let Some(world) = crate::common::World::new() else { return };
+                world.use_iptables(stringify!($variant));
+                super::$fact(world);
+            })+
+        }
+    };
+}
+pub(crate) use on_both_variants;
 
 /// A host of its own, with loopback up and nothing else.
 pub struct World {
@@ -150,16 +171,16 @@ impl World {
     }
 
     /// Everything on this host that `netns` could change, a line each: links (without their
-    /// carrier, which follows later), addresses, routes, rules, kernel parameters, and files
+    /// numbers, and their carrier, which follows later), addresses, routes, rules, kernel parameters, and files
     /// below `/run`.
     pub fn snapshot(&self) -> Vec<String> {
         let commands = [
-            "ip -o link show | sed -E 's/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
-            "ip -o -4 addr show",
+            "ip -o link show | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
+            "ip -o -4 addr show | sed -E 's/^[0-9]+: //'",
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
-            "find /run -path /run/test/runc -prune -o -path /run/test/log -prune -o -type f -print | sort",
+            "find /run -path '/run/test/runc*' -prune -o -path /run/test/log -prune -o -type f -print | sort",
         ];
         commands.iter().flat_map(|command| lines(&self.sh(command))).collect()
     }
@@ -206,6 +227,8 @@ impl World {
         let hooks: serde_json::Map<String, serde_json::Value> =
             stages.iter().map(|stage| ((*stage).to_owned(), hook.clone())).collect();
         let caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];
+        // Cgroups are no part of this world: two tests may call their containers the same.
+        let cgroup = format!("/netns-test-{}-{id}", nix::unistd::gettid());
         let mut config = serde_json::json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -215,7 +238,7 @@ impl World {
             },
             "root": {"path": "rootfs"}, "hostname": id,
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": [
+            "linux": {"cgroupsPath": cgroup, "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
             ]},
             "hooks": hooks,

@@ -25,7 +25,8 @@ pub fn inside<T: Send + 'static>(process: Process, what: impl FnOnce() -> T + Se
 }
 
 /// Serves every connection to `port` with `name`, until the test ends.
-pub fn serve_tcp(process: Process, port: u16, name: &'static str) {
+pub fn serve_tcp(process: Process, port: u16, name: impl Into<String>) {
+    let name = name.into();
     let listener = inside(process, move || TcpListener::bind(("0.0.0.0", port)).expect("listen"));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -35,7 +36,8 @@ pub fn serve_tcp(process: Process, port: u16, name: &'static str) {
 }
 
 /// Answers every datagram to `port` with `name`, until the test ends.
-pub fn serve_udp(process: Process, port: u16, name: &'static str) {
+pub fn serve_udp(process: Process, port: u16, name: impl Into<String>) {
+    let name = name.into();
     let socket = inside(process, move || UdpSocket::bind(("0.0.0.0", port)).expect("bind"));
     std::thread::spawn(move || {
         let mut buffer = [0; 64];

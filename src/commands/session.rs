@@ -1,0 +1,63 @@
+//! What every command that changes something holds while it runs: the locked store, what it
+//! says, and the kernel.
+
+use super::{Settings, warn_of_damage};
+use crate::error::Result;
+use crate::kernel::{Kernel, netfilter};
+use crate::log::Log;
+use crate::store::Store;
+use crate::store::record::Survey;
+
+/// No generation of a ruleset: the next attach looks whether the rules are there.
+const UNKNOWN: u64 = u64::MAX;
+
+/// One run, from taking the lock to letting go of it.
+pub(super) struct Session {
+    pub(super) store: Store,
+    pub(super) survey: Survey,
+    pub(super) kernel: Kernel,
+    pub(super) log: Log,
+    /// The generation of the nftables ruleset when the lock was taken.
+    generation: Option<u64>,
+    /// Whether the rules were as the last run left them, or have been put back since.
+    verified: bool,
+}
+
+impl Session {
+    /// Takes the lock, reads what is recorded and opens the kernel.
+    ///
+    /// The firewall's program, should it outlive us, keeps the lock: whoever comes next must
+    /// not see the rules change under it.
+    pub(super) fn open(settings: &Settings) -> Result<Self> {
+        let (store, survey) = Store::lock(&settings.state_dir)?;
+        warn_of_damage(&settings.log, &survey.damaged);
+        let kernel = Kernel::open(settings.log.clone(), store.lock_file().file())?;
+        let generation = netfilter::generation();
+        let verified = store.lock_file().number() == Some(generation.unwrap_or_default());
+        Ok(Self { store, survey, kernel, log: settings.log.clone(), generation, verified })
+    }
+
+    /// Whether somebody else may have changed the ruleset since our last run. Never on
+    /// iptables-legacy, whose tables have no generation.
+    pub(super) fn is_suspicious(&self) -> bool {
+        !self.verified && !self.survey.networks.is_empty()
+    }
+
+    /// Remembers that every rule is there that should be.
+    pub(super) fn rules_are_there(&mut self) {
+        self.verified = true;
+    }
+
+    /// Keeps the generation of the ruleset as we leave it, unless somebody else has changed it
+    /// meanwhile: the next attach compares.
+    pub(super) fn close(self) -> Result<()> {
+        let after = netfilter::generation();
+        let expected = self.generation.map(|before| before + self.kernel.transactions());
+        let ours = (self.verified || self.survey.networks.is_empty()) && after == expected;
+        let number = if ours { after.unwrap_or_default() } else { UNKNOWN };
+        if self.store.lock_file().number() == Some(number) {
+            return Ok(());
+        }
+        self.store.lock_file().keep(number)
+    }
+}

@@ -1,0 +1,322 @@
+//! The index: what every run must know of every container, in one file that is read at once.
+//!
+//! A journal in postcard: what has come and what has gone, each in a frame with its length and
+//! a checksum, so that coming and going cost one append however many are up. It is written
+//! before a container's record and after the record is gone: an entry without a record is
+//! nothing, a record without an entry cannot be. An index that is lost or of another version is
+//! made again from the records.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::record::Record;
+use crate::config::publish::Published;
+use crate::config::value::Iface;
+use crate::error::{Doing, Result};
+use crate::firewall::Rule;
+use crate::kernel::process::Process;
+use crate::plan::Step;
+
+/// The first bytes of the file; another number for another form of [`Event`].
+const MAGIC: &[u8; 8] = b"netns-01";
+
+/// A journal that is being written anew.
+pub(super) const UNFINISHED: &str = "index.unfinished";
+
+/// The journal is written anew when it has this many events more than containers, twice over.
+const SLACK: usize = 128;
+
+/// What planning and reaping need to know of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// As in [`Record`].
+    pub id: String,
+    /// As in [`Record`].
+    pub bundle: PathBuf,
+    /// As in [`Record`].
+    pub process: Process,
+    /// As in [`Record`].
+    pub bridge: Iface,
+    /// As in [`Record`].
+    pub addresses: Vec<IpNetwork>,
+    /// As in [`Record`].
+    pub published: Vec<Published>,
+    /// Those of the record's steps that others may hold too.
+    pub shared: Vec<Step>,
+    /// As in [`Record`].
+    pub done: bool,
+}
+
+impl Entry {
+    /// The rules that publish its ports.
+    pub fn published_rules(&self) -> impl Iterator<Item = Rule> {
+        self.published.iter().flat_map(|published| {
+            self.addresses.iter().map(|address| Rule::Publish {
+                owner: self.id.clone(),
+                published: *published,
+                to: address.ip(),
+            })
+        })
+    }
+}
+
+impl From<&Record> for Entry {
+    fn from(record: &Record) -> Self {
+        Self {
+            id: record.id.clone(),
+            bundle: record.bundle.clone(),
+            process: record.process.clone(),
+            bridge: record.bridge.clone(),
+            addresses: record.addresses.clone(),
+            published: record.published.clone(),
+            shared: record.steps.iter().filter(|step| step.may_be_shared()).cloned().collect(),
+            done: record.done,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Event {
+    Came(Entry),
+    Done(u64),
+    Gone(u64),
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub(super) struct Index {
+    path: PathBuf,
+    file: File,
+    /// Events in the file.
+    events: usize,
+}
+
+impl Index {
+    /// Reads the journal; `None` if there is none that can be used.
+    pub(super) fn open(path: &Path) -> Result<Option<(Self, Vec<Entry>)>> {
+        let operation = || format!("read index {}", path.display());
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.doing(operation)?,
+        };
+        let Some(mut rest) = bytes.strip_prefix(MAGIC.as_slice()) else {
+            return Ok(None);
+        };
+        let (mut entries, mut events) = (Live::default(), 0);
+        while let Some((event, next)) = frame(rest) {
+            entries.apply(event);
+            events += 1;
+            rest = next;
+        }
+        let file = OpenOptions::new()
+            .append(true)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)
+            .doing(operation)?;
+        if !rest.is_empty() {
+            // Whoever wrote this was killed in the middle of it, before anything else.
+            file.set_len((bytes.len() - rest.len()) as u64).doing(operation)?;
+        }
+        let index = Self { path: path.to_path_buf(), file, events };
+        Ok(Some((index, entries.list)))
+    }
+
+    /// Writes a journal of `entries` alone.
+    pub(super) fn create(path: &Path, entries: &[Entry]) -> Result<Self> {
+        let operation = || format!("write index {}", path.display());
+        let mut bytes = MAGIC.to_vec();
+        for entry in entries {
+            bytes.extend(encode(&Event::Came(entry.clone())).doing(operation)?);
+        }
+        let unfinished = path.with_file_name(UNFINISHED);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&unfinished)
+            .doing(operation)?;
+        file.set_len(0).doing(operation)?;
+        file.write_all(&bytes).doing(operation)?;
+        fs::rename(&unfinished, path).doing(operation)?;
+        Ok(Self { path: path.to_path_buf(), file, events: entries.len() })
+    }
+
+    /// A container is coming: its steps are about to be taken.
+    pub(super) fn came(&mut self, entry: Entry) -> Result<()> {
+        self.append(&Event::Came(entry))
+    }
+
+    /// All steps of a container have been taken.
+    pub(super) fn done(&mut self, id: &str, bundle: &Path) -> Result<()> {
+        self.append(&Event::Done(key(id, bundle)))
+    }
+
+    /// A container is gone, and its record too.
+    pub(super) fn gone(&mut self, id: &str, bundle: &Path) -> Result<()> {
+        self.append(&Event::Gone(key(id, bundle)))
+    }
+
+    /// Whether most of the file is about containers that are gone.
+    pub(super) fn is_mostly_past(&self, containers: usize) -> bool {
+        self.events > 2 * (containers + SLACK)
+    }
+
+    fn append(&mut self, event: &Event) -> Result<()> {
+        let operation = || format!("write index {}", self.path.display());
+        let bytes = encode(event).doing(operation)?;
+        self.file.write_all(&bytes).doing(operation)?;
+        self.events += 1;
+        Ok(())
+    }
+}
+
+/// The entries that are left while a journal is read.
+#[derive(Default)]
+struct Live {
+    list: Vec<Entry>,
+    positions: HashMap<u64, usize>,
+}
+
+impl Live {
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Came(entry) => {
+                let key = key(&entry.id, &entry.bundle);
+                if let Some(known) = self.positions.get(&key).and_then(|at| self.list.get_mut(*at)) {
+                    *known = entry;
+                } else {
+                    self.positions.insert(key, self.list.len());
+                    self.list.push(entry);
+                }
+            }
+            Event::Done(key) => {
+                if let Some(entry) = self.positions.get(&key).and_then(|at| self.list.get_mut(*at)) {
+                    entry.done = true;
+                }
+            }
+            Event::Gone(gone) => {
+                if let Some(at) = self.positions.remove(&gone) {
+                    self.list.swap_remove(at);
+                    if let Some(moved) = self.list.get(at) {
+                        self.positions.insert(key(&moved.id, &moved.bundle), at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A frame: length and checksum of the payload, four bytes each, little-endian, and the payload.
+fn encode(event: &Event) -> postcard::Result<Vec<u8>> {
+    let payload = postcard::to_allocvec(event)?;
+    let length = u32::try_from(payload.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
+    let mut frame = length.to_le_bytes().to_vec();
+    frame.extend(checksum(&payload).to_le_bytes());
+    frame.extend(payload);
+    Ok(frame)
+}
+
+/// The first event and what comes after it; `None` at the end, or where a frame is not whole.
+fn frame(bytes: &[u8]) -> Option<(Event, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    if checksum(payload) != u32::from_le_bytes(*sum) {
+        return None;
+    }
+    Some((postcard::from_bytes(payload).ok()?, rest))
+}
+
+/// The low half of FNV-1a: against torn writes, not against malice; only root writes here.
+fn checksum(bytes: &[u8]) -> u32 {
+    fnv(bytes.iter().copied()) as u32
+}
+
+/// FNV-1a of id and bundle: the same in every build and on every run, unlike std's hashers.
+pub fn key(id: &str, bundle: &Path) -> u64 {
+    fnv(id.bytes().chain([0]).chain(bundle.as_os_str().as_encoded_bytes().iter().copied()))
+}
+
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str) -> Entry {
+        Entry {
+            id: id.to_owned(),
+            bundle: "/b".into(),
+            process: Process { pid: 1, start_time: 2, netns: 3, boot_id: "boot".into() },
+            bridge: "netns0".parse().unwrap(),
+            addresses: vec!["172.19.0.2/16".parse().unwrap()],
+            published: Vec::new(),
+            shared: Vec::new(),
+            done: false,
+        }
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("netns-index-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    fn ids(path: &Path) -> Vec<(String, bool)> {
+        let (_, entries) = Index::open(path).unwrap().unwrap();
+        entries.into_iter().map(|entry| (entry.id, entry.done)).collect()
+    }
+
+    #[test]
+    fn who_came_and_who_is_gone_is_read_back() {
+        let dir = directory("events");
+        let path = dir.join("index");
+        let mut index = Index::create(&path, &[entry("a")]).unwrap();
+        index.came(entry("b")).unwrap();
+        index.came(entry("c")).unwrap();
+        index.done("c", Path::new("/b")).unwrap();
+        index.gone("a", Path::new("/b")).unwrap();
+        assert_eq!(ids(&path), [("c".to_owned(), true), ("b".to_owned(), false)]);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_torn_end_costs_only_itself() {
+        let dir = directory("torn");
+        let path = dir.join("index");
+        let mut index = Index::create(&path, &[entry("a")]).unwrap();
+        let whole = fs::metadata(&path).unwrap().len();
+        index.came(entry("b")).unwrap();
+        let longer = fs::metadata(&path).unwrap().len();
+        for length in whole + 1..longer {
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(length).unwrap();
+            let (mut index, entries) = Index::open(&path).unwrap().unwrap();
+            assert_eq!(entries.len(), 1, "torn at {length}");
+            index.came(entry("c")).unwrap();
+            assert_eq!(ids(&path).len(), 2, "and the next is read again");
+            drop(Index::create(&path, &[entry("a")]).unwrap().came(entry("b")));
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn another_version_is_not_read() {
+        let dir = directory("version");
+        let path = dir.join("index");
+        fs::write(&path, b"netns-00whatever").unwrap();
+        assert!(Index::open(&path).unwrap().is_none());
+        assert!(Index::open(&dir.join("none")).unwrap().is_none());
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
