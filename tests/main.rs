@@ -15,6 +15,7 @@ mod drift;
 mod faults;
 mod firewall;
 mod hook;
+mod inject;
 mod ipfile;
 mod kill;
 mod network;
