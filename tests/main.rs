@@ -12,6 +12,7 @@ mod common;
 
 mod chaos;
 mod drift;
+mod engines;
 mod faults;
 mod firewall;
 mod hook;
