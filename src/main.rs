@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use netns::commands::inject::Extras;
+use netns::commands::install::Engine;
 use netns::commands::{self, Settings};
 use netns::config::Options;
 use netns::error::Result;
@@ -92,6 +93,19 @@ enum Command {
         #[arg(long, conflicts_with_all = ["net_raw", "from_env"])]
         undo: bool,
     },
+    /// Tell an engine of the hook, with the options given here as its arguments
+    Install {
+        /// The engine
+        engine: Engine,
+        /// Print what would be written where; change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take back what install did
+    Uninstall {
+        /// The engine
+        engine: Engine,
+    },
     /// Print what the hook would do for the state JSON on standard input; changes nothing
     Plan,
     /// Print version and commit
@@ -140,6 +154,10 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Inject { bundle, net_raw, from_env, .. }) => {
             Ok(commands::inject::inject(settings, &bundle, Extras { net_raw, from_env })?)
         }
+        Some(Command::Install { engine, dry_run }) => {
+            Ok(commands::install::install(settings, engine, dry_run)?)
+        }
+        Some(Command::Uninstall { engine }) => Ok(commands::install::uninstall(engine)?),
         Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
         Some(Command::Version) => {
             let _ = writeln!(std::io::stdout(), "netns {VERSION}");

@@ -17,6 +17,7 @@ mod faults;
 mod firewall;
 mod hook;
 mod inject;
+mod install;
 mod ipfile;
 mod kill;
 mod network;

@@ -6,6 +6,7 @@ pub mod detach;
 pub mod gc;
 pub mod inject;
 pub mod inspect;
+pub mod install;
 pub mod ls;
 pub mod plan;
 mod reap;

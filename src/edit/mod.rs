@@ -64,6 +64,11 @@ impl Edit {
         !self.put.is_empty()
     }
 
+    /// The pieces of text that were put there.
+    pub fn pieces(&self) -> impl Iterator<Item = &str> {
+        self.put.iter().map(|put| put.text.as_str())
+    }
+
     /// Goes on with what an earlier edit of the same file has done.
     #[must_use]
     pub fn after(mut self, earlier: Self) -> Self {

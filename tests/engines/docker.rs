@@ -31,6 +31,22 @@ impl Docker {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
         }
         fs::write(dir.join("daemon.json"), "{}").expect("write daemon.json");
+        let runtimes = ["netns=wrapper", "failing=failing"].map(|runtime| {
+            let (name, program) = runtime.split_once('=').expect("name=program");
+            format!("--add-runtime={name}={d}/{program}")
+        });
+        Self::start(world, &format!("{d}/daemon.json"), &runtimes)
+    }
+
+    /// dockerd with the machine's own configuration.
+    pub fn as_configured(world: &World) -> Self {
+        fs::create_dir_all(world.dir.join("docker")).expect("create directory");
+        Self::start(world, "/etc/docker/daemon.json", &[])
+    }
+
+    fn start(world: &World, configuration: &str, runtimes: &[String]) -> Self {
+        let dir = world.dir.join("docker");
+        let d = dir.display();
         let log = fs::File::create(dir.join("log")).expect("create log");
         let daemon = Command::new("dockerd")
             .args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--storage-driver=vfs"])
@@ -38,9 +54,8 @@ impl Docker {
             .arg(format!("--exec-root={d}/exec"))
             .arg(format!("--pidfile={d}/pid"))
             .arg(format!("--host=unix://{d}/sock"))
-            .arg(format!("--add-runtime=netns={d}/wrapper"))
-            .arg(format!("--add-runtime=failing={d}/failing"))
-            .arg(format!("--config-file={d}/daemon.json"))
+            .args(runtimes)
+            .arg(format!("--config-file={configuration}"))
             .arg("--exec-opt=native.cgroupdriver=cgroupfs")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("clone log"))

@@ -3,8 +3,8 @@
 mod by_hand;
 mod conformance;
 mod containerd;
-mod docker;
-mod podman;
+pub mod docker;
+pub mod podman;
 mod runtime;
 
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub fn engine(name: &str, world: &mut World) -> Option<Box<dyn Engine>> {
 }
 
 /// Where a program is; where cargo installs programs is looked at too.
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let home = std::env::var("HOME").unwrap_or_default();
     let all = format!("{path}:/usr/sbin:/sbin:{home}/.cargo/bin:/opt/{program}/bin");

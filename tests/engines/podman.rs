@@ -24,8 +24,12 @@ impl Podman {
         });
         fs::write(hooks.join("zz-fail.json"), failing.to_string()).expect("write hooks.d/zz-fail.json");
         let configuration = dir.join("containers.conf");
-        let text = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
-             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+        let text = format!(
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
+             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
+             [network]\nnetwork_config_dir = \"{}/networks\"\n",
+            dir.display()
+        );
         fs::write(&configuration, text).expect("write containers.conf");
         let d = dir.display();
         let podman = Self {
@@ -37,6 +41,13 @@ impl Podman {
         };
         podman.run(world, &format!("import {} box", image(world).display())).expect("import the image");
         podman
+    }
+
+    /// The same podman, which looks for hooks where it does by itself.
+    pub fn with_its_own_hooks_dir(mut self, world: &World) -> Self {
+        let option = format!("--hooks-dir {}/podman/hooks.d", world.dir.display());
+        self.command = self.command.replace(&option, "");
+        self
     }
 
     /// Standard output, or what the user sees.
