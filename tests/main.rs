@@ -12,9 +12,12 @@ mod common;
 
 mod chaos;
 mod drift;
+mod engines;
 mod faults;
 mod firewall;
 mod hook;
+mod inject;
+mod install;
 mod ipfile;
 mod kill;
 mod network;
