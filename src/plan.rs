@@ -128,6 +128,8 @@ pub struct Host {
     pub route_localnet: Option<String>,
     /// Whether the kernel has IPv6 at all.
     pub ipv6: bool,
+    /// Who of the host listens where a port is to be published.
+    pub listeners: Vec<Listener>,
     /// Free ports of the host, one range for each request that names none, in their order.
     pub free_ports: Vec<Ports>,
 }
@@ -143,6 +145,15 @@ pub struct Link {
     pub up: bool,
     /// Its IPv4 addresses.
     pub addresses: Vec<IpNetwork>,
+}
+
+/// A process of the host that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where, as if it were published.
+    pub at: Published,
+    /// Who, for an error.
+    pub who: String,
 }
 
 /// A route of the host.
@@ -494,6 +505,10 @@ fn resolve_ports(
                     format!("already published by container {} ({ip}:{})", record.id, other.container),
                 ));
             }
+        }
+        if let Some(listener) = host.listeners.iter().find(|listener| listener.at.conflicts(&wanted)) {
+            return Err(Error::new(operation(), format!("{} of the host listens there", listener.who))
+                .hint("stop it, or publish another port"));
         }
         all.push(wanted);
     }

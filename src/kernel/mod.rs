@@ -5,6 +5,7 @@
 
 pub mod files;
 mod inside;
+pub mod listeners;
 pub mod netfilter;
 pub mod netlink;
 pub mod observe;
