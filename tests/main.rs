@@ -14,6 +14,7 @@ mod chaos;
 mod faults;
 mod firewall;
 mod hook;
+mod hooks_files;
 mod ipfile;
 mod kill;
 mod network;
