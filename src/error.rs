@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// The longest part of an error, in characters: a path's greatest length (`PATH_MAX`).
+const MAX_TEXT: usize = 4096;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -23,8 +26,8 @@ pub struct Error {
 impl Error {
     /// An error in `operation` (with its object, in the dialect of `ip(8)` where there is one).
     ///
-    /// Control characters in either text are escaped: part of it may come from an annotation,
-    /// and a log line must not be forged.
+    /// What a terminal may obey in either text is escaped, and a text that is longer than any path is
+    /// cut: part of it may come from an annotation, and a log must not be forged or flooded.
     pub fn new(operation: impl fmt::Display, cause: impl fmt::Display) -> Self {
         Self {
             operation: one_line(&operation.to_string()),
@@ -32,6 +35,13 @@ impl Error {
             hint: None,
             also: Vec::new(),
         }
+    }
+
+    /// The same error as the cause of another operation's failure; its hint stays.
+    #[must_use]
+    pub fn during(self, operation: impl fmt::Display) -> Self {
+        let cause = format!("{}: {}", self.operation, self.cause);
+        Self { hint: self.hint, also: self.also, ..Self::new(operation, cause) }
     }
 
     /// The same error with a line that says what to do.
@@ -86,13 +96,21 @@ impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
 }
 
 fn one_line(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    let cut = text.char_indices().nth(MAX_TEXT).map(|(at, _)| at);
+    let escaped = text[..cut.unwrap_or(text.len())].chars().flat_map(|c| {
+        let escaped = is_obeyed(c).then(|| c.escape_default());
+        let plain = (!is_obeyed(c)).then_some(c);
+        escaped.into_iter().flatten().chain(plain)
+    });
+    escaped.chain(cut.map(|_| '…')).collect()
+}
+
+/// Whether a terminal or an editor may do something else with `c` than show it: control
+/// characters, the line separators of Unicode, and what changes the direction of a text.
+pub fn is_obeyed(c: char) -> bool {
+    let separates_or_turns =
+        |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || separates_or_turns(c)
 }
 
 #[cfg(test)]
@@ -114,5 +132,8 @@ mod tests {
     fn a_hostile_text_cannot_forge_a_line() {
         let error = Error::new("container a\nnetns: all is well", "bad\u{1b}[2J");
         assert_eq!(error.to_string(), "container a\\nnetns: all is well: bad\\u{1b}[2J");
+        assert_eq!(Error::new("a\u{2028}b", "\u{202e}c").to_string(), "a\\u{2028}b: \\u{202e}c");
+        let long = Error::new("ä".repeat(1 << 20), "c").to_string();
+        assert_eq!(long, format!("{}…: c", "ä".repeat(4096)));
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{ContainerState, State};
 
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, is_obeyed};
 
 /// The largest state document that is read, in bytes. Real ones have a few kilobytes.
 pub const MAX_STATE_BYTES: u64 = 1 << 20;
@@ -62,7 +62,7 @@ const READ: &str = "read the container's state from standard input";
 ///
 /// # Errors
 /// The document is empty, too large, not JSON, or lacks `id` or `status`; the id cannot be one
-/// that a runtime accepts; the bundle is not an absolute path.
+/// that a runtime accepts; the bundle is not an absolute path that fits a log.
 pub fn parse_state(input: impl Read) -> Result<Container> {
     let mut text = Vec::new();
     input.take(MAX_STATE_BYTES + 1).read_to_end(&mut text).doing(|| READ)?;
@@ -111,8 +111,13 @@ impl Container {
     fn from_state(state: &State) -> Result<Self> {
         check_id(state.id())?;
         let bundle = state.bundle().clone();
+        let refuse = |cause| Err(Error::new(format!("use bundle {}", bundle.display()), cause));
         if bundle.is_relative() && !bundle.as_os_str().is_empty() {
-            return Err(Error::new(format!("use bundle {}", bundle.display()), "it is not an absolute path"));
+            return refuse("it is not an absolute path");
+        }
+        // It goes into logs.
+        if bundle.to_string_lossy().contains(is_obeyed) {
+            return refuse("there are control characters in it");
         }
         Ok(Self {
             id: state.id().clone(),
@@ -183,6 +188,8 @@ mod tests {
         assert!(refused(r#"{"id":"a","status":"dancing"}"#).contains("unknown variant"));
         assert!(refused(&" ".repeat(2 << 20)).contains("larger than 1 MiB"));
         assert!(refused(r#"{"id":"a","status":"stopped","bundle":"b"}"#).contains("absolute"));
+        let forged = r#"{"id":"a","status":"stopped","bundle":"/b\nnetns: all is well"}"#;
+        assert!(refused(forged).contains("use bundle /b\\nnetns: all is well: there are control"));
     }
 
     #[test]

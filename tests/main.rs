@@ -11,6 +11,7 @@
 mod common;
 
 mod chaos;
+mod drift;
 mod faults;
 mod firewall;
 mod hook;
@@ -21,7 +22,9 @@ mod network;
 mod options;
 mod plan;
 mod pod;
+mod policy;
 mod ports;
+mod refusals;
 mod rollback;
 mod runc;
 mod store;

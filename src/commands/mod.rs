@@ -17,6 +17,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::config::file::File;
 use crate::config::{self, Config, Options};
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
@@ -30,7 +31,7 @@ pub struct Settings {
     pub log: Log,
     flags: Options,
     /// The configuration file, unless it or the log file cannot be used.
-    file: Result<Options>,
+    file: Result<File>,
 }
 
 impl Settings {
@@ -42,7 +43,7 @@ impl Settings {
         let required = config.is_some();
         let path = config.unwrap_or_else(|| config::DEFAULT_CONFIG.into());
         let file = config::file::read(&path, required);
-        let below = file.as_ref().ok();
+        let below = file.as_ref().ok().map(|file| &file.options);
         let or_file = |flag: &Option<PathBuf>, pick: fn(&Options) -> &Option<PathBuf>| {
             flag.clone().or_else(|| below.and_then(|file| pick(file).clone()))
         };
@@ -68,9 +69,12 @@ impl Settings {
     /// The configuration for a container with these annotations, or with none for a network.
     ///
     /// # Errors
-    /// The configuration file, the log file or an annotation of ours cannot be used.
+    /// The configuration file, the log file or an annotation of ours cannot be used, or
+    /// the policy denies it.
     pub fn config(&self, annotations: &BTreeMap<String, String>) -> Result<Config> {
-        let layers = [config::annotations(annotations)?, self.flags.clone(), self.file.clone()?];
+        let file = self.file.clone()?;
+        let annotated = config::annotations(annotations, &file.policy)?;
+        let layers = [annotated, self.flags.clone(), file.options];
         Config::resolve(&layers)
     }
 }

@@ -5,29 +5,49 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::options::Options;
+use super::policy::Policy;
 use crate::error::{Doing, Error, Result};
 
-/// Reads the file as a layer of options; a file that does not exist is an empty layer unless
-/// it was asked for by name (`required`).
+/// What the file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct File {
+    /// A layer of options.
+    pub options: Options,
+    /// What annotations may ask for.
+    pub policy: Policy,
+}
+
+/// Reads the file; one that does not exist says nothing, unless it was asked for by name
+/// (`required`).
 ///
 /// # Errors
-/// The file cannot be read, is not TOML, or has an unknown key or a value that does not parse.
-pub fn read(path: &Path, required: bool) -> Result<Options> {
+/// The file cannot be read, or those of [`parse`].
+pub fn read(path: &Path, required: bool) -> Result<File> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text, path),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && !required => Ok(Options::default()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && !required => Ok(File::default()),
         Err(cause) => Err(Error::new(format!("read configuration {}", path.display()), cause)),
     }
 }
 
-fn parse(text: &str, path: &Path) -> Result<Options> {
+/// Reads the file's text; `path` is what errors call it.
+///
+/// # Errors
+/// It is not TOML, or has an unknown key or a value that does not parse.
+pub fn parse(text: &str, path: &Path) -> Result<File> {
     let table: Table = text
         .parse()
         .map_err(|error: toml::de::Error| error.message().to_owned())
         .doing(|| format!("read configuration {}", path.display()))?;
-    let mut options = Options::default();
+    let mut file = File::default();
     for (name, value) in &table {
-        let operation = || format!("use {name} in configuration {}", path.display());
+        let using = |key: &str| format!("use {key} in configuration {}", path.display());
+        let operation = || using(name);
+        if name == "policy" {
+            let table = value.as_table().ok_or_else(|| Error::new(operation(), "it must be a table"))?;
+            file.policy = Policy::parse(table, |key| using(&format!("policy.{key}")))?;
+            continue;
+        }
         let values = match value {
             Value::Array(values) => values.iter().map(scalar).collect(),
             other => scalar(other).map(|one| vec![one]),
@@ -36,10 +56,10 @@ fn parse(text: &str, path: &Path) -> Result<Options> {
             Error::new(operation(), "it must be a string, a number, true or false, or a list of them")
         })?;
         for value in values {
-            options.set(name, &value).map_err(|problem| problem.into_error(operation(), ""))?;
+            file.options.set(name, &value).map_err(|problem| problem.into_error(operation(), ""))?;
         }
     }
-    Ok(options)
+    Ok(file)
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -58,7 +78,7 @@ mod tests {
     #[test]
     fn every_kind_of_value_is_read() {
         let text = "bridge = \"br7\"\nmtu = 1400\ndebug = true\npublish = [\"80:80\", \"53:53/udp\"]";
-        let options = parse(text, Path::new("/f")).unwrap();
+        let options = parse(text, Path::new("/f")).unwrap().options;
         assert_eq!(options.bridge.unwrap().as_str(), "br7");
         assert_eq!(options.publish.len(), 2);
         assert!(options.debug);

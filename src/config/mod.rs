@@ -5,6 +5,7 @@
 
 pub mod file;
 mod options;
+pub mod policy;
 pub mod publish;
 pub mod value;
 
@@ -16,6 +17,7 @@ use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Result};
 pub use options::Options;
+use policy::Policy;
 use publish::Publish;
 use value::{Gateway, Iface, Mtu};
 
@@ -81,13 +83,13 @@ impl Config {
     }
 }
 
-/// The annotations of ours as a layer of options.
+/// The annotations of ours as a layer of options, within the policy.
 ///
 /// # Errors
-/// An unknown `org.netns.` key (with the nearest known one), a value that does not parse, or a
-/// key that only the administrator may set: whoever may annotate a container decides what the
-/// container gets, not where the hook keeps its files.
-pub fn annotations(annotations: &BTreeMap<String, String>) -> Result<Options> {
+/// An unknown `org.netns.` key (with the nearest known one), a value that does not parse or
+/// that `policy` denies, or a key that only the administrator may set: whoever may annotate a
+/// container decides what the container gets, not where the hook keeps its files.
+pub fn annotations(annotations: &BTreeMap<String, String>, policy: &Policy) -> Result<Options> {
     let mut options = Options::default();
     for (key, value) in annotations {
         let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) else {
@@ -102,6 +104,7 @@ pub fn annotations(annotations: &BTreeMap<String, String>) -> Result<Options> {
         if name == "ipfile" && escapes(value) {
             return Err(Error::new(operation(), "an annotation may only name a file in the bundle"));
         }
+        policy.check(name, &options).map_err(|denial| Error::new(operation(), denial))?;
     }
     Ok(options)
 }
@@ -112,7 +115,7 @@ mod tests {
 
     fn from(pairs: &[(&str, &str)]) -> Result<Options> {
         let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        annotations(&map.collect())
+        annotations(&map.collect(), &Policy::default())
     }
 
     #[test]
@@ -155,10 +158,19 @@ mod tests {
             ("org.netns.config", "/x"),
             ("org.netns.ipfile", "/etc/passwd"),
             ("org.netns.ipfile", "a/../../b"),
+            ("org.netns.ipfile", "a\nnetns: all is well"),
         ] {
             assert!(from(&[(key, value)]).is_err(), "{key}={value}");
         }
         assert!(from(&[("org.netns.ipfile", "net/ip")]).is_ok());
+    }
+
+    #[test]
+    fn one_container_cannot_ask_for_so_many_ports_that_others_wait() {
+        let many = |n: u16| (1..=n).map(|port| format!("{port}:{port}")).collect::<Vec<_>>().join(",");
+        assert!(from(&[("org.netns.publish", &many(1024))]).is_ok());
+        let error = from(&[("org.netns.publish", &many(1025))]).unwrap_err().to_string();
+        assert!(error.ends_with(": more than 1024 ports or ranges"), "{error}");
     }
 
     #[test]

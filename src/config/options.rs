@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
-use crate::error::Error;
+use crate::error::{Error, is_obeyed};
 
 /// The options of one source; what it does not say is `None` or empty.
 #[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +59,11 @@ pub(super) const NAMES: [&str; 10] =
 /// Those that an annotation may not set.
 pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "log"];
 
+/// The most ports or ranges that one container may ask for. Each is compared with all others
+/// while other containers wait for the lock: 60,000 of them, which fit a state document, would
+/// hold it for minutes.
+const MAX_PUBLISH: usize = 1024;
+
 /// Why [`Options::set`] refused.
 #[derive(Debug)]
 pub(super) enum Problem {
@@ -81,12 +86,18 @@ impl Options {
                 for spec in value.split(',') {
                     self.publish.push(parse(spec.trim())?);
                 }
+                if self.publish.len() > MAX_PUBLISH {
+                    return Err(Problem::Value(format!("more than {MAX_PUBLISH} ports or ranges")));
+                }
+            }
+            "ipfile" if value.contains(is_obeyed) => {
+                return Err(Problem::Value("there are control characters in it".to_owned()));
             }
             "ipfile" => self.ipfile = Some(value.to_owned()),
             "state-dir" => self.state_dir = Some(value.into()),
             "debug" => self.debug = parse(value)?,
             "log" => self.log = Some(value.into()),
-            _ => return Err(Problem::Unknown(nearest(name))),
+            _ => return Err(Problem::Unknown(nearest(name, &NAMES))),
         }
         Ok(())
     }
@@ -110,7 +121,8 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T,
     value.parse().map_err(|cause: T::Err| Problem::Value(cause.to_string()))
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
+/// The one of `known` that `name` is most likely a misspelling of.
+pub(super) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(known, name);
-    NAMES.into_iter().min_by_key(distance).filter(|known| distance(known) <= known.len() / 2)
+    known.iter().copied().min_by_key(distance).filter(|known| distance(known) <= known.len() / 2)
 }

@@ -40,6 +40,10 @@ pub struct Ports {
     pub last: u16,
 }
 
+/// Where free ports are looked for: the dynamic ports, up to the last there is (RFC 6335,
+/// section 6).
+pub const DYNAMIC: Ports = Ports { first: 49152, last: 65535 };
+
 impl Ports {
     /// How many ports there are, at least 1.
     pub fn count(self) -> u32 {
@@ -101,12 +105,12 @@ fn parse(text: &str) -> Result<Publish, String> {
         Some((ports, name)) => (ports, parse_protocol(name)?),
     };
     let (host, container) = ports.rsplit_once(':').map_or((None, ports), |(h, c)| (Some(h), c));
-    let container = parse_ports(container)?;
+    let container: Ports = container.parse()?;
     let (host_ip, host_ports) = match host {
         None => (None, ""),
         Some(host) => split_host(host)?,
     };
-    let host = if host_ports.is_empty() { None } else { Some(parse_ports(host_ports)?) };
+    let host = if host_ports.is_empty() { None } else { Some(host_ports.parse::<Ports>()?) };
     if let Some(host) = host.filter(|host| host.count() != container.count()) {
         return Err(format!(
             "{} ports of the host cannot lead to {} of the container",
@@ -148,13 +152,17 @@ fn split_host(host: &str) -> Result<(Option<IpAddr>, &str), String> {
     }
 }
 
-fn parse_ports(text: &str) -> Result<Ports, String> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (parse_port(first)?, parse_port(last)?);
-    if first > last {
-        return Err(format!("range {text} runs backwards"));
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (parse_port(first)?, parse_port(last)?);
+        if first > last {
+            return Err(format!("range {text} runs backwards"));
+        }
+        Ok(Self { first, last })
     }
-    Ok(Ports { first, last })
 }
 
 fn parse_port(text: &str) -> Result<u16, String> {

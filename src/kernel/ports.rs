@@ -2,12 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 
-use crate::config::publish::{Ports, Protocol, Publish, Published};
+use crate::config::publish::{DYNAMIC, Ports, Protocol, Publish, Published};
 use crate::error::{Error, Result};
-
-/// Where free ports are looked for: the dynamic ports, up to the last there is (RFC 6335,
-/// section 6).
-const DYNAMIC: Ports = Ports { first: 49152, last: 65535 };
 
 /// The lowest free ports for a request that names none, as many in a row as it needs: not
 /// `busy`, and no process of the host listens there. The same on every call, so that what

@@ -81,7 +81,7 @@ impl From<&Record> for Entry {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Event {
     Came(Entry),
     Done(u64),
@@ -105,35 +105,25 @@ impl Index {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             bytes => bytes.doing(operation)?,
         };
-        let Some(mut rest) = bytes.strip_prefix(MAGIC.as_slice()) else {
+        let Some(Replay { entries, events, whole }) = replay(&bytes) else {
             return Ok(None);
         };
-        let (mut entries, mut events) = (Live::default(), 0);
-        while let Some((event, next)) = frame(rest) {
-            entries.apply(event);
-            events += 1;
-            rest = next;
-        }
         let file = OpenOptions::new()
             .append(true)
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(path)
             .doing(operation)?;
-        if !rest.is_empty() {
+        if whole < bytes.len() {
             // Whoever wrote this was killed in the middle of it, before anything else.
-            file.set_len((bytes.len() - rest.len()) as u64).doing(operation)?;
+            file.set_len(whole as u64).doing(operation)?;
         }
-        let index = Self { path: path.to_path_buf(), file, events };
-        Ok(Some((index, entries.list)))
+        Ok(Some((Self { path: path.to_path_buf(), file, events }, entries)))
     }
 
     /// Writes a journal of `entries` alone.
     pub(super) fn create(path: &Path, entries: &[Entry]) -> Result<Self> {
         let operation = || format!("write index {}", path.display());
-        let mut bytes = MAGIC.to_vec();
-        for entry in entries {
-            bytes.extend(encode(&Event::Came(entry.clone())).doing(operation)?);
-        }
+        let bytes = journal(entries).doing(operation)?;
         let unfinished = path.with_file_name(UNFINISHED);
         let mut file = OpenOptions::new()
             .create(true)
@@ -177,6 +167,41 @@ impl Index {
     }
 }
 
+/// What a journal says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// Those who came and are not gone.
+    pub entries: Vec<Entry>,
+    /// How many events there are.
+    pub events: usize,
+    /// How many bytes of the journal are whole; the rest is a torn write.
+    pub whole: usize,
+}
+
+/// Reads a journal up to the first frame that is not whole; `None` for another version.
+pub fn replay(bytes: &[u8]) -> Option<Replay> {
+    let mut rest = bytes.strip_prefix(MAGIC.as_slice())?;
+    let (mut entries, mut events) = (Live::default(), 0);
+    while let Some((event, next)) = first(rest) {
+        entries.apply(event);
+        events += 1;
+        rest = next;
+    }
+    Some(Replay { entries: entries.list, events, whole: bytes.len() - rest.len() })
+}
+
+/// A journal of `entries` alone.
+///
+/// # Errors
+/// An entry is larger than 4 GiB.
+pub fn journal(entries: &[Entry]) -> postcard::Result<Vec<u8>> {
+    let mut bytes = MAGIC.to_vec();
+    for entry in entries {
+        bytes.extend(encode(&Event::Came(entry.clone()))?);
+    }
+    Ok(bytes)
+}
+
 /// The entries that are left while a journal is read.
 #[derive(Default)]
 struct Live {
@@ -213,18 +238,24 @@ impl Live {
     }
 }
 
-/// A frame: length and checksum of the payload, four bytes each, little-endian, and the payload.
 fn encode(event: &Event) -> postcard::Result<Vec<u8>> {
-    let payload = postcard::to_allocvec(event)?;
+    frame(&postcard::to_allocvec(event)?)
+}
+
+/// A frame: length and checksum of the payload, four bytes each, little-endian, and the payload.
+///
+/// # Errors
+/// The payload is larger than 4 GiB.
+pub fn frame(payload: &[u8]) -> postcard::Result<Vec<u8>> {
     let length = u32::try_from(payload.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
     let mut frame = length.to_le_bytes().to_vec();
-    frame.extend(checksum(&payload).to_le_bytes());
+    frame.extend(checksum(payload).to_le_bytes());
     frame.extend(payload);
     Ok(frame)
 }
 
 /// The first event and what comes after it; `None` at the end, or where a frame is not whole.
-fn frame(bytes: &[u8]) -> Option<(Event, &[u8])> {
+fn first(bytes: &[u8]) -> Option<(Event, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;
     let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -251,6 +282,8 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn entry(id: &str) -> Entry {
         Entry {
@@ -308,6 +341,45 @@ mod tests {
             drop(Index::create(&path, &[entry("a")]).unwrap().came(entry("b")));
         }
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    proptest! {
+        /// Against a model, with a journal that is cut and grows again.
+        #[test]
+        fn whoever_came_last_is_read_back_from_any_journal_torn_anywhere(
+            events in proptest::collection::vec((0u8..6, 0u8..3), 0..40), torn in any::<u16>(),
+        ) {
+            let mut bytes = MAGIC.to_vec();
+            let mut model: Vec<(usize, BTreeMap<String, bool>)> = vec![(bytes.len(), BTreeMap::new())];
+            for (who, what) in events {
+                let (id, mut now) = (who.to_string(), model.last().unwrap().1.clone());
+                let key = key(&id, Path::new("/b"));
+                let event = match what {
+                    0 => { now.insert(id.clone(), false); Event::Came(entry(&id)) }
+                    1 => { now.entry(id).and_modify(|done| *done = true); Event::Done(key) }
+                    _ => { now.remove(&id); Event::Gone(key) }
+                };
+                bytes.extend(encode(&event).unwrap());
+                model.push((bytes.len(), now));
+            }
+            let torn = MAGIC.len() + usize::from(torn) % (bytes.len() - MAGIC.len() + 1);
+            let read = replay(&bytes[..torn]).unwrap();
+            let (whole, expected) = model.iter().rev().find(|(end, _)| *end <= torn).unwrap();
+            let left = read.entries.iter().map(|entry| (entry.id.clone(), entry.done)).collect();
+            prop_assert_eq!((read.whole, &left), (*whole, expected));
+            let again = replay(&journal(&read.entries).unwrap()).unwrap();
+            prop_assert_eq!(again.entries, read.entries);
+        }
+
+        #[test]
+        fn a_flipped_bit_costs_no_more_than_what_follows(at in any::<usize>(), bit in 0u32..8) {
+            let mut bytes = journal(&[entry("a"), entry("b"), entry("c")]).unwrap();
+            let at = MAGIC.len() + at % (bytes.len() - MAGIC.len());
+            bytes[at] ^= 1u8 << bit;
+            let one = journal(&[entry("a")]).unwrap().len() - MAGIC.len();
+            let ids: Vec<_> = replay(&bytes).unwrap().entries.into_iter().map(|entry| entry.id).collect();
+            prop_assert_eq!(ids, &["a", "b", "c"][..(at - MAGIC.len()) / one]);
+        }
     }
 
     #[test]

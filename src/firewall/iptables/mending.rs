@@ -11,6 +11,11 @@ use super::{Command, Verb, commands};
 use crate::error::{Doing, Error, Result};
 use crate::firewall::{Change, Rule};
 
+/// What the name of every chain of ours begins with.
+const PREFIX: &str = "NETNS-";
+/// What a rule contains that leads to one.
+const JUMP: &str = "-j NETNS-";
+
 /// The commands of `rules` whose chain or rule is not there.
 ///
 /// # Errors
@@ -18,6 +23,20 @@ use crate::firewall::{Change, Rule};
 pub fn missing(rules: &[Rule]) -> Result<Vec<Command>> {
     let there: HashSet<String> = saved()?.iter().map(identity).collect();
     Ok(rules.iter().flat_map(commands).filter(|command| !there.contains(&identity(command))).collect())
+}
+
+/// Whether anything is missing of `rules`, or anything of ours is there besides.
+///
+/// # Errors
+/// The tables cannot be read.
+pub fn differs(rules: &[Rule]) -> Result<bool> {
+    let ours = |command: &Command| {
+        let mark = command.spec.contains("--comment netns") || command.spec.contains("--comment \"netns");
+        mark || command.verb == Verb::NewChain && command.chain.starts_with(PREFIX)
+    };
+    let there: HashSet<String> = saved()?.iter().filter(|command| ours(command)).map(identity).collect();
+    let wanted: HashSet<String> = rules.iter().flat_map(commands).map(|command| identity(&command)).collect();
+    Ok(there != wanted)
 }
 
 /// Puts back what is `missing` of `rules`, and says how many transactions it took. A chain of
@@ -29,10 +48,13 @@ pub fn put_back(rules: &[Rule], missing: &[Command]) -> Result<u64> {
     let broken: HashSet<(&str, &str)> = missing.iter().map(Command::place).collect();
     let mut all: Vec<Command> = rules.iter().flat_map(commands).collect();
     all.retain(|command| {
-        let ours = command.chain.starts_with("NETNS-");
+        let ours = command.chain.starts_with(PREFIX);
         if ours { broken.contains(&command.place()) } else { missing.contains(command) }
     });
-    Waiting::start()?.order_commands(Change::Renew, &all).finish()
+    for command in all.iter_mut().filter(|command| command.verb == Verb::NewChain) {
+        command.verb = Verb::RenewChain;
+    }
+    Waiting::start()?.order_commands(Change::Add, &all).finish()
 }
 
 /// Takes away what is left of `rules`, passing over what is already gone, and says how many
@@ -50,14 +72,30 @@ pub fn remove_what_is_left(rules: &[&Rule]) -> Result<u64> {
     let leads_there = |command: &Command| {
         jumps.iter().any(|(table, jump)| command.table == *table && command.spec.ends_with(jump))
     };
-    let mut left = saved()?;
-    left.retain(|command| {
+    let left = saved()?.into_iter().filter(|command| {
         let in_doomed = command.verb == Verb::Append && doomed.contains(&command.place());
         known.contains(&identity(command)) || in_doomed || leads_there(command)
     });
+    remove(left.collect())
+}
+
+/// Takes away every chain of ours, whatever is in it and whoever jumps to it, and says how many
+/// transactions it took.
+///
+/// # Errors
+/// What is there could not be removed, or cannot be seen.
+pub fn remove_all() -> Result<u64> {
+    let ours = |command: &Command| command.chain.starts_with(PREFIX) || command.spec.contains(JUMP);
+    remove(saved()?.into_iter().filter(ours).collect())
+}
+
+fn remove(mut commands: Vec<Command>) -> Result<u64> {
     // A chain can go when nothing is in it and nothing leads to it.
-    left.sort_by_key(|command| command.verb == Verb::NewChain);
-    if left.is_empty() { Ok(0) } else { Waiting::start()?.order_commands(Change::Remove, &left).finish() }
+    commands.sort_by_key(|command| command.verb == Verb::NewChain);
+    if commands.is_empty() {
+        return Ok(0);
+    }
+    Waiting::start()?.order_commands(Change::Remove, &commands).finish()
 }
 
 /// Every chain and rule there is in the tables that we use, as the commands that would make it.

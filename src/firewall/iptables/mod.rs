@@ -23,7 +23,7 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
-pub use mending::{missing, put_back, remove_what_is_left};
+pub use mending::{differs, missing, put_back, remove_all, remove_what_is_left};
 pub use programs::{Restore, Waiting, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
@@ -43,6 +43,8 @@ pub struct Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     NewChain,
+    /// Makes the chain, or empties it if it is there.
+    RenewChain,
     Insert,
     Append,
 }
@@ -62,16 +64,9 @@ impl Command {
         let Self { chain, spec, .. } = self;
         match self.verb {
             Verb::NewChain => format!("-N {chain}"),
+            Verb::RenewChain => format!(":{chain} - [0:0]"),
             Verb::Insert => format!("-I {chain} {spec}"),
             Verb::Append => format!("-A {chain} {spec}"),
-        }
-    }
-
-    /// The line that adds it, after emptying the chain if it makes one.
-    fn renew(&self) -> String {
-        match self.verb {
-            Verb::NewChain => format!(":{} - [0:0]", self.chain),
-            Verb::Insert | Verb::Append => self.add(),
         }
     }
 
@@ -79,7 +74,7 @@ impl Command {
     fn remove(&self) -> String {
         let Self { chain, spec, .. } = self;
         match self.verb {
-            Verb::NewChain => format!("-X {chain}"),
+            Verb::NewChain | Verb::RenewChain => format!("-X {chain}"),
             Verb::Insert | Verb::Append => format!("-D {chain} {spec}"),
         }
     }
@@ -204,6 +199,11 @@ pub fn commands(rule: &Rule) -> Vec<Command> {
             vec![Command::new("nat", Append, chain, format!("{matches} -j DNAT --to-destination {target}"))]
         }
     }
+}
+
+/// The first command of a rule, for an error that concerns them all.
+pub fn opening(rule: &Rule) -> String {
+    commands(rule).first().map_or_else(String::new, Command::to_string)
 }
 
 fn block_chain(protocol: Protocol, block: u8) -> String {

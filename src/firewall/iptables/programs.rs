@@ -35,7 +35,6 @@ fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>
         for command in here {
             match change {
                 Change::Add => line(&command.add(), Some(command)),
-                Change::Renew => line(&command.renew(), Some(command)),
                 Change::Remove => line(&command.remove(), Some(command)),
             }
         }
