@@ -16,6 +16,7 @@ mod engines;
 mod faults;
 mod firewall;
 mod hook;
+mod hooks_files;
 mod inject;
 mod install;
 mod ipfile;
