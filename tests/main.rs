@@ -13,6 +13,7 @@ mod common;
 mod faults;
 mod hook;
 mod ipfile;
+mod kill;
 mod network;
 mod options;
 mod plan;

@@ -90,23 +90,27 @@ pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Net
     Ok(false)
 }
 
-/// Undoes, all at once, what `entries` share with nobody else, and forgets them; if anything
-/// cannot be undone they stay recorded as unfinished.
+/// Undoes, all at once, what `entries` share with nobody else, and forgets them.
+///
+/// They are recorded as unfinished before anything is undone, and so they stay if we are
+/// killed or something cannot be undone: the next run goes on.
 ///
 /// # Errors
 /// What could not be undone or written.
 pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
     let Session { store, survey, kernel, log, .. } = session;
     survey.containers.retain(|entry| !entries.contains(entry));
-    let all = entries.iter().map(|entry| steps_of(store, log, entry));
-    let undone = undo(&shared_with_nobody(survey, all), kernel);
+    let steps: Vec<Vec<Step>> = entries.iter().map(|entry| steps_of(store, log, entry)).collect();
+    // A full disk keeps nobody from leaving.
+    let unfinished = entries.iter().filter(|entry| entry.done);
+    let mut failures: Vec<Error> = unfinished.filter_map(|entry| store.reopen(entry).err()).collect();
+    let undone = undo(&shared_with_nobody(survey, steps.into_iter()), kernel);
     if undone.is_ok() {
-        let forgotten = entries.iter().filter_map(|entry| store.forget(&entry.id, &entry.bundle).err());
-        return Error::merge(forgotten).map_or(Ok(()), Err);
+        failures.extend(entries.iter().filter_map(|entry| store.forget(&entry.id, &entry.bundle).err()));
+    } else {
+        survey.containers.extend(entries.into_iter().map(|entry| Entry { done: false, ..entry }));
     }
-    let recorded = entries.iter().filter_map(|entry| store.reopen(entry).err()).collect::<Vec<_>>();
-    survey.containers.extend(entries.into_iter().map(|entry| Entry { done: false, ..entry }));
-    undone.map_err(|error| error.also(recorded))
+    Error::merge(undone.err().into_iter().chain(failures)).map_or(Ok(()), Err)
 }
 
 /// All steps of those who go, each once, that nobody in `survey` holds.
@@ -139,12 +143,12 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
 pub(super) fn remove_network(session: &mut Session, mut network: Network) -> Result<()> {
     let Session { store, survey, kernel, .. } = session;
     survey.networks.retain(|other| other.bridge != network.bridge);
+    network.done = false;
+    let recorded = store.put_network(&network);
     let undone = undo(&survey.unshared(&network.steps), kernel);
     if undone.is_ok() {
         return store.forget_network(&network.bridge);
     }
-    network.done = false;
-    let recorded = store.put_network(&network);
     survey.networks.push(network);
     undone.and(recorded)
 }

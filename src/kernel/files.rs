@@ -25,7 +25,8 @@ pub fn write(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
     file.write_all(contents.as_bytes())
 }
 
-/// Removes the file again, if it still says `contents`: otherwise it has become somebody else's.
+/// Removes the file again, if it still says `contents`, or the beginning of it, as when its
+/// writer was killed: otherwise it has become somebody else's.
 ///
 /// # Errors
 /// It cannot be removed; already gone is fine, and so is a link that was put in its place.
@@ -35,7 +36,7 @@ pub fn remove(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
         Err(error) if is_not_ours(&error) => return Ok(()),
         file => file?.take(contents.len() as u64 + 1).read_to_string(&mut found)?,
     };
-    if found != contents {
+    if !contents.starts_with(&found) {
         return Ok(());
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

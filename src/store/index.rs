@@ -26,6 +26,9 @@ use crate::plan::Step;
 /// The first bytes of the file; another number for another form of [`Event`].
 const MAGIC: &[u8; 8] = b"netns-01";
 
+/// A journal that is being written anew.
+pub(super) const UNFINISHED: &str = "index.unfinished";
+
 /// The journal is written anew when it has this many events more than containers, twice over.
 const SLACK: usize = 128;
 
@@ -121,7 +124,7 @@ impl Index {
     pub(super) fn create(path: &Path, entries: &[Entry]) -> Result<Self> {
         let operation = || format!("write index {}", path.display());
         let bytes = journal(entries).doing(operation)?;
-        let unfinished = path.with_extension("new");
+        let unfinished = path.with_file_name(UNFINISHED);
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)

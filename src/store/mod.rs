@@ -31,6 +31,9 @@ use index::{Entry, Index};
 use lock::Lock;
 use record::{Network, Record, Survey};
 
+/// A record that is being written. The next run removes what a killed one left of it.
+const UNFINISHED: &str = "unfinished";
+
 /// The longest part of an id that is part of a file name, in bytes.
 const MAX_NAME: usize = 180;
 
@@ -97,6 +100,9 @@ impl Store {
         }
         check_directory(dir)?;
         let lock = Lock::acquire(&dir.join("lock"))?;
+        for half_written in [UNFINISHED, index::UNFINISHED] {
+            remove(&dir.join(half_written))?;
+        }
         let path = dir.join("index");
         let (index, survey) = match Index::open(&path)? {
             Some((index, entries)) if !index.is_mostly_past(entries.len()) => {
@@ -196,12 +202,11 @@ impl Store {
         fs::rename(file, aside.join(name)).doing(|| format!("set aside {}", file.display()))
     }
 
-    /// Only one process writes at a time, so one name for the unfinished file is enough, and
-    /// what a killed run left behind is overwritten by the next.
+    /// Only one process writes at a time, so one name for the unfinished file is enough.
     fn write(&self, path: &Path, value: &impl Serialize) -> Result<()> {
         let operation = || format!("write record {}", path.display());
         let text = serde_json::to_vec_pretty(value).doing(operation)?;
-        let unfinished = self.dir.join("unfinished");
+        let unfinished = self.dir.join(UNFINISHED);
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)

@@ -171,12 +171,12 @@ impl World {
     }
 
     /// Everything on this host that `netns` could change, a line each: links (without their
-    /// carrier, which follows later), addresses, routes, rules, kernel parameters, and files
+    /// numbers, and their carrier, which follows later), addresses, routes, rules, kernel parameters, and files
     /// below `/run`.
     pub fn snapshot(&self) -> Vec<String> {
         let commands = [
-            "ip -o link show | sed -E 's/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
-            "ip -o -4 addr show",
+            "ip -o link show | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
+            "ip -o -4 addr show | sed -E 's/^[0-9]+: //'",
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
