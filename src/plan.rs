@@ -504,7 +504,7 @@ fn resolve_ports(
 /// container's identity.
 fn host_interface(container: &Container, pid: i32, taken: bool) -> Result<Iface> {
     if taken {
-        let hash = store::index::key(&container.id, &container.bundle) & 0x0fff_ffff;
+        let hash = store::journal::key(&container.id, &container.bundle) & 0x0fff_ffff;
         format!("netnsv0-{hash:07x}").parse()
     } else {
         usual_host_interface(pid)
