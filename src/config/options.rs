@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
@@ -46,7 +47,7 @@ pub struct Options {
     #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Log each step, as ip(8) and iptables(8) would be told it, before it is taken
-    #[arg(short, long, global = true, env = "NETNS_DEBUG")]
+    #[arg(short, long, global = true, env = "NETNS_DEBUG", value_parser = BoolishValueParser::new())]
     pub debug: bool,
     /// Append what goes to standard error to this file as well
     #[arg(long, global = true, env = "NETNS_LOG", value_name = "FILE")]
