@@ -12,6 +12,7 @@ use netns::commands::install::Engine;
 use netns::commands::{self, Settings};
 use netns::config::Options;
 use netns::error::Result;
+use netns::failures;
 use netns::hook::{Container, Wants, read_state};
 
 /// Gives a container its network in a few milliseconds, and takes every trace of it back.
@@ -167,14 +168,18 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
 }
 
 fn hook(settings: &Settings, container: &Container) -> std::result::Result<(), Failure> {
-    match container.wants {
-        Wants::Attach => Ok(commands::attach::attach(settings, container)?),
+    let done = match container.wants {
+        Wants::Attach => commands::attach::attach(settings, container).map_err(Failure::from),
         // No runtime retries a failed poststop, and some cannot delete the container then.
         // What could not be undone stays recorded for the next run.
         Wants::Detach => {
             commands::detach::detach(settings, container).map_err(|error| Failure { error, forgiven: true })
         }
+    };
+    if let Err(Failure { error, .. }) = &done {
+        failures::remember(&settings.state_dir, &container.id, error);
     }
+    done
 }
 
 fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {

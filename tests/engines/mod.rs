@@ -5,6 +5,7 @@ mod conformance;
 mod containerd;
 pub mod docker;
 pub mod podman;
+mod reasons;
 mod runtime;
 
 use std::path::PathBuf;
