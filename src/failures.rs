@@ -30,7 +30,8 @@ pub fn file(state_dir: &Path) -> PathBuf {
 /// Keeps and tells one failure of the hook for the container `id`.
 pub fn remember(state_dir: &Path, id: &str, error: &Error) {
     let mut text = format!("container {id}: {}", error.to_string().replace("\n  ", "; "));
-    text.truncate(text.floor_char_boundary(MAX_LINE));
+    let end = (0..=MAX_LINE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or_default());
     let pid = std::process::id();
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     let _ = keep(state_dir, &format!("{now} netns[{pid}]: {text}\n"));
@@ -88,7 +89,8 @@ mod tests {
     fn the_log_is_bounded_and_keeps_the_newest() {
         let dir = std::env::temp_dir().join(format!("netns-failures-{}", std::process::id()));
         for number in 0..2000 {
-            remember(&dir, "web", &Error::new(format!("step {number}"), "x".repeat(100)));
+            let line = format!("netns[1]: container web: step {number}: {}\n", "x".repeat(100));
+            keep(&dir, &line).unwrap();
         }
         let size: u64 = [file(&dir), older(&dir)].iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         assert!(size > MAX_BYTES / 4 && size <= MAX_BYTES, "{size}");
