@@ -30,7 +30,8 @@ pub fn file(state_dir: &Path) -> PathBuf {
 /// Keeps and tells one failure of the hook for the container `id`.
 pub fn remember(state_dir: &Path, id: &str, error: &Error) {
     let mut text = format!("container {id}: {}", error.to_string().replace("\n  ", "; "));
-    text.truncate(text.floor_char_boundary(MAX_LINE));
+    let end = (0..=MAX_LINE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    text.truncate(end);
     let pid = std::process::id();
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     let _ = keep(state_dir, &format!("{now} netns[{pid}]: {text}\n"));

@@ -134,9 +134,9 @@ fn containerd_would_use_the_runtime_class() {
 
 #[test]
 fn podman_uses_the_hook_between_install_and_uninstall_and_not_after() {
-    let Some(mut world) = world() else { return };
+    let Some(world) = world() else { return };
     let (Some(runc), Some(_)) = (find("runc"), find("podman")) else { return };
-    let mut podman = Podman::new(&mut world, &runc).with_its_own_hooks_dir(&world);
+    let mut podman = Podman::new(&world, &runc).with_its_own_hooks_dir(&world);
     let ask = |id| Ask { id, options: &[("publish", "8080:80")], then_fails: false };
     world.netns_ok(&["install", "podman"], "");
     let process = podman.start(&world, ask("with")).expect("start");
