@@ -42,6 +42,8 @@ pub struct Failed {
     pub error: Error,
     /// Whether everything that had been done is undone.
     pub clean: bool,
+    /// Whether it was the rules alone that could not be added, though they could be tried.
+    pub rules: bool,
 }
 
 /// Takes all steps, or none: after a failure those that were taken are undone.
@@ -51,27 +53,27 @@ pub struct Failed {
 pub fn apply(steps: &[Step], target: &mut impl Target) -> std::result::Result<(), Failed> {
     let (rules, others) = lanes(steps);
     let mut taken = Vec::new();
-    let mut failures = Vec::new();
-    match target.start_rules(Change::Add, &rules) {
-        Err(error) => failures.push(error),
-        Ok(()) => {
-            for step in others {
-                if let Err(error) = target.apply(step) {
-                    failures.push(error);
-                    break;
-                }
-                taken.push(step.clone());
+    let mut failure = None;
+    let mut added = target.start_rules(Change::Add, &rules);
+    let started = added.is_ok();
+    if started {
+        for step in others {
+            if let Err(error) = target.apply(step) {
+                failure = Some(error);
+                break;
             }
-            failures.extend(target.finish_rules().err());
-            // Each table is a transaction of its own: a failure may leave half of the rules.
-            taken.extend(rules.into_iter().cloned().map(Step::Firewall));
+            taken.push(step.clone());
         }
+        added = target.finish_rules();
+        // Each table is a transaction of its own: a failure may leave half of the rules.
+        taken.extend(rules.into_iter().cloned().map(Step::Firewall));
     }
-    let Some(error) = Error::merge(failures) else {
+    let rules = started && failure.is_none() && added.is_err();
+    let Some(error) = Error::merge(failure.into_iter().chain(added.err())) else {
         return Ok(());
     };
     let undoing = undo(&taken, target).err();
-    Err(Failed { clean: undoing.is_none(), error: error.also(undoing) })
+    Err(Failed { clean: undoing.is_none(), rules, error: error.also(undoing) })
 }
 
 /// Undoes all steps, the last one first, and goes on after an error.

@@ -37,6 +37,13 @@ impl Error {
         }
     }
 
+    /// The same error as the cause of another operation's failure; its hint stays.
+    #[must_use]
+    pub fn during(self, operation: impl fmt::Display) -> Self {
+        let cause = format!("{}: {}", self.operation, self.cause);
+        Self { hint: self.hint, also: self.also, ..Self::new(operation, cause) }
+    }
+
     /// The same error with a line that says what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {

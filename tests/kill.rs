@@ -97,7 +97,6 @@ impl Scene {
         let rows = rows.as_array().unwrap();
         assert!(rows.iter().all(|row| row["status"] == "running"), "{what}: {rows:?}");
         let attached = rows.iter().any(|row| row["id"] == "victim");
-        println!("{what}: {}", if attached { "whole" } else { "gone" });
         world.assert_as(if attached { &self.with } else { &self.without });
         if attached {
             assert!(self.victim.pings("172.19.0.1"), "{what}: whole, and yet it reaches nothing");
@@ -129,7 +128,7 @@ fn sweep(variant: &str) {
             scene.recover(kills, &format!("detach killed at {call} {n}"));
         }
     }
-    println!("{kills} kills on iptables-{variant}");
+    eprintln!("{kills} kills on iptables-{variant}");
     assert!(kills > 100, "the sweep killed only {kills} times");
 }
 

@@ -10,8 +10,15 @@
 
 mod common;
 
+mod chaos;
+mod drift;
+mod engines;
 mod faults;
+mod firewall;
 mod hook;
+mod hooks_files;
+mod inject;
+mod install;
 mod ipfile;
 mod kill;
 mod network;
@@ -20,5 +27,7 @@ mod plan;
 mod pod;
 mod policy;
 mod ports;
+mod refusals;
 mod rollback;
+mod runc;
 mod store;

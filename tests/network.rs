@@ -1,6 +1,8 @@
 //! Bridge, cable and lease in real namespaces.
 
 use crate::common::World;
+use crate::common::scene::ask;
+use crate::common::traffic::serve_tcp;
 
 #[test]
 fn an_attached_container_pings_gateway_and_neighbour_and_leaves_nothing() {
@@ -15,4 +17,20 @@ fn an_attached_container_pings_gateway_and_neighbour_and_leaves_nothing() {
     world.detach_ok("a");
     world.detach_ok("b");
     world.assert_as(&before);
+}
+
+#[test]
+fn a_pod_reaches_the_port_that_its_second_container_publishes() {
+    let Some(mut world) = World::new() else { return };
+    let pod = world.process();
+    world.attach_ok("pause", pod, &[]);
+    world.attach_ok("web", pod, &[("publish", "8080:80")]);
+    serve_tcp(pod, 80, "web");
+    for on in [true, false] {
+        world.set_bridge_netfilter(on);
+        assert_eq!(ask(Some(pod), "172.19.0.1", "8080/tcp"), "web", "bridge-netfilter {on}");
+    }
+    world.detach_ok("web");
+    assert!(pod.pings("172.19.0.1"), "the first container is still there");
+    assert_eq!(ask(Some(pod), "172.19.0.1", "8080/tcp"), "", "the port is gone");
 }

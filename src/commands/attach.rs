@@ -4,9 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Settings;
 use super::reap::{Look, reap};
-use super::reload::put_back;
+use super::reload::{apply_or_renew, put_back};
 use super::session::Session;
-use crate::apply::apply;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hook::Container;
@@ -45,8 +44,8 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     let plan = plan(kernel, &config, survey, container, process, owner.as_ref())?;
     kernel.enter(netns, pid)?;
     begin(store, survey, &plan)?;
-    take(store, survey, &plan, kernel)?;
-    finish(store, survey, &plan)?;
+    take(&mut session, &plan)?;
+    finish(&mut session, &plan)?;
     session.close()
 }
 
@@ -83,13 +82,14 @@ fn begin(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
 }
 
 /// Takes the steps; if one fails, forgets what was recorded, unless something is left behind.
-fn take(store: &mut Store, survey: &Survey, plan: &Plan, kernel: &mut Kernel) -> Result<()> {
-    let Err(failed) = apply(&plan.take, kernel) else {
+fn take(session: &mut Session, plan: &Plan) -> Result<()> {
+    let Err(failed) = apply_or_renew(session, &plan.take) else {
         return Ok(());
     };
     if !failed.clean {
         return Err(failed.error);
     }
+    let Session { store, survey, .. } = session;
     let forgotten = store.forget(&plan.record.id, &plan.record.bundle);
     let restored = match survey.network(&plan.network.bridge) {
         Some(known) => store.put_network(known),
@@ -98,7 +98,7 @@ fn take(store: &mut Store, survey: &Survey, plan: &Plan, kernel: &mut Kernel) ->
     Err(failed.error.also(forgotten.err().into_iter().chain(restored.err())))
 }
 
-fn finish(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
+fn finish(Session { store, survey, .. }: &mut Session, plan: &Plan) -> Result<()> {
     if survey.network(&plan.network.bridge).is_none() {
         store.put_network(&plan.network)?;
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::Settings;
 use super::reap::{Look, reap};
-use super::reload::put_back;
+use super::reload::{apply_or_renew, put_back};
 use super::session::Session;
-use crate::apply::apply;
 use crate::error::Result;
 use crate::kernel::observe;
 use crate::plan;
+use crate::store::record::Network;
 
 /// Creates the network of the configured bridge, or mends it where it has drifted.
 ///
@@ -22,21 +22,18 @@ pub fn create(settings: &Settings) -> Result<()> {
     if session.is_suspicious() {
         put_back(&mut session)?;
     }
-    let Session { store, survey, kernel, .. } = &mut session;
-    let host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
-    let (mut network, take) = plan::network(&config, &host, survey)?;
-    let known = survey.network(&config.bridge);
-    network.done = known.is_some();
-    store.put_network(&network)?;
-    if let Err(failed) = apply(&take, kernel) {
+    let host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
+    let (network, take) = plan::network(&config, &host, &session.survey)?;
+    let known = session.survey.network(&config.bridge).cloned();
+    session.store.put_network(&Network { done: known.is_some(), ..network.clone() })?;
+    if let Err(failed) = apply_or_renew(&mut session, &take) {
         let restored = match known {
             _ if !failed.clean => Ok(()),
-            Some(known) => store.put_network(known),
-            None => store.forget_network(&network.bridge),
+            Some(known) => session.store.put_network(&known),
+            None => session.store.forget_network(&network.bridge),
         };
         return Err(failed.error.also(restored.err()));
     }
-    network.done = true;
-    store.put_network(&network)?;
+    session.store.put_network(&network)?;
     session.close()
 }

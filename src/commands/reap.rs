@@ -147,7 +147,9 @@ pub(super) fn remove_network(session: &mut Session, mut network: Network) -> Res
     let recorded = store.put_network(&network);
     let undone = undo(&survey.unshared(&network.steps), kernel);
     if undone.is_ok() {
-        return store.forget_network(&network.bridge);
+        store.forget_network(&network.bridge)?;
+        let empty = survey.networks.is_empty() && survey.containers.is_empty();
+        return if empty { store.forget_all() } else { Ok(()) };
     }
     survey.networks.push(network);
     undone.and(recorded)

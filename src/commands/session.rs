@@ -53,7 +53,9 @@ impl Session {
     pub(super) fn close(self) -> Result<()> {
         let after = netfilter::generation();
         let expected = self.generation.map(|before| before + self.kernel.transactions());
-        let ours = (self.verified || self.survey.networks.is_empty()) && after == expected;
+        // On iptables-legacy ours do not count.
+        let alone = after == expected || after == self.generation;
+        let ours = (self.verified || self.survey.networks.is_empty()) && alone;
         let number = if ours { after.unwrap_or_default() } else { UNKNOWN };
         if self.store.lock_file().number() == Some(number) {
             return Ok(());

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
@@ -46,7 +47,7 @@ pub struct Options {
     #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Log each step, as ip(8) and iptables(8) would be told it, before it is taken
-    #[arg(short, long, global = true, env = "NETNS_DEBUG")]
+    #[arg(short, long, global = true, env = "NETNS_DEBUG", value_parser = BoolishValueParser::new())]
     pub debug: bool,
     /// Append what goes to standard error to this file as well
     #[arg(long, global = true, env = "NETNS_LOG", value_name = "FILE")]
@@ -100,6 +101,29 @@ impl Options {
             _ => return Err(Problem::Unknown(nearest(name, &NAMES))),
         }
         Ok(())
+    }
+
+    /// The flags that say the same.
+    pub fn arguments(&self) -> Vec<String> {
+        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let single = [
+            ("bridge", self.bridge.as_ref().map(ToString::to_string)),
+            ("ip", self.ip.map(|Gateway(ip)| ip.to_string())),
+            ("iface", self.iface.as_ref().map(ToString::to_string)),
+            ("mtu", self.mtu.map(|Mtu(mtu)| mtu.to_string())),
+            ("static-ip", self.static_ip.map(|ip| ip.to_string())),
+            ("ipfile", self.ipfile.clone()),
+            ("state-dir", text(&self.state_dir)),
+            ("log", text(&self.log)),
+            ("debug", self.debug.then(String::new)),
+        ];
+        let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
+        let argument = |(name, value): (&str, String)| match value.as_str() {
+            "" => format!("--{name}"),
+            value => format!("--{name}={value}"),
+        };
+        single.chain(publish).map(argument).collect()
     }
 }
 

@@ -64,8 +64,6 @@ impl Rule {
 pub enum Change {
     /// Put the rules there. They are not there yet.
     Add,
-    /// Put the rules there, and the places they stand in, whatever is there of them.
-    Renew,
     /// Take them away. One that is already gone is fine.
     Remove,
 }

@@ -5,6 +5,7 @@
 
 pub mod files;
 mod inside;
+pub mod listeners;
 pub mod netfilter;
 pub mod netlink;
 pub mod observe;
@@ -96,6 +97,19 @@ impl Kernel {
             self.log.debug(&command.to_string());
         }
         self.transactions += iptables::put_back(rules, missing)?;
+        Ok(())
+    }
+
+    /// Takes away every chain of ours, whoever it is for, and puts `rules` there instead.
+    ///
+    /// # Errors
+    /// The tables cannot be read or written.
+    pub fn renew_rules(&mut self, rules: &[Rule]) -> Result<()> {
+        self.transactions += iptables::remove_all()?;
+        let rules: Vec<&Rule> = rules.iter().collect();
+        if !rules.is_empty() {
+            self.transactions += Waiting::start()?.order(Change::Add, &rules).finish()?;
+        }
         Ok(())
     }
 
@@ -209,7 +223,7 @@ impl Target for Kernel {
         }
         let waiting = match self.waiting.take() {
             Some(waiting) => waiting,
-            None => Waiting::start().doing(|| Step::Firewall((*first).clone()))?,
+            None => Waiting::start().map_err(|error| error.during(iptables::opening(first)))?,
         };
         let rules_kept = rules.iter().map(|rule| (*rule).clone()).collect();
         self.running = Some((waiting.order(change, rules), change, rules_kept));
@@ -227,14 +241,14 @@ impl Target for Kernel {
             }
             Err(failure) => failure,
         };
-        // Somebody has changed the tables behind our back, or a run was interrupted: a rule to
-        // be removed is gone already, or a chain to be made is a leftover.
+        if change == Change::Add {
+            return Err(failure);
+        }
+        // Somebody has changed the tables behind our back, or a run was interrupted: what is to
+        // be removed is gone already, or has got company.
         self.log.debug(&format!("# {failure}"));
         let rules: Vec<&Rule> = rules.iter().collect();
         self.transactions += iptables::remove_what_is_left(&rules)?;
-        if change == Change::Add {
-            self.transactions += Waiting::start()?.order(change, &rules).finish()?;
-        }
         Ok(())
     }
 

@@ -91,15 +91,9 @@ impl Store {
     /// others, or is a symbolic link; or another run holds the lock for too long.
     pub fn lock(dir: &Path) -> Result<(Self, Survey)> {
         for directory in [dir.to_path_buf(), dir.join("containers"), dir.join("networks")] {
-            if fs::symlink_metadata(&directory).is_err() {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(&directory)
-                    .doing(|| format!("create state directory {}", directory.display()))?;
-            }
+            create_directory(&directory)?;
+            check_directory(&directory)?;
         }
-        check_directory(dir)?;
         let lock = Lock::acquire(&dir.join("lock"))?;
         for half_written in [UNFINISHED, index::UNFINISHED] {
             remove(&dir.join(half_written))?;
@@ -196,6 +190,14 @@ impl Store {
         remove(&network_file(&self.dir, bridge))
     }
 
+    /// Forgets that anything was ever remembered, once nothing is.
+    ///
+    /// # Errors
+    /// The index cannot be removed.
+    pub fn forget_all(&self) -> Result<()> {
+        remove(&self.dir.join("index"))
+    }
+
     fn set_aside(&self, file: &Path) -> Result<()> {
         let aside = self.dir.join("damaged");
         fs::create_dir_all(&aside).doing(|| format!("create {}", aside.display()))?;
@@ -225,6 +227,14 @@ fn survey_of(dir: &Path, containers: Vec<Entry>) -> Result<Survey> {
     let mut damaged = Vec::new();
     let networks = read_all(&dir.join("networks"), &mut damaged)?;
     Ok(Survey { networks, containers, damaged })
+}
+
+fn create_directory(dir: &Path) -> Result<()> {
+    if fs::symlink_metadata(dir).is_ok() {
+        return Ok(());
+    }
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.doing(|| format!("create state directory {}", dir.display()))
 }
 
 /// What is in the directory decides what root does next: nobody else may write there.

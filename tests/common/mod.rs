@@ -180,7 +180,7 @@ impl World {
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
-            "find /run -path '/run/test/runc*' -prune -o -path /run/test/log -prune -o -type f -print | sort",
+            "find /run -type f ! -path '/run/test/runc*' ! -path /run/test/log ! -path /run/netns-hook/index ! -path '/run/netns-hook/log*' | sort",
         ];
         commands.iter().flat_map(|command| lines(&self.sh(command))).collect()
     }
@@ -227,6 +227,8 @@ impl World {
         let hooks: serde_json::Map<String, serde_json::Value> =
             stages.iter().map(|stage| ((*stage).to_owned(), hook.clone())).collect();
         let caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];
+        // Cgroups are no part of this world: two tests may call their containers the same.
+        let cgroup = format!("/netns-test-{}-{id}", nix::unistd::gettid());
         let mut config = serde_json::json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -236,7 +238,7 @@ impl World {
             },
             "root": {"path": "rootfs"}, "hostname": id,
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": [
+            "linux": {"cgroupsPath": cgroup, "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
             ]},
             "hooks": hooks,

@@ -15,6 +15,7 @@
 //! (about 15 ms), an addition does not. For the same reason chains are made with `-N`: a
 //! `:CHAIN` line would flush, and so delete, where the chain exists.
 
+mod mending;
 mod programs;
 
 use std::borrow::Cow;
@@ -22,7 +23,8 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
-pub use programs::{Restore, Waiting, missing, put_back, remove_what_is_left, rules_of};
+pub use mending::{differs, missing, put_back, remove_all, remove_what_is_left};
+pub use programs::{Restore, Waiting, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 const MAX_COMMENT: usize = 255;
@@ -41,6 +43,8 @@ pub struct Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     NewChain,
+    /// Makes the chain, or empties it if it is there.
+    RenewChain,
     Insert,
     Append,
 }
@@ -60,26 +64,24 @@ impl Command {
         let Self { chain, spec, .. } = self;
         match self.verb {
             Verb::NewChain => format!("-N {chain}"),
+            Verb::RenewChain => format!(":{chain} - [0:0]"),
             Verb::Insert => format!("-I {chain} {spec}"),
             Verb::Append => format!("-A {chain} {spec}"),
         }
     }
 
-    /// The line that adds it, after emptying the chain if it makes one.
-    fn renew(&self) -> String {
+    /// The line that takes it away.
+    fn remove(&self) -> String {
+        let Self { chain, spec, .. } = self;
         match self.verb {
-            Verb::NewChain => format!(":{} - [0:0]", self.chain),
-            Verb::Insert | Verb::Append => self.add(),
+            Verb::NewChain | Verb::RenewChain => format!("-X {chain}"),
+            Verb::Insert | Verb::Append => format!("-D {chain} {spec}"),
         }
     }
 
-    /// The lines that take it away. What strangers put into a chain of ours goes with it.
-    fn remove(&self) -> Vec<String> {
-        let Self { chain, spec, .. } = self;
-        match self.verb {
-            Verb::NewChain => vec![format!("-F {chain}"), format!("-X {chain}")],
-            Verb::Insert | Verb::Append => vec![format!("-D {chain} {spec}")],
-        }
+    /// The chain that it makes or changes.
+    fn place(&self) -> (&str, &str) {
+        (self.table, &self.chain)
     }
 }
 
@@ -197,6 +199,11 @@ pub fn commands(rule: &Rule) -> Vec<Command> {
             vec![Command::new("nat", Append, chain, format!("{matches} -j DNAT --to-destination {target}"))]
         }
     }
+}
+
+/// The first command of a rule, for an error that concerns them all.
+pub fn opening(rule: &Rule) -> String {
+    commands(rule).first().map_or_else(String::new, Command::to_string)
 }
 
 fn block_chain(protocol: Protocol, block: u8) -> String {

@@ -1,11 +1,10 @@
 //! The programs of iptables: `iptables-restore` for every change, any number of rules at once.
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 
-use super::{Command, Verb, commands, container, cut};
+use super::{Command, commands, container, cut};
 use crate::error::{Doing, Error, Result};
 use crate::firewall::{Change, Rule};
 
@@ -17,7 +16,7 @@ const DIRECTORIES: [&str; 6] =
 const LOCK_WAIT: &str = "--wait=5";
 
 /// The order in which tables are changed, each in a transaction of its own: the guard first.
-const TABLES: [&str; 3] = ["raw", "nat", "filter"];
+pub(super) const TABLES: [&str; 3] = ["raw", "nat", "filter"];
 
 /// The input of `iptables-restore`, and for each of its lines the command it belongs to.
 fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>) {
@@ -36,8 +35,7 @@ fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>
         for command in here {
             match change {
                 Change::Add => line(&command.add(), Some(command)),
-                Change::Renew => line(&command.renew(), Some(command)),
-                Change::Remove => command.remove().iter().for_each(|text| line(text, Some(command))),
+                Change::Remove => line(&command.remove(), Some(command)),
             }
         }
         line("COMMIT", None);
@@ -78,7 +76,8 @@ impl Waiting {
         self.order_commands(change, &all)
     }
 
-    fn order_commands(mut self, change: Change, commands: &[Command]) -> Restore {
+    /// As [`Self::order`], with commands.
+    pub(super) fn order_commands(mut self, change: Change, commands: &[Command]) -> Restore {
         let (text, owners) = script(change, commands);
         let transactions = text.lines().filter(|line| *line == "COMMIT").count() as u64;
         if let Some(mut stdin) = self.child.stdin.take() {
@@ -132,101 +131,10 @@ fn line_number(said: &str) -> Option<usize> {
     digits.parse().ok().filter(|n| *n > 0)
 }
 
-/// Takes away what is left of `rules`, passing over what is already gone: the slow way, for
-/// when somebody has changed the tables behind our back and one transaction would fail whole.
-/// How many transactions it took.
-///
-/// # Errors
-/// What is still there could not be removed, or cannot be seen.
-pub fn remove_what_is_left(rules: &[&Rule]) -> Result<u64> {
-    let there = saved()?;
-    let mut left: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
-    left.retain(|command| there.contains(&identity(command.table, &as_saved(command))));
-    left.reverse();
-    if left.is_empty() { Ok(0) } else { Waiting::start()?.order_commands(Change::Remove, &left).finish() }
-}
-
-/// The commands of `rules` whose chain or rule is not there.
-///
-/// # Errors
-/// The tables cannot be read.
-pub fn missing(rules: &[Rule]) -> Result<Vec<Command>> {
-    let there = saved()?;
-    let mut all: Vec<Command> = rules.iter().flat_map(commands).collect();
-    all.retain(|command| !there.contains(&identity(command.table, &as_saved(command))));
-    Ok(all)
-}
-
-/// Puts back what is `missing` of `rules`, and says how many transactions it took. A chain of
-/// ours that lacks anything is made anew as a whole, since the order of its rules matters.
-///
-/// # Errors
-/// It cannot be put back.
-pub fn put_back(rules: &[Rule], missing: &[Command]) -> Result<u64> {
-    let broken: HashSet<(&str, &str)> =
-        missing.iter().map(|command| (command.table, command.chain.as_ref())).collect();
-    let mut all: Vec<Command> = rules.iter().flat_map(commands).collect();
-    all.retain(|command| {
-        let ours = command.chain.starts_with("NETNS-");
-        if ours { broken.contains(&(command.table, &command.chain)) } else { missing.contains(command) }
-    });
-    Waiting::start()?.order_commands(Change::Renew, &all).finish()
-}
-
-/// Every chain and rule there is, by [`identity`].
-fn saved() -> Result<HashSet<String>> {
-    let program = find("iptables-save")?;
-    let operation = || format!("run {}", program.display());
-    let output = process(&program).stdin(Stdio::null()).stdout(Stdio::piped()).output().doing(operation)?;
-    if !output.status.success() {
-        return Err(Error::new(operation(), one_line(&output.stderr, output.status)));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let (mut table, mut there) = ("", HashSet::new());
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name;
-        } else if let Some(chain) = line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) {
-            there.insert(identity(table, &format!("-N {chain}")));
-        } else {
-            there.insert(identity(table, line));
-        }
-    }
-    Ok(there)
-}
-
-/// The line of `iptables-save` that shows what `command` has made.
-fn as_saved(command: &Command) -> String {
-    let Command { chain, spec, .. } = command;
-    match command.verb {
-        Verb::NewChain => format!("-N {chain}"),
-        Verb::Insert | Verb::Append => format!("-A {chain} {spec}"),
-    }
-}
-
-/// A rule, however its comment is quoted.
-fn identity(table: &str, line: &str) -> String {
-    format!("{table} {}", words(line).join("\0"))
-}
-
-fn one_line(said: &[u8], status: ExitStatus) -> String {
+pub(super) fn one_line(said: &[u8], status: ExitStatus) -> String {
     let said = String::from_utf8_lossy(said);
     let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() { status.to_string() } else { line }
-}
-
-/// The words of a line of ours: only comments are quoted, and no quote is ever in one.
-fn words(line: &str) -> Vec<String> {
-    line.split('"')
-        .enumerate()
-        .flat_map(|(i, part)| {
-            if i % 2 == 1 {
-                vec![part.to_owned()]
-            } else {
-                part.split_whitespace().map(str::to_owned).collect()
-            }
-        })
-        .collect()
 }
 
 /// The rules that carry the comment of the container `owner`, as `iptables -S` prints them.
@@ -248,7 +156,7 @@ pub fn rules_of(owner: &str) -> Result<Vec<String>> {
     Ok(rules.map(|rule| format!("iptables -t nat {rule}")).collect())
 }
 
-fn process(program: &Path) -> Process {
+pub(super) fn process(program: &Path) -> Process {
     let mut process = Process::new(program);
     process
         .env_clear()
@@ -259,7 +167,7 @@ fn process(program: &Path) -> Process {
     process
 }
 
-fn find(name: &str) -> Result<PathBuf> {
+pub(super) fn find(name: &str) -> Result<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists()).ok_or_else(
         || {
             Error::new(format!("find {name}"), format!("it is in none of {}", DIRECTORIES.join(", ")))
@@ -294,13 +202,5 @@ mod tests {
         assert_eq!(line_number("iptables-restore v1.8.9 (nf_tables): line 3: RULE_APPEND"), Some(3));
         assert_eq!(line_number("iptables-restore: line 12 failed"), Some(12));
         assert_eq!(line_number("iptables-restore: no line"), None);
-    }
-
-    #[test]
-    fn a_rule_is_known_again_however_its_comment_is_quoted() {
-        let saved = "-A NETNS-GUARD -i lo -m comment --comment netns -j RETURN";
-        let ours = "-A NETNS-GUARD -i lo -m comment --comment \"netns\" -j RETURN";
-        assert_eq!(identity("raw", saved), identity("raw", ours));
-        assert_eq!(words("-A X -m comment --comment \"a b\" -j Y").len(), 8);
     }
 }
