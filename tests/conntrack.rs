@@ -10,6 +10,7 @@ use crate::common::{Process, World, on_both_variants, stderr, wait_for};
 on_both_variants! {
     a_client_that_keeps_sending_is_answered_by_the_next_container,
     a_client_of_a_port_that_was_not_published_yet_is_answered,
+    a_port_that_is_withdrawn_answers_nobody_although_its_namespace_lives,
     flows_that_have_nothing_to_do_with_the_port_go_on,
 }
 
@@ -19,7 +20,7 @@ struct Client(UdpSocket);
 impl Client {
     fn new(host: Process, server: &'static str) -> Self {
         let socket = inside(host, move || {
-            let socket = UdpSocket::bind("0.0.0.0:5000").expect("bind");
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
             socket.connect(server).map(|()| socket).expect("connect")
         });
         socket.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
@@ -55,7 +56,7 @@ fn a_client_that_keeps_sending_is_answered_by_the_next_container(mut world: Worl
     let client = Client::new(other, "10.0.0.1:5353");
     wait_for("the first answer", || client.ask() == "old");
     world.detach_ok("old");
-    assert_eq!(client.ask(), "", "the port is withdrawn, although the container still serves");
+    assert_eq!(client.ask(), "", "nobody has the port");
     world.attach_ok("new", new, &[("publish", "5353:53/udp")]);
     wait_for("the next container", || client.ask() == "new");
 
@@ -82,6 +83,21 @@ fn a_client_of_a_port_that_was_not_published_yet_is_answered(mut world: World) {
     drop(host);
     world.attach_ok("web", web, &[("publish", "10.0.0.1:5353:53/udp")]);
     wait_for("the container", || client.ask() == "web");
+}
+
+fn a_port_that_is_withdrawn_answers_nobody_although_its_namespace_lives(mut world: World) {
+    let pod = world.process();
+    let other = world.neighbour();
+    serve_udp(pod, 53, "pod");
+    world.attach_ok("pause", pod, &[("publish", "5300:53/udp")]);
+    world.attach_ok("dns", pod, &[("publish", "5353:53/udp")]);
+    let [withdrawn, kept] = ["10.0.0.1:5353", "10.0.0.1:5300"].map(|server| {
+        let client = Client::new(other, server);
+        wait_for("the first answer", || client.ask() == "pod");
+        client
+    });
+    world.detach_ok("dns");
+    assert_eq!((withdrawn.ask(), kept.ask()), (String::new(), "pod".to_owned()));
 }
 
 fn flows_that_have_nothing_to_do_with_the_port_go_on(mut world: World) {
