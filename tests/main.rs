@@ -11,6 +11,7 @@
 mod common;
 
 mod chaos;
+mod conntrack;
 mod drift;
 mod engines;
 mod faults;
