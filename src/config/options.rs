@@ -30,14 +30,15 @@ pub struct Options {
     /// The container's address [default: leased from the subnet]
     #[arg(long, global = true, env = "NETNS_STATIC_IP", value_name = "ADDR")]
     pub static_ip: Option<IpAddr>,
-    /// Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90
+    /// Ports to publish, in the grammar of [`super::publish`].
     #[arg(
         long,
         short = 'p',
         global = true,
         env = "NETNS_PUBLISH",
         value_name = "SPEC",
-        value_delimiter = ','
+        value_delimiter = ',',
+        help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90"
     )]
     pub publish: Vec<Publish>,
     /// File for the leased address; relative to the bundle [default: .ip]

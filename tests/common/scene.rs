@@ -45,7 +45,9 @@ impl Scene {
     /// Fails if `answer` is not what `port` of the host (`8080/udp`) says on each of the ways.
     pub fn assert_reached(&self, port: &str, answer: &str) {
         for (who, from, address) in self.ways() {
-            assert_eq!(ask(from, address, port), answer, "{port} by {address}, asked by {who}");
+            // A packet that is lost on a busy machine is sent again.
+            let reached = (0..4).any(|_| ask(from, address, port) == answer);
+            assert!(reached, "{port} by {address}, asked by {who}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The iptables backend: a [`Rule`] as `iptables(8)` commands. The programs that take them are
-//! run by [`programs`].
+//! run by `programs`; `mending` is for when somebody else has changed the tables.
 //!
 //! Knows no configuration and no store. The layout:
 //!
