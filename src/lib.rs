@@ -29,13 +29,17 @@
 //! | [`config`] | flags, file, annotations to `Config` | `error` |
 //! | [`lease`], [`plan`], [`link`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
 //! | [`store`] | the state directory | values only |
+//! | [`failures`] | the state directory's log | `error` |
+//! | [`edit`] | others' files: text put in and taken out again | `error` |
 //! | [`mod@apply`] | the two walks, over a trait | values only |
 //! | [`firewall::iptables`], [`kernel`] | the two that act | no config, no store |
 
 pub mod apply;
 pub mod commands;
 pub mod config;
+pub mod edit;
 pub mod error;
+pub mod failures;
 pub mod firewall;
 pub mod hook;
 pub mod kernel;

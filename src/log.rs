@@ -48,6 +48,11 @@ impl Log {
         }
     }
 
+    /// Something that the user may want to look at.
+    pub fn note(&self, text: &str) {
+        self.write(text);
+    }
+
     /// What went wrong.
     pub fn error(&self, error: &Error) {
         self.write(&error.to_string());

@@ -7,9 +7,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use netns::commands::inject::Extras;
+use netns::commands::install::Engine;
 use netns::commands::{self, Settings};
 use netns::config::Options;
 use netns::error::Result;
+use netns::failures;
 use netns::hook::{Container, Wants, read_state};
 
 /// Gives a container its network in a few milliseconds, and takes every trace of it back.
@@ -77,6 +80,33 @@ enum Command {
     },
     /// Put back every rule that should be there, after a firewall was flushed
     Reload,
+    /// Put the hook into a bundle's config.json, with the options given here as its arguments
+    Inject {
+        /// The bundle's directory, or the file itself
+        bundle: PathBuf,
+        /// Let the container's programs ping: add CAP_NET_RAW
+        #[arg(long)]
+        net_raw: bool,
+        /// Take the container's own NETNS_PUBLISH=… and the like for annotations
+        #[arg(long)]
+        from_env: bool,
+        /// Take out what was put in
+        #[arg(long, conflicts_with_all = ["net_raw", "from_env"])]
+        undo: bool,
+    },
+    /// Tell an engine of the hook, with the options given here as its arguments
+    Install {
+        /// The engine
+        engine: Engine,
+        /// Print what would be written where; change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take back what install did
+    Uninstall {
+        /// The engine
+        engine: Engine,
+    },
     /// Print what the hook would do for the state JSON on standard input; changes nothing
     Plan,
     /// Print version and commit
@@ -121,6 +151,14 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
         Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
         Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
+        Some(Command::Inject { bundle, undo: true, .. }) => Ok(commands::inject::undo(&bundle)?),
+        Some(Command::Inject { bundle, net_raw, from_env, .. }) => {
+            Ok(commands::inject::inject(settings, &bundle, Extras { net_raw, from_env })?)
+        }
+        Some(Command::Install { engine, dry_run }) => {
+            Ok(commands::install::install(settings, engine, dry_run)?)
+        }
+        Some(Command::Uninstall { engine }) => Ok(commands::install::uninstall(engine)?),
         Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
         Some(Command::Version) => {
             let _ = writeln!(std::io::stdout(), "netns {VERSION}");
@@ -130,14 +168,18 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
 }
 
 fn hook(settings: &Settings, container: &Container) -> std::result::Result<(), Failure> {
-    match container.wants {
-        Wants::Attach => Ok(commands::attach::attach(settings, container)?),
+    let done = match container.wants {
+        Wants::Attach => commands::attach::attach(settings, container).map_err(Failure::from),
         // No runtime retries a failed poststop, and some cannot delete the container then.
         // What could not be undone stays recorded for the next run.
         Wants::Detach => {
             commands::detach::detach(settings, container).map_err(|error| Failure { error, forgiven: true })
         }
+    };
+    if let Err(Failure { error, .. }) = &done {
+        failures::remember(&settings.state_dir, &container.id, error);
     }
+    done
 }
 
 fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {

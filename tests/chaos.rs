@@ -247,3 +247,25 @@ fn a_lock_that_is_held_is_waited_for() {
     world.attach_ok("a", a, &[]);
     assert!(a.pings("172.19.0.1"));
 }
+
+#[test]
+fn a_port_that_a_process_of_the_host_listens_on_is_refused_by_its_name() {
+    let Some(mut world) = World::new() else { return };
+    let a = world.process();
+    world.netns_ok(&["create"], "");
+    let before = world.snapshot();
+    let _tcp = std::net::TcpListener::bind("0.0.0.0:8080").unwrap();
+    let _udp = std::net::UdpSocket::bind("127.0.0.1:5353").unwrap();
+    let _v6 = std::net::TcpListener::bind("[::]:8443").ok();
+    let me = format!("process {} (", std::process::id());
+    for port in ["8080:80", "8000-8999:8000-8999", "127.0.0.1:8080:80", "5353:53/udp", "8443:443"] {
+        let refused = world.attach("a", a, &[("publish", port)]);
+        let said = stderr(&refused);
+        assert!(!refused.status.success() && said.contains(&me), "{port}: {said}");
+        assert!(said.contains("of the host listens there"), "{port}: {said}");
+        world.assert_as(&before);
+    }
+    world.attach_ok("a", a, &[("publish", "8080:80/udp,5353:53/tcp,127.0.0.2:5353:53/udp")]);
+    world.detach_ok("a");
+    world.assert_as(&before);
+}

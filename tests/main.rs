@@ -11,11 +11,15 @@
 mod common;
 
 mod chaos;
+mod conntrack;
 mod drift;
+mod engines;
 mod faults;
 mod firewall;
 mod hook;
 mod hooks_files;
+mod inject;
+mod install;
 mod ipfile;
 mod kill;
 mod network;

@@ -28,7 +28,7 @@ fn what_the_policy_denies_is_an_error_and_nothing_is_done() {
         assert_eq!((denied.status.code(), stderr(&denied)), (Some(1), expected));
         world.assert_as(&before);
     }
-    assert!(!fs::exists("/run/netns-hook").unwrap(), "not even the lock was taken");
+    assert!(!fs::exists("/run/netns-hook/lock").unwrap(), "not even the lock was taken");
 }
 
 #[test]

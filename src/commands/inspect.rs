@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::ls::Row;
 use super::{Settings, detach, print, warn_of_damage};
 use crate::error::{Doing, Error, Result};
+use crate::failures;
 use crate::firewall::iptables;
 use crate::kernel::Kernel;
 use crate::kernel::netlink::{LinkSeen, Netlink};
@@ -23,6 +24,8 @@ struct Inspection {
     routes: Vec<String>,
     rules: Vec<String>,
     steps: Vec<String>,
+    /// Lines of the state directory's log.
+    failures: Vec<String>,
 }
 
 /// One end of the cable.
@@ -50,8 +53,12 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records.damaged);
     let record = detach::by_id(&records, id)?.ok_or_else(|| {
-        Error::new(format!("inspect container {id}"), "no container of this id is attached")
-            .hint("`netns ls` shows those that are")
+        let failures = failures::recall(&settings.state_dir, Some(id));
+        let error = Error::new(format!("inspect container {id}"), "no container of this id is attached");
+        match failures.last() {
+            Some(last) => error.hint(format!("its hook failed: {last}")),
+            None => error.hint("`netns ls` shows those that are"),
+        }
     })?;
     let mut kernel = Kernel::look(settings.log.clone())?;
     let row = Row::new(record, &Census::new()?, kernel.netlink())?;
@@ -73,6 +80,7 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
         routes,
         rules: iptables::rules_of(&record.id)?,
         steps: record.steps.iter().flat_map(|step| lines(&step.to_string())).collect(),
+        failures: failures::recall(&settings.state_dir, Some(id)),
     };
     if json {
         let text = serde_json::to_string_pretty(&inspection).doing(|| "write JSON")?;
@@ -145,7 +153,9 @@ fn text(inspection: &Inspection, record: &Record) -> String {
     for (name, end) in [("host end", &inspection.host_end), ("inside", &inspection.container_end)] {
         line(name, &end.as_ref().map_or_else(|| "not there".to_owned(), describe));
     }
-    for (name, values) in [("route", &inspection.routes), ("rule", &inspection.rules)] {
+    for (name, values) in
+        [("route", &inspection.routes), ("rule", &inspection.rules), ("failure", &inspection.failures)]
+    {
         values.iter().for_each(|value| line(name, value));
     }
     for published in &record.published {

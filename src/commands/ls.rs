@@ -9,6 +9,7 @@ use super::reap::outlives_its_process;
 use super::{Settings, print, warn_of_damage};
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
+use crate::failures;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process::Census;
 use crate::store::Records;
@@ -109,7 +110,13 @@ pub fn ls(settings: &Settings, json: bool) -> Result<()> {
         let [ip, pid] = [ips.join(","), row.pid.to_string()];
         [ip, row.host_interface, pid, row.status.to_owned(), row.id, ports(record)]
     });
-    print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))
+    print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))?;
+    let failures = failures::recall(&settings.state_dir, None);
+    if let Some(last) = failures.last() {
+        let file = failures::file(&settings.state_dir);
+        settings.log.note(&format!("{} failures in {}, last: {last}", failures.len(), file.display()));
+    }
+    Ok(())
 }
 
 /// Left-aligned columns, two spaces apart.

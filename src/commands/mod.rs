@@ -4,7 +4,9 @@ pub mod attach;
 pub mod create;
 pub mod detach;
 pub mod gc;
+pub mod inject;
 pub mod inspect;
+pub mod install;
 pub mod ls;
 pub mod plan;
 mod reap;
@@ -16,6 +18,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
+
+use serde_json::{Value, json};
 
 use crate::config::file::File;
 use crate::config::{self, Config, Options};
@@ -30,6 +34,7 @@ pub struct Settings {
     /// Standard error, and the file that was asked for.
     pub log: Log,
     flags: Options,
+    config: Option<PathBuf>,
     /// The configuration file, unless it or the log file cannot be used.
     file: Result<File>,
 }
@@ -41,7 +46,7 @@ impl Settings {
     /// need a configuration: a container must be able to leave although it was broken meanwhile.
     pub fn new(started: Instant, flags: Options, config: Option<PathBuf>) -> Self {
         let required = config.is_some();
-        let path = config.unwrap_or_else(|| config::DEFAULT_CONFIG.into());
+        let path = config.clone().unwrap_or_else(|| config::DEFAULT_CONFIG.into());
         let file = config::file::read(&path, required);
         let below = file.as_ref().ok().map(|file| &file.options);
         let or_file = |flag: &Option<PathBuf>, pick: fn(&Options) -> &Option<PathBuf>| {
@@ -52,9 +57,10 @@ impl Settings {
         let verbose = flags.debug || below.is_some_and(|file| file.debug);
         let state_dir = state_dir.unwrap_or_else(|| config::DEFAULT_STATE_DIR.into());
         match Log::open(started, verbose, log_file.as_deref()) {
-            Ok(log) => Self { state_dir, log, flags, file },
+            Ok(log) => Self { state_dir, log, flags, config, file },
             Err(error) => {
-                Self { state_dir, log: Log::stderr(started, verbose), flags, file: file.and(Err(error)) }
+                let log = Log::stderr(started, verbose);
+                Self { state_dir, log, flags, config, file: file.and(Err(error)) }
             }
         }
     }
@@ -76,6 +82,19 @@ impl Settings {
         let annotated = config::annotations(annotations, &file.policy)?;
         let layers = [annotated, self.flags.clone(), file.options];
         Config::resolve(&layers)
+    }
+
+    /// The hook as a `config.json` and a hook directory name it: this program, and the options
+    /// that are set now.
+    ///
+    /// # Errors
+    /// The program does not know where it is.
+    fn hook(&self) -> Result<Value> {
+        let path = std::env::current_exe().doing(|| "find this program")?;
+        let config = self.config.iter().map(|file| format!("--config={}", file.display()));
+        let name = std::iter::once("netns".to_owned());
+        let args: Vec<String> = name.chain(config).chain(self.flags.arguments()).collect();
+        Ok(json!({ "path": path, "args": args }))
     }
 }
 

@@ -102,6 +102,29 @@ impl Options {
         }
         Ok(())
     }
+
+    /// The flags that say the same.
+    pub fn arguments(&self) -> Vec<String> {
+        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let single = [
+            ("bridge", self.bridge.as_ref().map(ToString::to_string)),
+            ("ip", self.ip.map(|Gateway(ip)| ip.to_string())),
+            ("iface", self.iface.as_ref().map(ToString::to_string)),
+            ("mtu", self.mtu.map(|Mtu(mtu)| mtu.to_string())),
+            ("static-ip", self.static_ip.map(|ip| ip.to_string())),
+            ("ipfile", self.ipfile.clone()),
+            ("state-dir", text(&self.state_dir)),
+            ("log", text(&self.log)),
+            ("debug", self.debug.then(String::new)),
+        ];
+        let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
+        let argument = |(name, value): (&str, String)| match value.as_str() {
+            "" => format!("--{name}"),
+            value => format!("--{name}={value}"),
+        };
+        single.chain(publish).map(argument).collect()
+    }
 }
 
 impl Problem {

@@ -3,8 +3,10 @@
 //! [`Kernel`] takes steps; [`observe`] looks; [`process`] says who a container is. Knows no
 //! configuration and no store.
 
+mod conntrack;
 pub mod files;
 mod inside;
+pub mod listeners;
 pub mod netfilter;
 pub mod netlink;
 pub mod observe;
@@ -96,6 +98,8 @@ impl Kernel {
             self.log.debug(&command.to_string());
         }
         self.transactions += iptables::put_back(rules, missing)?;
+        let rules: Vec<&Rule> = rules.iter().collect();
+        conntrack::forget(&self.netlink, &self.log, Change::Add, &rules);
         Ok(())
     }
 
@@ -108,6 +112,7 @@ impl Kernel {
         let rules: Vec<&Rule> = rules.iter().collect();
         if !rules.is_empty() {
             self.transactions += Waiting::start()?.order(Change::Add, &rules).finish()?;
+            conntrack::forget(&self.netlink, &self.log, Change::Add, &rules);
         }
         Ok(())
     }
@@ -233,21 +238,17 @@ impl Target for Kernel {
         let Some((restore, change, rules)) = self.running.take() else {
             return Ok(());
         };
-        let failure = match restore.finish() {
-            Ok(transactions) => {
-                self.transactions += transactions;
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        if change == Change::Add {
-            return Err(failure);
-        }
-        // Somebody has changed the tables behind our back, or a run was interrupted: what is to
-        // be removed is gone already, or has got company.
-        self.log.debug(&format!("# {failure}"));
         let rules: Vec<&Rule> = rules.iter().collect();
-        self.transactions += iptables::remove_what_is_left(&rules)?;
+        self.transactions += match restore.finish() {
+            Err(failure) if change == Change::Remove => {
+                // Somebody has changed the tables behind our back, or a run was interrupted:
+                // what is to be removed is gone already, or has got company.
+                self.log.debug(&format!("# {failure}"));
+                iptables::remove_what_is_left(&rules)?
+            }
+            finished => finished?,
+        };
+        conntrack::forget(&self.netlink, &self.log, change, &rules);
         Ok(())
     }
 

@@ -207,6 +207,20 @@ impl Netlink {
         Ok(messages.iter().filter_map(address).collect())
     }
 
+    /// The IPv4 addresses of all links.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn all_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        let mut request = self.handle.address().get();
+        request.message_mut().header.family = AddressFamily::Inet;
+        let messages: Vec<AddressMessage> = self.wait(request.execute().try_collect())?;
+        let local = messages.into_iter().flat_map(|message| message.attributes).filter_map(|attribute| {
+            if let AddressAttribute::Local(ip) = attribute { Some(ip) } else { None }
+        });
+        Ok(local.collect())
+    }
+
     /// Adds an address to a link, with the subnet's broadcast address.
     ///
     /// # Errors

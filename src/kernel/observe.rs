@@ -5,7 +5,7 @@ use std::io;
 use ipnetwork::IpNetwork;
 
 use super::netlink::{LinkSeen, Netlink, RouteSeen};
-use super::{ports, sysctl};
+use super::{listeners, ports, sysctl};
 use crate::config::publish::{Publish, Published};
 use crate::config::value::Iface;
 use crate::error::{Doing, Result};
@@ -63,11 +63,14 @@ pub fn container<'a>(
 ) -> Result<()> {
     host.host_interface_taken =
         netlink.link(host_interface.as_str()).doing(|| format!("look at link {host_interface}"))?.is_some();
-    if publish.iter().all(|publish| publish.host.is_some()) {
+    let named: Vec<Published> =
+        publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))).collect();
+    host.listeners = listeners::in_the_way(&named);
+    if named.len() == publish.len() {
         return Ok(());
     }
     let mut busy: Vec<Published> = busy.copied().collect();
-    busy.extend(publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))));
+    busy.extend(named);
     for publish in publish.iter().filter(|publish| publish.host.is_none()) {
         let free = ports::free(publish, &busy)?;
         busy.push(publish.at(free));

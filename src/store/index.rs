@@ -1,12 +1,10 @@
 //! The index: what every run must know of every container, in one file that is read at once.
 //!
-//! A journal in postcard: what has come and what has gone, each in a frame with its length and
-//! a checksum, so that coming and going cost one append however many are up. It is written
-//! before a container's record and after the record is gone: an entry without a record is
-//! nothing, a record without an entry cannot be. An index that is lost or of another version is
-//! made again from the records.
+//! A [`journal`] of what has come and what has gone, so that coming and going cost one append
+//! however many are up. It is written before a container's record and after the record is gone:
+//! an entry without a record is nothing, a record without an entry cannot be. An index that is
+//! lost or of another version is made again from the records.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +13,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::journal::{self, Event, Replay, encode};
 use super::record::Record;
 use crate::config::publish::Published;
 use crate::config::value::Iface;
@@ -22,9 +21,6 @@ use crate::error::{Doing, Result};
 use crate::firewall::Rule;
 use crate::kernel::process::Process;
 use crate::plan::Step;
-
-/// The first bytes of the file; another number for another form of [`Event`].
-const MAGIC: &[u8; 8] = b"netns-01";
 
 /// A journal that is being written anew.
 pub(super) const UNFINISHED: &str = "index.unfinished";
@@ -81,13 +77,6 @@ impl From<&Record> for Entry {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-enum Event {
-    Came(Entry),
-    Done(u64),
-    Gone(u64),
-}
-
 /// The open journal.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -105,7 +94,7 @@ impl Index {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             bytes => bytes.doing(operation)?,
         };
-        let Some(Replay { entries, events, whole }) = replay(&bytes) else {
+        let Some(Replay { entries, events, whole }) = journal::replay(&bytes) else {
             return Ok(None);
         };
         let file = OpenOptions::new()
@@ -123,7 +112,7 @@ impl Index {
     /// Writes a journal of `entries` alone.
     pub(super) fn create(path: &Path, entries: &[Entry]) -> Result<Self> {
         let operation = || format!("write index {}", path.display());
-        let bytes = journal(entries).doing(operation)?;
+        let bytes = journal::of(entries).doing(operation)?;
         let unfinished = path.with_file_name(UNFINISHED);
         let mut file = OpenOptions::new()
             .create(true)
@@ -145,12 +134,12 @@ impl Index {
 
     /// All steps of a container have been taken.
     pub(super) fn done(&mut self, id: &str, bundle: &Path) -> Result<()> {
-        self.append(&Event::Done(key(id, bundle)))
+        self.append(&Event::Done(journal::key(id, bundle)))
     }
 
     /// A container is gone, and its record too.
     pub(super) fn gone(&mut self, id: &str, bundle: &Path) -> Result<()> {
-        self.append(&Event::Gone(key(id, bundle)))
+        self.append(&Event::Gone(journal::key(id, bundle)))
     }
 
     /// Whether most of the file is about containers that are gone.
@@ -167,125 +156,11 @@ impl Index {
     }
 }
 
-/// What a journal says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replay {
-    /// Those who came and are not gone.
-    pub entries: Vec<Entry>,
-    /// How many events there are.
-    pub events: usize,
-    /// How many bytes of the journal are whole; the rest is a torn write.
-    pub whole: usize,
-}
-
-/// Reads a journal up to the first frame that is not whole; `None` for another version.
-pub fn replay(bytes: &[u8]) -> Option<Replay> {
-    let mut rest = bytes.strip_prefix(MAGIC.as_slice())?;
-    let (mut entries, mut events) = (Live::default(), 0);
-    while let Some((event, next)) = first(rest) {
-        entries.apply(event);
-        events += 1;
-        rest = next;
-    }
-    Some(Replay { entries: entries.list, events, whole: bytes.len() - rest.len() })
-}
-
-/// A journal of `entries` alone.
-///
-/// # Errors
-/// An entry is larger than 4 GiB.
-pub fn journal(entries: &[Entry]) -> postcard::Result<Vec<u8>> {
-    let mut bytes = MAGIC.to_vec();
-    for entry in entries {
-        bytes.extend(encode(&Event::Came(entry.clone()))?);
-    }
-    Ok(bytes)
-}
-
-/// The entries that are left while a journal is read.
-#[derive(Default)]
-struct Live {
-    list: Vec<Entry>,
-    positions: HashMap<u64, usize>,
-}
-
-impl Live {
-    fn apply(&mut self, event: Event) {
-        match event {
-            Event::Came(entry) => {
-                let key = key(&entry.id, &entry.bundle);
-                if let Some(known) = self.positions.get(&key).and_then(|at| self.list.get_mut(*at)) {
-                    *known = entry;
-                } else {
-                    self.positions.insert(key, self.list.len());
-                    self.list.push(entry);
-                }
-            }
-            Event::Done(key) => {
-                if let Some(entry) = self.positions.get(&key).and_then(|at| self.list.get_mut(*at)) {
-                    entry.done = true;
-                }
-            }
-            Event::Gone(gone) => {
-                if let Some(at) = self.positions.remove(&gone) {
-                    self.list.swap_remove(at);
-                    if let Some(moved) = self.list.get(at) {
-                        self.positions.insert(key(&moved.id, &moved.bundle), at);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn encode(event: &Event) -> postcard::Result<Vec<u8>> {
-    frame(&postcard::to_allocvec(event)?)
-}
-
-/// A frame: length and checksum of the payload, four bytes each, little-endian, and the payload.
-///
-/// # Errors
-/// The payload is larger than 4 GiB.
-pub fn frame(payload: &[u8]) -> postcard::Result<Vec<u8>> {
-    let length = u32::try_from(payload.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
-    let mut frame = length.to_le_bytes().to_vec();
-    frame.extend(checksum(payload).to_le_bytes());
-    frame.extend(payload);
-    Ok(frame)
-}
-
-/// The first event and what comes after it; `None` at the end, or where a frame is not whole.
-fn first(bytes: &[u8]) -> Option<(Event, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (sum, rest) = rest.split_first_chunk::<4>()?;
-    let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    if checksum(payload) != u32::from_le_bytes(*sum) {
-        return None;
-    }
-    Some((postcard::from_bytes(payload).ok()?, rest))
-}
-
-/// The low half of FNV-1a: against torn writes, not against malice; only root writes here.
-fn checksum(bytes: &[u8]) -> u32 {
-    fnv(bytes.iter().copied()) as u32
-}
-
-/// FNV-1a of id and bundle: the same in every build and on every run, unlike std's hashers.
-pub fn key(id: &str, bundle: &Path) -> u64 {
-    fnv(id.bytes().chain([0]).chain(bundle.as_os_str().as_encoded_bytes().iter().copied()))
-}
-
-fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
-    fn entry(id: &str) -> Entry {
+    pub(in crate::store) fn entry(id: &str) -> Entry {
         Entry {
             id: id.to_owned(),
             bundle: "/b".into(),
@@ -341,45 +216,6 @@ mod tests {
             drop(Index::create(&path, &[entry("a")]).unwrap().came(entry("b")));
         }
         fs::remove_dir_all(dir).unwrap();
-    }
-
-    proptest! {
-        /// Against a model, with a journal that is cut and grows again.
-        #[test]
-        fn whoever_came_last_is_read_back_from_any_journal_torn_anywhere(
-            events in proptest::collection::vec((0u8..6, 0u8..3), 0..40), torn in any::<u16>(),
-        ) {
-            let mut bytes = MAGIC.to_vec();
-            let mut model: Vec<(usize, BTreeMap<String, bool>)> = vec![(bytes.len(), BTreeMap::new())];
-            for (who, what) in events {
-                let (id, mut now) = (who.to_string(), model.last().unwrap().1.clone());
-                let key = key(&id, Path::new("/b"));
-                let event = match what {
-                    0 => { now.insert(id.clone(), false); Event::Came(entry(&id)) }
-                    1 => { now.entry(id).and_modify(|done| *done = true); Event::Done(key) }
-                    _ => { now.remove(&id); Event::Gone(key) }
-                };
-                bytes.extend(encode(&event).unwrap());
-                model.push((bytes.len(), now));
-            }
-            let torn = MAGIC.len() + usize::from(torn) % (bytes.len() - MAGIC.len() + 1);
-            let read = replay(&bytes[..torn]).unwrap();
-            let (whole, expected) = model.iter().rev().find(|(end, _)| *end <= torn).unwrap();
-            let left = read.entries.iter().map(|entry| (entry.id.clone(), entry.done)).collect();
-            prop_assert_eq!((read.whole, &left), (*whole, expected));
-            let again = replay(&journal(&read.entries).unwrap()).unwrap();
-            prop_assert_eq!(again.entries, read.entries);
-        }
-
-        #[test]
-        fn a_flipped_bit_costs_no_more_than_what_follows(at in any::<usize>(), bit in 0u32..8) {
-            let mut bytes = journal(&[entry("a"), entry("b"), entry("c")]).unwrap();
-            let at = MAGIC.len() + at % (bytes.len() - MAGIC.len());
-            bytes[at] ^= 1u8 << bit;
-            let one = journal(&[entry("a")]).unwrap().len() - MAGIC.len();
-            let ids: Vec<_> = replay(&bytes).unwrap().entries.into_iter().map(|entry| entry.id).collect();
-            prop_assert_eq!(ids, &["a", "b", "c"][..(at - MAGIC.len()) / one]);
-        }
     }
 
     #[test]

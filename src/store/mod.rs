@@ -14,6 +14,7 @@
 //! ```
 
 pub mod index;
+pub mod journal;
 mod lock;
 pub mod record;
 
@@ -256,7 +257,7 @@ fn check_directory(dir: &Path) -> Result<()> {
 /// its directory; the hash tells bundles apart.
 fn container_file(dir: &Path, id: &str, bundle: &Path) -> PathBuf {
     let shown = id.get(..id.len().min(MAX_NAME)).unwrap_or_default();
-    dir.join("containers").join(format!("{shown}@{:016x}.json", index::key(id, bundle)))
+    dir.join("containers").join(format!("{shown}@{:016x}.json", journal::key(id, bundle)))
 }
 
 fn network_file(dir: &Path, bridge: &Iface) -> PathBuf {

@@ -1,0 +1,264 @@
+//! UDP flows that lead to where a published port no longer leads.
+//!
+//! A flow is translated by the rules that its first packet met, and for as long as somebody
+//! sends; UDP has no end that would be noticed. So a client that does not stop asking would go
+//! on asking a container that is gone, or the host that had no such port yet. What
+//! `conntrack -D` would do, without the program: the entries are removed, and the next packet
+//! meets the rules as they are.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use nix::errno::Errno;
+use rtnetlink::sys::Socket;
+
+use super::netfilter::{HEADERS, REQUEST, attribute, find, message, messages, open, send};
+use super::netlink::Netlink;
+use crate::config::publish::{Protocol, Published};
+use crate::error::Error;
+use crate::firewall::{Change, Rule};
+use crate::log::Log;
+
+// From `linux/netfilter/nfnetlink.h` and `nfnetlink_conntrack.h`.
+const CTNETLINK: u16 = 1 << 8;
+const NEW: u16 = CTNETLINK;
+const GET: u16 = CTNETLINK | 1;
+const DELETE: u16 = CTNETLINK | 2;
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+const FILTER: u16 = 25;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+const V4_SRC: u16 = 1;
+const V4_DST: u16 = 2;
+const PROTO_NUM: u16 = 1;
+const PROTO_SRC_PORT: u16 = 2;
+const PROTO_DST_PORT: u16 = 3;
+/// `CTA_FILTER_ORIG_FLAGS`, and the one that compares the protocol's number.
+const FILTER_ORIG_FLAGS: u16 = 1;
+const FILTER_PROTO_NUM: u32 = 1 << 3;
+
+// From `linux/netlink.h`.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const ACK: u16 = 4;
+const DUMP: u16 = 0x300;
+const NESTED: u16 = 1 << 15;
+
+const AF_INET: u8 = 2;
+const UDP: u8 = 17;
+
+/// What the kernel puts into one datagram at most, in bytes (`NLMSG_GOODSIZE`).
+const DATAGRAM: usize = 32 * 1024;
+/// When to stop listening, in datagrams: far beyond the largest table there is.
+const MAX_DATAGRAMS: usize = 1 << 20;
+
+/// A UDP flow, as the kernel translates it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Flow {
+    source: (Ipv4Addr, u16),
+    destination: (Ipv4Addr, u16),
+    /// Who answers.
+    answers: Ipv4Addr,
+    /// The attributes that name this flow and no other.
+    name: Vec<u8>,
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source: (source, sport), destination: (destination, dport), .. } = self;
+        write!(f, "conntrack -D -p udp -s {source} --sport {sport} -d {destination} --dport {dport}")
+    }
+}
+
+/// A published UDP port and where it leads, or led.
+type Lead = (Published, IpAddr);
+
+/// Removes the UDP flows that the coming or going of `rules` has made wrong. If that fails they
+/// end by themselves, should their clients ever pause: a warning, not a failure.
+pub(super) fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[&Rule]) {
+    let leads: Vec<Lead> = rules.iter().filter_map(|rule| lead(rule)).collect();
+    if leads.is_empty() {
+        return;
+    }
+    let forgotten = netlink.all_addresses().and_then(|local| remove(change, &leads, &local));
+    match forgotten {
+        Ok(flows) => flows.iter().for_each(|flow| log.debug(&format!("# {flow}"))),
+        // A kernel that tracks nothing.
+        Err(cause) if is_missing(&cause) => {}
+        Err(cause) => log.warn(&Error::new("forget UDP flows of published ports", cause)),
+    }
+}
+
+fn lead(rule: &Rule) -> Option<Lead> {
+    match rule {
+        Rule::Publish { published, to, .. } if published.protocol == Protocol::Udp => Some((*published, *to)),
+        _ => None,
+    }
+}
+
+/// Which flows were wrong. `local` are the addresses of the host.
+fn remove(change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Flow>> {
+    let socket = open()?;
+    let wrong = dump(&socket, |flow| is_wrong(flow, change, leads, local))?;
+    for flow in &wrong {
+        send(&socket, &message(DELETE, REQUEST | ACK, AF_INET, &flow.name))?;
+        match listen(&socket, |_| ()) {
+            // It has ended by itself.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            answer => answer?,
+        }
+    }
+    Ok(wrong)
+}
+
+fn is_wrong(flow: &Flow, change: Change, leads: &[Lead], local: &[IpAddr]) -> bool {
+    let (destination, port) = (IpAddr::V4(flow.destination.0), flow.destination.1);
+    leads.iter().any(|(published, to)| {
+        let here = (published.host.first..=published.host.last).contains(&port)
+            && published.host_ip.is_none_or(|ip| ip == destination);
+        here && match change {
+            // Not what passes through the host to a port of the same number elsewhere.
+            Change::Add => (destination.is_loopback() || local.contains(&destination)) && *to != flow.answers,
+            // Not what was sent to the container itself.
+            Change::Remove => *to == flow.answers && *to != destination,
+        }
+    })
+}
+
+/// Every UDP flow that is `wanted`. The kernel is asked for UDP alone, and an old one that
+/// does not know how to choose sends all.
+fn dump(socket: &Socket, wanted: impl Fn(&Flow) -> bool) -> io::Result<Vec<Flow>> {
+    let protocol = attribute(TUPLE_PROTO | NESTED, &attribute(PROTO_NUM, &[UDP]));
+    let mut only = attribute(TUPLE_ORIG | NESTED, &protocol);
+    only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &FILTER_PROTO_NUM.to_ne_bytes())));
+    send(socket, &message(GET, REQUEST | DUMP, AF_INET, &only))?;
+    let mut flows = Vec::new();
+    listen(socket, |body| flows.extend(parse(body).filter(&wanted)))?;
+    Ok(flows)
+}
+
+/// Passes on what the kernel sends until it says that this was all, or what went wrong.
+fn listen(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut datagram = Vec::with_capacity(DATAGRAM);
+    for _ in 0..MAX_DATAGRAMS {
+        datagram.clear();
+        socket.recv(&mut datagram, 0)?;
+        for (kind, body) in messages(&datagram) {
+            match kind {
+                NEW => entry(body),
+                ERROR | DONE => {
+                    let code = body.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
+                    return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
+                }
+                _ => {}
+            }
+        }
+    }
+    Err(io::Error::other("the kernel does not come to an end"))
+}
+
+/// A UDP flow of IPv4.
+fn parse(body: &[u8]) -> Option<Flow> {
+    let attributes = body.get(HEADERS - 16..)?;
+    let original = find(attributes, TUPLE_ORIG)?;
+    let (addresses, ports) = (find(original, TUPLE_IP)?, find(original, TUPLE_PROTO)?);
+    if find(ports, PROTO_NUM)? != [UDP] {
+        return None;
+    }
+    // The tuple is what must be there: without one the kernel would remove all flows.
+    let mut name = attribute(TUPLE_ORIG | NESTED, original);
+    for kind in [ID, ZONE] {
+        name.extend(find(attributes, kind).map_or(Vec::new(), |value| attribute(kind, value)));
+    }
+    Some(Flow {
+        source: (address(addresses, V4_SRC)?, port(ports, PROTO_SRC_PORT)?),
+        destination: (address(addresses, V4_DST)?, port(ports, PROTO_DST_PORT)?),
+        answers: address(find(find(attributes, TUPLE_REPLY)?, TUPLE_IP)?, V4_SRC)?,
+        name,
+    })
+}
+
+fn address(attributes: &[u8], kind: u16) -> Option<Ipv4Addr> {
+    find(attributes, kind)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
+}
+
+fn port(attributes: &[u8], kind: u16) -> Option<u16> {
+    find(attributes, kind)?.first_chunk::<2>().map(|octets| u16::from_be_bytes(*octets))
+}
+
+/// What a kernel says that has no netfilter, or whose netfilter tracks nothing.
+fn is_missing(error: &io::Error) -> bool {
+    let missing = [Errno::EPROTONOSUPPORT, Errno::EOPNOTSUPP, Errno::EINVAL];
+    missing.iter().any(|code| error.raw_os_error() == Some(*code as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(source: [u8; 4], destination: [u8; 4], protocol: u8, sport: u16, dport: u16) -> Vec<u8> {
+        let mut addresses = attribute(V4_SRC, &source);
+        addresses.extend(attribute(V4_DST, &destination));
+        let mut ports = attribute(PROTO_NUM, &[protocol]);
+        ports.extend(attribute(PROTO_SRC_PORT, &sport.to_be_bytes()));
+        ports.extend(attribute(PROTO_DST_PORT, &dport.to_be_bytes()));
+        let mut tuple = attribute(TUPLE_IP | NESTED, &addresses);
+        tuple.extend(attribute(TUPLE_PROTO | NESTED, &ports));
+        tuple
+    }
+
+    fn flow(destination: [u8; 4], port: u16, answers: [u8; 4], protocol: u8) -> Option<Flow> {
+        let client = [10, 0, 0, 2];
+        let mut body = vec![AF_INET, 0, 0, 0];
+        body.extend(attribute(TUPLE_ORIG | NESTED, &tuple(client, destination, protocol, 5000, port)));
+        body.extend(attribute(TUPLE_REPLY | NESTED, &tuple(answers, client, protocol, 80, 5000)));
+        parse(&body)
+    }
+
+    fn lead(spec: &str, to: &str) -> Vec<Lead> {
+        let publish: crate::config::publish::Publish = spec.parse().unwrap();
+        vec![(publish.at(publish.host.unwrap()), to.parse().unwrap())]
+    }
+
+    const HOST: [u8; 4] = [10, 0, 0, 1];
+    const OLD: [u8; 4] = [172, 19, 0, 2];
+
+    #[test]
+    fn a_port_that_comes_takes_over_the_flows_to_the_hosts_own_addresses() {
+        let local = ["10.0.0.1".parse().unwrap()];
+        let wrong = |spec, flow: Option<Flow>| {
+            is_wrong(&flow.unwrap(), Change::Add, &lead(spec, "172.19.0.3"), &local)
+        };
+        assert!(wrong("53:53/udp", flow(HOST, 53, OLD, UDP)), "another container's");
+        assert!(wrong("53:53/udp", flow(HOST, 53, HOST, UDP)), "the host's own");
+        assert!(wrong("10.0.0.1:50-60:50-60/udp", flow(HOST, 53, OLD, UDP)));
+        assert!(wrong("53:53/udp", flow([127, 0, 0, 1], 53, OLD, UDP)));
+        assert!(!wrong("53:53/udp", flow(HOST, 53, [172, 19, 0, 3], UDP)), "its own");
+        assert!(!wrong("53:53/udp", flow([8, 8, 8, 8], 53, [8, 8, 8, 8], UDP)), "passing through");
+        assert!(!wrong("10.9.9.9:53:53/udp", flow(HOST, 53, OLD, UDP)), "another address");
+        assert!(!wrong("54:54/udp", flow(HOST, 53, OLD, UDP)), "another port");
+    }
+
+    #[test]
+    fn a_port_that_goes_takes_the_flows_to_its_container_along() {
+        let wrong = |flow: Option<Flow>| {
+            is_wrong(&flow.unwrap(), Change::Remove, &lead("53:80/udp", "172.19.0.2"), &[])
+        };
+        assert!(wrong(flow(HOST, 53, OLD, UDP)));
+        assert!(!wrong(flow(HOST, 54, OLD, UDP)), "another port of the same container");
+        assert!(!wrong(flow(HOST, 53, [172, 19, 0, 3], UDP)), "another container's");
+        assert!(!wrong(flow(OLD, 53, OLD, UDP)), "sent to the container itself");
+    }
+
+    #[test]
+    fn nothing_but_a_whole_udp_flow_is_one() {
+        assert_eq!(flow(HOST, 53, OLD, 6), None, "tcp");
+        assert_eq!(parse(&[AF_INET, 0, 0, 0]), None);
+        let shown = flow(HOST, 53, OLD, UDP).unwrap().to_string();
+        assert_eq!(shown, "conntrack -D -p udp -s 10.0.0.2 --sport 5000 -d 10.0.0.1 --dport 53");
+    }
+}

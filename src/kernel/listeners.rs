@@ -1,0 +1,164 @@
+//! Who listens on the host: asked of the kernel by `sock_diag(7)`, so that a range of a thousand
+//! ports costs one question, like a single one.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
+
+use rtnetlink::sys::{Socket, SocketAddr};
+
+use crate::config::publish::{Ports, Protocol, Published};
+use crate::plan::Listener;
+
+/// `NETLINK_SOCK_DIAG`, from `linux/netlink.h`.
+const SOCK_DIAG: isize = 4;
+/// `SOCK_DIAG_BY_FAMILY`, from `linux/sock_diag.h`.
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+/// `1 << TCP_LISTEN | 1 << TCP_CLOSE`, which is what an unconnected UDP socket is in.
+const STATES: u32 = 1 << 10 | 1 << 7;
+/// A netlink header, and an `inet_diag_req_v2` after it.
+const REQUEST: usize = 16 + 56;
+/// An `inet_diag_msg`, from `linux/inet_diag.h`.
+const MESSAGE: usize = 72;
+/// Answers read at most for one question; each is a page or more of sockets.
+const ANSWERS: usize = 4096;
+
+/// Those who listen where one of `wanted` would be published. A kernel that does not answer
+/// hides them: then the container gets its port, and the listener no longer hears it.
+pub fn in_the_way(wanted: &[Published]) -> Vec<Listener> {
+    let mut found = Vec::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let here: Vec<&Published> = wanted.iter().filter(|wanted| wanted.protocol == protocol).collect();
+        if here.is_empty() {
+            continue;
+        }
+        for family in [nix::libc::AF_INET, nix::libc::AF_INET6] {
+            let sockets = dump(family as u8, protocol).unwrap_or_default();
+            let listening = sockets.into_iter().map(|socket| (socket.published(protocol), socket.inode));
+            let in_way = listening.filter(|(at, _)| here.iter().any(|wanted| wanted.conflicts(at)));
+            found.extend(in_way.map(|(at, inode)| Listener { at, who: owner(inode) }));
+        }
+    }
+    found
+}
+
+struct Listening {
+    address: IpAddr,
+    port: u16,
+    inode: u32,
+}
+
+impl Listening {
+    /// What it keeps others from publishing.
+    fn published(&self, protocol: Protocol) -> Published {
+        let ports = Ports { first: self.port, last: self.port };
+        let host_ip = Some(self.address).filter(|address| !address.is_unspecified());
+        Published { host_ip, host: ports, container: ports, protocol }
+    }
+}
+
+fn dump(family: u8, protocol: Protocol) -> Option<Vec<Listening>> {
+    let protocol = match protocol {
+        Protocol::Tcp => nix::libc::IPPROTO_TCP,
+        Protocol::Udp => nix::libc::IPPROTO_UDP,
+        Protocol::Sctp => return None,
+    };
+    let mut socket = Socket::new(SOCK_DIAG).ok()?;
+    socket.bind_auto().ok()?;
+    let mut request = Vec::with_capacity(REQUEST);
+    request.extend((REQUEST as u32).to_ne_bytes());
+    request.extend(BY_FAMILY.to_ne_bytes());
+    request.extend(DUMP.to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend([family, protocol as u8, 0, 0]);
+    request.extend(STATES.to_ne_bytes());
+    request.resize(REQUEST, 0);
+    socket.send_to(&request, &SocketAddr::new(0, 0), 0).ok()?;
+    let mut found = Vec::new();
+    for _ in 0..ANSWERS {
+        let (answer, _) = socket.recv_from_full().ok()?;
+        if !read(&answer, &mut found) {
+            break;
+        }
+    }
+    Some(found)
+}
+
+/// Reads the messages of one answer; whether there are more answers to come.
+fn read(mut answer: &[u8], found: &mut Vec<Listening>) -> bool {
+    while let Some((head, _)) = answer.split_first_chunk::<16>() {
+        let length = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let kind = u16::from_ne_bytes([head[4], head[5]]);
+        let Some(payload) = answer.get(16..length) else { return false };
+        if kind != BY_FAMILY {
+            return false;
+        }
+        found.extend(parse(payload));
+        answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    true
+}
+
+/// One `inet_diag_msg`. An IPv6 address that stands for an IPv4 one is that one.
+fn parse(message: &[u8]) -> Option<Listening> {
+    let message: &[u8; MESSAGE] = message.first_chunk()?;
+    let source: [u8; 16] = message.get(8..24)?.try_into().ok()?;
+    let address = match i32::from(message[0]) {
+        nix::libc::AF_INET => IpAddr::from(Ipv4Addr::new(source[0], source[1], source[2], source[3])),
+        _ => Ipv6Addr::from(source).to_canonical(),
+    };
+    let port = u16::from_be_bytes([message[4], message[5]]);
+    let inode = u32::from_ne_bytes([message[68], message[69], message[70], message[71]]);
+    Some(Listening { address, port, inode })
+}
+
+/// The process that has the socket with this inode open: `process 4711 (nginx)`. A walk through
+/// all processes, for the error alone.
+fn owner(inode: u32) -> String {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        if files.filter_map(|file| fs::metadata(file.path()).ok()).any(|file| file.ino() == u64::from(inode))
+        {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return format!("process {pid} ({})", name.trim());
+        }
+    }
+    "a process".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_by_its_port_and_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let wanted = |protocol, host_ip: Option<&str>| Published {
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            host: Ports { first: port, last: port },
+            container: Ports { first: 1, last: 1 },
+            protocol,
+        };
+        let found = in_the_way(&[wanted(Protocol::Tcp, None)]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].who.starts_with(&format!("process {} (", std::process::id())), "{found:?}");
+        assert_eq!(in_the_way(&[wanted(Protocol::Tcp, Some("127.0.0.1"))]).len(), 1);
+        assert_eq!(in_the_way(&[wanted(Protocol::Tcp, Some("127.0.0.2"))]), []);
+        assert_eq!(in_the_way(&[wanted(Protocol::Udp, None)]), []);
+    }
+
+    #[test]
+    fn an_answer_cut_short_is_no_listener() {
+        assert!(parse(&[2; MESSAGE - 1]).is_none());
+        let mut found = Vec::new();
+        assert!(!read(&[255; 40], &mut found));
+        assert!(found.is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+//! The kernel as the plan finds it.
+
+use ipnetwork::IpNetwork;
+
+use crate::config::publish::{Ports, Published};
+
+/// The kernel as the plan finds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The link that has the bridge's name.
+    pub bridge: Option<Link>,
+    /// Routes of the main table; read only where the bridge still needs its address.
+    pub routes: Vec<Route>,
+    /// The MTU of the default route's link; read only where the bridge is still to be made.
+    pub uplink_mtu: Option<u32>,
+    /// Whether the host end's usual name is taken.
+    pub host_interface_taken: bool,
+    /// `net/ipv4/ip_forward`.
+    pub ip_forward: String,
+    /// `net/ipv4/conf/BRIDGE/route_localnet`, if there is a bridge.
+    pub route_localnet: Option<String>,
+    /// Whether the kernel has IPv6 at all.
+    pub ipv6: bool,
+    /// Who of the host listens where a port is to be published.
+    pub listeners: Vec<Listener>,
+    /// Free ports of the host, one range for each request that names none, in their order.
+    pub free_ports: Vec<Ports>,
+}
+
+/// A link of the host as the plan needs to know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// As `ip link show type` would take it; `None` for hardware.
+    pub kind: Option<String>,
+    /// In bytes.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<IpNetwork>,
+}
+
+/// A process of the host that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where, as if it were published.
+    pub at: Published,
+    /// Who, for an error.
+    pub who: String,
+}
+
+/// A route of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What it leads to.
+    pub destination: IpNetwork,
+    /// The link that it leaves by.
+    pub link: String,
+}

@@ -1,0 +1,149 @@
+//! One reversible change, and its text in the dialect of `ip(8)`, `sysctl(8)` and `iptables(8)`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::Iface;
+use crate::firewall::{Rule, iptables};
+use crate::link::bridge::Bridge;
+use crate::link::veth::Veth;
+
+/// One reversible change of the machine.
+///
+/// `pid` is a process in whose network namespace the step is taken; without one it is the
+/// host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Rules of the firewall.
+    Firewall(Rule),
+    /// A kernel parameter.
+    Sysctl {
+        /// Where.
+        pid: Option<i32>,
+        /// Below `/proc/sys`, with slashes.
+        key: String,
+        /// What it is set to.
+        value: String,
+        /// What it was, and is set to again; `None` where it goes with its device.
+        before: Option<String>,
+    },
+    /// A new bridge.
+    AddBridge(Bridge),
+    /// A new cable.
+    AddVeth(Veth),
+    /// The text that `ip link` shows beside a link.
+    SetAlias {
+        /// The host's link.
+        link: Iface,
+        /// At most 255 bytes.
+        alias: String,
+    },
+    /// A port of a bridge may send a packet back out of the port that it came in by.
+    Hairpin {
+        /// The host's link.
+        link: Iface,
+    },
+    /// Another MTU for a link of the host.
+    SetMtu {
+        /// The link.
+        link: Iface,
+        /// In bytes.
+        mtu: u32,
+        /// What it was.
+        before: u32,
+    },
+    /// A link comes up.
+    SetUp {
+        /// Where.
+        pid: Option<i32>,
+        /// The link.
+        link: Iface,
+    },
+    /// An address for a link.
+    AddAddress {
+        /// Where.
+        pid: Option<i32>,
+        /// The link.
+        link: Iface,
+        /// With its prefix length; IPv4 gets the subnet's broadcast address too.
+        address: IpNetwork,
+    },
+    /// A container's default route.
+    AddRoute {
+        /// Where.
+        pid: i32,
+        /// The next hop.
+        gateway: IpAddr,
+        /// The link that it leaves by.
+        link: Iface,
+    },
+    /// A file for other hooks.
+    WriteFile {
+        /// The directory that symbolic links may lead to: the bundle, or the administrator's.
+        base: PathBuf,
+        /// Relative to `base`; no symbolic link is followed from here on.
+        path: PathBuf,
+        /// All of it.
+        contents: String,
+    },
+}
+
+impl Step {
+    /// Whether several records can hold the very same step: what networks share, what
+    /// containers share, and what the containers of a pod share, the cable and a bundle's file.
+    pub fn may_be_shared(&self) -> bool {
+        match self {
+            Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
+            Self::Sysctl { before, .. } => before.is_some(),
+            Self::AddVeth(_) | Self::WriteFile { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the step has an undoing of its own. What is done to an end of a cable goes with
+    /// the cable, and a container's loopback is the container's own: runtimes bring it up too.
+    pub fn is_undone(&self) -> bool {
+        match self {
+            Self::Sysctl { before, .. } => before.is_some(),
+            Self::SetUp { pid, .. } | Self::AddAddress { pid, .. } => pid.is_none(),
+            Self::SetAlias { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => false,
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Firewall(rule) => {
+                let lines: Vec<String> = iptables::commands(rule).iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::Sysctl { pid, key, value, .. } => write!(f, "{}sysctl -w {key}={value}", inside(*pid)),
+            Self::AddBridge(bridge) => bridge.fmt(f),
+            Self::AddVeth(veth) => veth.fmt(f),
+            Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
+            Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
+            Self::SetUp { pid, link } => write!(f, "{}ip link set {link} up", inside(*pid)),
+            Self::AddAddress { pid, link, address } => {
+                write!(f, "{}ip addr add {address} brd + dev {link}", inside(*pid))
+            }
+            Self::AddRoute { pid, gateway, link } => {
+                write!(f, "{}ip route add default via {gateway} dev {link}", inside(Some(*pid)))
+            }
+            Self::WriteFile { base, path, contents } => {
+                write!(f, "echo -n {contents} > {}", base.join(path).display())
+            }
+        }
+    }
+}
+
+fn inside(pid: Option<i32>) -> String {
+    pid.map_or_else(String::new, |pid| format!("nsenter -t {pid} -n "))
+}

@@ -1,0 +1,163 @@
+//! The steps of a plan under construction.
+
+use std::path::PathBuf;
+
+use super::host::Host;
+use super::step::Step;
+use crate::config::Config;
+use crate::config::publish::Published;
+use crate::config::value::Iface;
+use crate::error::Result;
+use crate::firewall::Rule;
+use crate::hook::Container;
+use crate::link::veth::Veth;
+use crate::store;
+use crate::store::record::{Record, Survey};
+
+/// The longest interface alias, in bytes (`IFALIASZ` less its NUL).
+const MAX_ALIAS: usize = 255;
+
+/// Two lists under construction.
+pub(super) struct Steps<'a> {
+    pub(super) survey: &'a Survey,
+    /// What will be undone one day.
+    pub(super) hold: Vec<Step>,
+    /// What is to be done now.
+    pub(super) take: Vec<Step>,
+}
+
+impl Steps<'_> {
+    /// Does `step` now and undoes it one day.
+    pub(super) fn make(&mut self, step: Step) {
+        self.take.push(step.clone());
+        if !self.hold.contains(&step) {
+            self.hold.push(step);
+        }
+    }
+
+    /// As [`Self::make`], but takes only a share where somebody holds it already.
+    pub(super) fn once(&mut self, step: Step) {
+        if !self.survey.holds(&step) && !self.take.contains(&step) {
+            self.take.push(step.clone());
+        }
+        if !self.hold.contains(&step) {
+            self.hold.push(step);
+        }
+    }
+
+    /// No IPv6 on `link`: the network has none, a rogue router on it must not provide any
+    /// (CVE-2020-10749), and each interface's chatter would be flooded to every port of the
+    /// bridge.
+    pub(super) fn quiet(&mut self, pid: Option<i32>, link: &Iface) {
+        for (key, value) in [("disable_ipv6", "1"), ("accept_ra", "0")] {
+            self.make(Step::Sysctl {
+                pid,
+                key: format!("net/ipv6/conf/{link}/{key}"),
+                value: value.to_owned(),
+                before: None,
+            });
+        }
+    }
+
+    /// Sets a parameter of the host, unless it was found as it should be; shares in the step of
+    /// whoever of us set it first, who knows what it was before.
+    pub(super) fn sysctl(&mut self, key: &str, value: &str, found: &str) {
+        let ours = |step: &&Step| matches!(step, Step::Sysctl { key: k, value: v, pid: None, .. } if k == key && v == value);
+        let step = self.survey.held().find(ours).cloned();
+        if found != value {
+            let fresh = || Step::Sysctl {
+                pid: None,
+                key: key.to_owned(),
+                value: value.to_owned(),
+                before: Some(found.to_owned()),
+            };
+            self.make(step.unwrap_or_else(fresh));
+        } else if let Some(step) = step.filter(|step| !self.hold.contains(step)) {
+            self.hold.push(step);
+        }
+    }
+
+    pub(super) fn publish(&mut self, record: &Record, host: &Host) {
+        for published in &record.published {
+            if let Some(block) = Rule::block_of(published) {
+                self.once(Step::Firewall(block));
+            }
+            for address in &record.addresses {
+                self.make(Step::Firewall(Rule::Publish {
+                    owner: record.id.clone(),
+                    published: *published,
+                    to: address.ip(),
+                }));
+            }
+        }
+        // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge
+        // would accept such packets too, which is why raw drops them.
+        if record.published.iter().any(Published::on_loopback) {
+            let key = format!("net/ipv4/conf/{}/route_localnet", record.bridge);
+            self.sysctl(&key, "1", host.route_localnet.as_deref().unwrap_or("0"));
+        }
+    }
+
+    /// A container that calls its own published port: with `br_netfilter` the kernel translates the
+    /// packet while it is bridged, and it must leave by the port that it came in by. Set also
+    /// where there is no `br_netfilter`, since another program may load it at any time.
+    pub(super) fn hairpin(&mut self, record: &Record) {
+        if !record.published.is_empty() {
+            self.make(Step::Hairpin { link: record.host_interface.clone() });
+        }
+    }
+
+    pub(super) fn cable(&mut self, veth: Veth, record: &Record, ipv6: bool) {
+        let (name, peer, pid) = (veth.name.clone(), veth.peer.clone(), veth.pid);
+        let inside = Some(pid);
+        self.make(Step::AddVeth(veth));
+        let alias = record.id.get(..record.id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned();
+        self.make(Step::SetAlias { link: name.clone(), alias });
+        if ipv6 {
+            self.quiet(None, &name);
+            self.quiet(inside, &peer);
+        }
+        if let Ok(lo) = "lo".parse() {
+            self.make(Step::SetUp { pid: inside, link: lo });
+        }
+        for address in &record.addresses {
+            self.make(Step::AddAddress { pid: inside, link: peer.clone(), address: *address });
+        }
+        self.make(Step::SetUp { pid: inside, link: peer.clone() });
+        self.make(Step::AddRoute { pid, gateway: record.gateway, link: peer });
+    }
+
+    pub(super) fn ipfile(&mut self, config: &Config, record: &Record) {
+        let (base, path) = if config.ipfile.is_absolute() {
+            let name = config.ipfile.file_name().map(PathBuf::from).unwrap_or_default();
+            (config.ipfile.parent().map(PathBuf::from).unwrap_or_default(), name)
+        } else {
+            (record.bundle.clone(), config.ipfile.clone())
+        };
+        let address = record.addresses.first().map(|address| address.ip().to_string());
+        if let (false, false, Some(contents)) =
+            (base.as_os_str().is_empty(), path.as_os_str().is_empty(), address)
+        {
+            self.make(Step::WriteFile { base, path, contents });
+        }
+    }
+}
+
+/// `netnsv0-PID`, as the Go hook names it; if that is taken, a name of the same form from the
+/// container's identity.
+pub(super) fn host_interface(container: &Container, pid: i32, taken: bool) -> Result<Iface> {
+    if taken {
+        let hash = store::journal::key(&container.id, &container.bundle) & 0x0fff_ffff;
+        format!("netnsv0-{hash:07x}").parse()
+    } else {
+        usual_host_interface(pid)
+    }
+}
+
+/// The host end's name for the container of `pid`, unless a stranger has it.
+///
+/// # Errors
+/// None for a pid that Linux hands out (at most 4,194,304).
+pub fn usual_host_interface(pid: i32) -> Result<Iface> {
+    format!("netnsv0-{pid}").parse()
+}
