@@ -30,8 +30,8 @@ pub fn file(state_dir: &Path) -> PathBuf {
 /// Keeps and tells one failure of the hook for the container `id`.
 pub fn remember(state_dir: &Path, id: &str, error: &Error) {
     let mut text = format!("container {id}: {}", error.to_string().replace("\n  ", "; "));
-    let end = (0..=MAX_LINE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or_default());
+    let end = (0..=MAX_LINE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    text.truncate(end);
     let pid = std::process::id();
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     let _ = keep(state_dir, &format!("{now} netns[{pid}]: {text}\n"));
@@ -89,8 +89,7 @@ mod tests {
     fn the_log_is_bounded_and_keeps_the_newest() {
         let dir = std::env::temp_dir().join(format!("netns-failures-{}", std::process::id()));
         for number in 0..2000 {
-            let line = format!("netns[1]: container web: step {number}: {}\n", "x".repeat(100));
-            keep(&dir, &line).unwrap();
+            remember(&dir, "web", &Error::new(format!("step {number}"), "x".repeat(100)));
         }
         let size: u64 = [file(&dir), older(&dir)].iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         assert!(size > MAX_BYTES / 4 && size <= MAX_BYTES, "{size}");

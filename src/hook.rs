@@ -105,7 +105,10 @@ impl Container {
     /// # Errors
     /// The state names none.
     pub fn pid(&self) -> Result<i32> {
-        self.pid.ok_or_else(|| Error::new(format!("attach container {}", self.id), "the state names no pid"))
+        self.pid.ok_or_else(|| {
+            Error::new(format!("attach container {}", self.id), "the state names no pid")
+                .hint("a createContainer hook is told none; name it in \"createRuntime\"")
+        })
     }
 
     fn from_state(state: &State) -> Result<Self> {

@@ -91,13 +91,10 @@ impl Settings {
     /// The program does not know where it is.
     fn hook(&self) -> Result<Value> {
         let path = std::env::current_exe().doing(|| "find this program")?;
-        let mut hook = json!({ "path": path });
         let config = self.config.iter().map(|file| format!("--config={}", file.display()));
-        let options: Vec<String> = config.chain(self.flags.arguments()).collect();
-        if !options.is_empty() {
-            hook["args"] = std::iter::once("netns".to_owned()).chain(options).collect();
-        }
-        Ok(hook)
+        let name = std::iter::once("netns".to_owned());
+        let args: Vec<String> = name.chain(config).chain(self.flags.arguments()).collect();
+        Ok(json!({ "path": path, "args": args }))
     }
 }
 

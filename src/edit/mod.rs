@@ -1,7 +1,7 @@
 //! Text that is put into somebody else's file so that exactly it can be taken out again.
 //!
 //! Nothing is parsed and printed anew: order, numbers, spaces and unknown fields stay as they
-//! are, byte for byte. What was put where is remembered in a receipt. [`json`] finds the places.
+//! are, byte for byte. What was put where is remembered in a receipt. `json.rs` finds the places.
 
 mod json;
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -44,6 +45,15 @@ pub fn open(pid: i32, id: &str) -> Result<(File, Process)> {
 /// host's, and would get the host an `eth0`.
 pub fn look(pid: i32, id: &str) -> Result<Process> {
     let operation = || format!("find container {id} by its process {pid}");
+    // A hook of this stage runs in the container, where the pid that it is told is another's:
+    // 1 is the host's init.
+    if fs::read_link("/proc/self").is_ok_and(|own| own != Path::new(&std::process::id().to_string())) {
+        return Err(Error::new(
+            format!("attach container {id}"),
+            "the hook runs in the container's own pid namespace, as createContainer hooks do",
+        )
+        .hint("name it in \"createRuntime\""));
+    }
     let process = identify(pid).doing(operation)?;
     let host = fs::metadata("/proc/self/ns/net").doing(operation)?;
     if process.netns == host.ino() {

@@ -45,7 +45,7 @@ impl Containerd {
 
     /// As [`Engine::start`], in a containerd namespace of that name.
     pub fn start_in(&mut self, world: &World, namespace: &str, ask: Ask) -> Result<Process, String> {
-        let bundle = world.bundle(ask.id, &["createRuntime", "poststop"], "");
+        let bundle = world.bundle(&format!("{namespace}-{}", ask.id), &["createRuntime", "poststop"], "");
         let file = edit(&bundle, ask);
         let text = fs::read_to_string(&file).expect("read config.json");
         let rootfs = format!("\"path\":\"{}/rootfs\"", bundle.display());

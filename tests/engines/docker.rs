@@ -22,7 +22,7 @@ impl Docker {
         let d = dir.display();
         let wrapper = include_str!("../../hooks/docker-wrapper").replace("/usr/local/bin/netns", NETNS);
         // The same, with a hook after ours that fails.
-        let fail = "sed -i 's#\"createRuntime\": \\[\\({[^]]*}\\)\\]#\"createRuntime\": [\\1,{\"path\":\"/bin/false\"}]#' \
+        let fail = "sed -i 's#\"createRuntime\": \\[\\({[^}]*}\\)\\]#\"createRuntime\": [\\1,{\"path\":\"/bin/false\"}]#' \
              \"$bundle/config.json\"\nexec ";
         let failing = wrapper.replace("exec ", fail);
         for (name, text) in [("wrapper", wrapper), ("failing", failing)] {

@@ -4,9 +4,11 @@ mod by_hand;
 mod conformance;
 mod containerd;
 pub mod docker;
+mod examples;
 pub mod podman;
 mod reasons;
 mod runtime;
+mod special;
 
 use std::path::PathBuf;
 use std::process::Output;

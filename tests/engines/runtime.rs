@@ -24,7 +24,7 @@ impl Runtime {
         world.sh_logged(&format!("{} {arguments}", self.command))
     }
 
-    fn create(&mut self, world: &World, id: &str, bundle: &Path) -> Result<Process, String> {
+    pub fn create(&mut self, world: &World, id: &str, bundle: &Path) -> Result<Process, String> {
         // youki leaves what it failed to create.
         self.started.push(id.to_owned());
         said(&self.run(world, &format!("create -b {} {id}", bundle.display())))?;

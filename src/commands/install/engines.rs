@@ -16,6 +16,8 @@ const HOOKS_D: &str = "/usr/share/containers/oci/hooks.d";
 /// Where the NRI plugin looks too.
 const HOOKS_D_ETC: &str = "/etc/containers/oci/hooks.d";
 const CONTAINERD: &str = "/etc/containerd/config.toml";
+/// The CRI plugin, as version 2 of the configuration calls it.
+const CRI: &str = "io.containerd.grpc.v1.cri";
 const BASE_SPEC: &str = "/etc/containerd/netns-base.json";
 const DOCKER: &str = "/etc/docker/daemon.json";
 const WRAPPER: &str = "/usr/local/libexec/netns-runc";
@@ -104,7 +106,7 @@ fn containerd(hook: &Value) -> Result<Installation> {
     let mut config = Edit::open(Path::new(CONTAINERD), "version = 2\n")?;
     let table = parse_toml(config.text(), config.file())?;
     let plugin = match table.get("version").and_then(toml::Value::as_integer) {
-        Some(2) => "io.containerd.grpc.v1.cri",
+        Some(2) => CRI,
         Some(3) => "io.containerd.cri.v1.runtime",
         _ => {
             return Err(Error::new(format!("use {CONTAINERD}"), "it is of version 1")
@@ -112,11 +114,8 @@ fn containerd(hook: &Value) -> Result<Installation> {
         }
     };
     let line = if config.text().is_empty() || config.text().ends_with('\n') { "" } else { "\n" };
-    config.append(&format!(
-        "{line}# netns: `netns uninstall containerd` takes this out again.\n\
-         [plugins.\"{plugin}\".containerd.runtimes.netns]\n  \
-         runtime_type = \"io.containerd.runc.v2\"\n  base_runtime_spec = \"{BASE_SPEC}\"\n"
-    ));
+    let class = include_str!("../../../hooks/containerd.toml").replace(CRI, plugin);
+    config.append(&format!("{line}{class}"));
     // A runtime of that name that is there already makes it a duplicate key.
     parse_toml(config.text(), config.file())?;
     let spec = Command::new("ctr").args(["oci", "spec"]).output().doing(|| "run ctr oci spec")?;

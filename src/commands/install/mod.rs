@@ -1,4 +1,4 @@
-//! An engine learns of the hook, and forgets it again: what goes where is in [`engines`].
+//! An engine learns of the hook, and forgets it again: what goes where is in `engines.rs`.
 //!
 //! What was put into which file is remembered in a receipt for each engine, so that
 //! `uninstall` takes back exactly that, and leaves what others have written there since.
