@@ -138,5 +138,20 @@ mod tests {
                 None => prop_assert_eq!(free, 0),
             }
         }
+
+        #[test]
+        fn every_address_is_leased_once_before_any_again(
+            prefix in 24u8..=30, network in any::<u32>(), gateway_at in 1u32..254, cursor in any::<u32>(),
+        ) {
+            let size = 1u32 << (32 - prefix);
+            let gateway_ip = Ipv4Addr::from((network & !(size - 1)) + 1 + gateway_at % (size - 2));
+            let gateway = IpNetwork::new(gateway_ip.into(), prefix).unwrap();
+            let (mut cursor, mut seen) = (Some(Ipv4Addr::from(cursor).into()), BTreeSet::new());
+            for _ in 0..capacity(gateway) {
+                cursor = next(gateway, cursor, |_| false).unwrap();
+                prop_assert!(seen.insert(cursor), "{cursor:?} again");
+            }
+            prop_assert!(seen.contains(&next(gateway, cursor, |_| false).unwrap()), "and only then again");
+        }
     }
 }

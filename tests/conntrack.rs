@@ -81,7 +81,7 @@ fn a_client_of_a_port_that_was_not_published_yet_is_answered(mut world: World) {
     assert_eq!(client.ask(), "", "the host listens and does not answer");
     assert!(host.recv(&mut [0; 64]).is_ok(), "the flow leads to the host");
     drop(host);
-    world.attach_ok("web", web, &[("publish", "10.0.0.1:5353:53/udp")]);
+    world.attach_ok("web", web, &[("publish", "10.0.0.1:5350-5360:50-60/udp")]);
     wait_for("the container", || client.ask() == "web");
 }
 

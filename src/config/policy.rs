@@ -197,6 +197,7 @@ fn mtus(text: &str) -> Result<RangeInclusive<u32>> {
 mod tests {
     use super::*;
     use crate::config::file;
+    use proptest::prelude::*;
     use std::path::Path;
 
     fn policy(text: &str) -> Result<Policy> {
@@ -316,6 +317,34 @@ mod tests {
             ("ip", "10.0.0.1/8"),
         ] {
             assert!(!allowed(name, value), "{name}={value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_allowed_is_allowed_port_by_port_and_address_by_address(
+            ranges in proptest::collection::vec((1u16..100, 0u16..20), 0..4),
+            nets in proptest::collection::vec((any::<[u8; 2]>(), 24u8..=32), 0..3),
+            (first, count) in (1u16..100, 0u16..20), host in any::<[u8; 2]>(),
+        ) {
+            let ports = ranges.iter().map(|(first, more)| Ports { first: *first, last: first + more });
+            let ip = |[a, b]: [u8; 2]| IpAddr::from([10, 0, a % 2, b]);
+            let nets = nets.iter().map(|(host, prefix)| IpNetwork::new(ip(*host), *prefix).unwrap());
+            let policy = Policy {
+                publish_ports: Some(ports.collect()),
+                publish_addresses: Some(nets.collect()),
+                ..Policy::default()
+            };
+            let wanted = Ports { first, last: first + count };
+            let text = format!("{}:{wanted}:{wanted}", ip(host));
+            let allowed = policy.check_publish(&text.parse().unwrap()).is_ok();
+            let by_port = (wanted.first..=wanted.last).all(|port| {
+                policy.publish_ports.iter().flatten().any(|range| (range.first..=range.last).contains(&port))
+            });
+            let by_address = policy.publish_addresses.iter().flatten().any(|net| net.contains(ip(host)));
+            prop_assert!(!allowed || (by_port && by_address));
+            let without_address = policy.check_publish(&format!("{wanted}:{wanted}").parse().unwrap());
+            prop_assert!(without_address.is_err(), "all addresses are more than some");
         }
     }
 }

@@ -37,9 +37,10 @@ const V4_DST: u16 = 2;
 const PROTO_NUM: u16 = 1;
 const PROTO_SRC_PORT: u16 = 2;
 const PROTO_DST_PORT: u16 = 3;
-/// `CTA_FILTER_ORIG_FLAGS`, and the one that compares the protocol's number.
+/// `CTA_FILTER_ORIG_FLAGS`, and what of the tuple is compared.
 const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_PROTO_NUM: u32 = 1 << 3;
+const FILTER_PROTO_DST_PORT: u32 = 1 << 5;
 
 // From `linux/netlink.h`.
 const ERROR: u16 = 2;
@@ -103,7 +104,7 @@ fn lead(rule: &Rule) -> Option<Lead> {
 /// Which flows were wrong. `local` are the addresses of the host.
 fn remove(change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Flow>> {
     let socket = open()?;
-    let wrong = dump(&socket, |flow| is_wrong(flow, change, leads, local))?;
+    let wrong = dump(&socket, leads, |flow| is_wrong(flow, change, leads, local))?;
     for flow in &wrong {
         send(&socket, &message(DELETE, REQUEST | ACK, AF_INET, &flow.name))?;
         match listen(&socket, |_| ()) {
@@ -129,12 +130,19 @@ fn is_wrong(flow: &Flow, change: Change, leads: &[Lead], local: &[IpAddr]) -> bo
     })
 }
 
-/// Every UDP flow that is `wanted`. The kernel is asked for UDP alone, and an old one that
-/// does not know how to choose sends all.
-fn dump(socket: &Socket, wanted: impl Fn(&Flow) -> bool) -> io::Result<Vec<Flow>> {
-    let protocol = attribute(TUPLE_PROTO | NESTED, &attribute(PROTO_NUM, &[UDP]));
-    let mut only = attribute(TUPLE_ORIG | NESTED, &protocol);
-    only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &FILTER_PROTO_NUM.to_ne_bytes())));
+/// Every UDP flow that is `wanted`. Of a large table the kernel sends UDP alone, and where it is
+/// about a single port, that port alone; an old kernel does not know how to choose and sends
+/// everything.
+fn dump(socket: &Socket, leads: &[Lead], wanted: impl Fn(&Flow) -> bool) -> io::Result<Vec<Flow>> {
+    let (mut compared, mut ports) = (FILTER_PROTO_NUM, attribute(PROTO_NUM, &[UDP]));
+    if let [(published, _)] = leads
+        && published.host.count() == 1
+    {
+        compared |= FILTER_PROTO_DST_PORT;
+        ports.extend(attribute(PROTO_DST_PORT, &published.host.first.to_be_bytes()));
+    }
+    let mut only = attribute(TUPLE_ORIG | NESTED, &attribute(TUPLE_PROTO | NESTED, &ports));
+    only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &compared.to_ne_bytes())));
     send(socket, &message(GET, REQUEST | DUMP, AF_INET, &only))?;
     let mut flows = Vec::new();
     listen(socket, |body| flows.extend(parse(body).filter(&wanted)))?;
