@@ -133,3 +133,21 @@ fn a_bridge_deleted_by_hand_is_made_again() {
     world.netns_ok(&["rm"], "");
     world.assert_as(&before);
 }
+
+#[test]
+fn a_bridge_deleted_by_hand_is_seen_and_the_next_attach_hangs_everyone_on_it_again() {
+    let Some(mut world) = World::new() else { return };
+    let (a, b) = (world.process(), world.process());
+    world.attach_ok("a", a, &[("publish", "127.0.0.1:8080:80"), ("ipfile", "a")]);
+    crate::common::traffic::serve_tcp(a, 80, "a");
+    world.sh("ip link del netns0");
+    assert_eq!(world.ls()[0]["status"], "incomplete");
+    world.attach_ok("b", b, &[("ipfile", "b")]);
+    assert!(world.ls().as_array().unwrap().iter().all(|row| row["status"] == "running"));
+    assert!(a.pings("172.19.0.1") && b.pings("172.19.0.2"));
+    assert_eq!(crate::common::traffic::ask_tcp("127.0.0.1:8080"), "a", "its port too");
+    world.detach_ok("a");
+    world.detach_ok("b");
+    world.netns_ok(&["rm"], "");
+    assert_eq!(world.links(), ["lo"]);
+}

@@ -42,9 +42,10 @@ fn verb(change: Change) -> &'static str {
 fn goes_with(step: &Step) -> Option<String> {
     match step {
         Step::Sysctl { before: None, key, .. } => key.split('/').nth(3).map(str::to_owned),
-        Step::SetAlias { link, .. } | Step::Hairpin { link } | Step::AddRoute { link, .. } => {
-            Some(link.to_string())
-        }
+        Step::SetAlias { link, .. }
+        | Step::Hairpin { link }
+        | Step::SetMaster { link, .. }
+        | Step::AddRoute { link, .. } => Some(link.to_string()),
         Step::SetUp { pid: Some(_), link } | Step::AddAddress { pid: Some(_), link, .. } => {
             Some(link.to_string())
         }

@@ -77,15 +77,18 @@ impl Port {
 }
 
 /// `dead` is to be reaped by the next run; `incomplete` was interrupted half way, or has lost
-/// its cable.
+/// its cable or its bridge.
 fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
     if !census.runs(&record.process) && !outlives_its_process(&entry, census, netlink)? {
         return Ok("dead");
     }
     let name = record.host_interface.as_str();
-    let cable = netlink.link(name).doing(|| format!("look at link {name}"))?;
-    Ok(if record.done && cable.is_some() { "running" } else { "incomplete" })
+    let operation = || format!("look at link {name}");
+    let cable = netlink.link(name).doing(operation)?;
+    let bridge = netlink.link(record.bridge.as_str()).doing(operation)?.map(|bridge| bridge.index);
+    let hangs = cable.is_some_and(|cable| cable.master.is_some() && cable.master == bridge);
+    Ok(if record.done && hangs { "running" } else { "incomplete" })
 }
 
 /// Prints every container, as a table or as a JSON array.

@@ -156,6 +156,9 @@ impl Kernel {
                 self.netlink.add_link(veth.message(bridge, inside.netns())).doing(|| step)
             }
             Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
+            Step::SetMaster { link, bridge } => {
+                netlink::or_gone(self.netlink.set_master(link, bridge)).doing(|| step)
+            }
             Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
             Step::SetUp { pid, link } => self.socket(*pid)?.set_up(link, true).doing(|| step),
@@ -198,6 +201,7 @@ impl Kernel {
             // See `Step::is_undone`.
             Step::Sysctl { .. }
             | Step::SetAlias { .. }
+            | Step::SetMaster { .. }
             | Step::Hairpin { .. }
             | Step::SetUp { .. }
             | Step::AddAddress { .. }

@@ -151,6 +151,15 @@ impl Netlink {
         self.change(LinkUnspec::new_with_name(link.as_str()).alias(alias).build())
     }
 
+    /// Makes a link a port of a bridge.
+    ///
+    /// # Errors
+    /// There is no such link or bridge, or the kernel refuses.
+    pub fn set_master(&self, link: &Iface, bridge: &Iface) -> io::Result<()> {
+        let index = self.index(bridge.as_str())?;
+        self.change(LinkUnspec::new_with_name(link.as_str()).controller(index).build())
+    }
+
     /// Lets a port of a bridge send packets back out of itself.
     ///
     /// # Errors

@@ -124,6 +124,7 @@ fn bridge_steps(steps: &mut Steps<'_>, config: &Config, host: &Host, mtu: u32) {
             }
             steps.make(address);
             steps.make(up);
+            steps.hang_again(name);
         }
         Some(found) => {
             // What hangs on a bridge of ours goes with it; on somebody else's it is undone.

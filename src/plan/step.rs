@@ -48,6 +48,13 @@ pub enum Step {
         /// The host's link.
         link: Iface,
     },
+    /// A link of the host becomes a port of a bridge.
+    SetMaster {
+        /// The link; one that is gone meanwhile needs no bridge.
+        link: Iface,
+        /// The bridge.
+        bridge: Iface,
+    },
     /// Another MTU for a link of the host.
     SetMtu {
         /// The link.
@@ -111,7 +118,9 @@ impl Step {
         match self {
             Self::Sysctl { before, .. } => before.is_some(),
             Self::SetUp { pid, .. } | Self::AddAddress { pid, .. } => pid.is_none(),
-            Self::SetAlias { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => false,
+            Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
+                false
+            }
             _ => true,
         }
     }
@@ -128,6 +137,7 @@ impl fmt::Display for Step {
             Self::AddBridge(bridge) => bridge.fmt(f),
             Self::AddVeth(veth) => veth.fmt(f),
             Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
             Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { pid, link } => write!(f, "{}ip link set {link} up", inside(*pid)),

@@ -45,6 +45,31 @@ impl Steps<'_> {
         }
     }
 
+    /// What was deleted by hand with a bridge that is now made again, and that its containers
+    /// still need: its parameters, and their cables in it.
+    fn hang_again_steps(&self, bridge: &Iface) -> Vec<Step> {
+        let mut again: Vec<Step> = Vec::new();
+        for step in self.survey.containers.iter().flat_map(|entry| &entry.shared) {
+            let wanted = match step {
+                Step::AddVeth(veth) if veth.bridge == *bridge => {
+                    Step::SetMaster { link: veth.name.clone(), bridge: bridge.clone() }
+                }
+                Step::Sysctl { key, .. } if key.split('/').nth(3) == Some(bridge.as_str()) => step.clone(),
+                _ => continue,
+            };
+            if !again.contains(&wanted) {
+                again.push(wanted);
+            }
+        }
+        again
+    }
+
+    /// Takes [`Self::hang_again_steps`]; they are held already, or go with their cables.
+    pub(super) fn hang_again(&mut self, bridge: &Iface) {
+        let again = self.hang_again_steps(bridge);
+        self.take.extend(again);
+    }
+
     /// No IPv6 on `link`: the network has none, a rogue router on it must not provide any
     /// (CVE-2020-10749), and each interface's chatter would be flooded to every port of the
     /// bridge.
