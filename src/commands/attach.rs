@@ -46,6 +46,10 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     begin(store, survey, &plan)?;
     take(&mut session, &plan)?;
     finish(&mut session, &plan)?;
+    let cable = &plan.record.host_interface;
+    if let Err(error) = session.kernel.netlink().await_carrier(cable) {
+        session.log.warn(&Error::new(format!("wait for the carrier of {cable}"), error));
+    }
     session.close()
 }
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnetwork::IpNetwork;
@@ -21,6 +22,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
+
+/// See [`Netlink::await_carrier`]; in milliseconds.
+const CARRIER_PATIENCE: u32 = 200;
 
 /// One socket, and the runtime that it shares with those of other namespaces.
 #[derive(Debug, Clone)]
@@ -149,6 +153,23 @@ impl Netlink {
     /// There is no such link, or the kernel refuses.
     pub fn set_alias(&self, link: &Iface, alias: &str) -> io::Result<()> {
         self.change(LinkUnspec::new_with_name(link.as_str()).alias(alias).build())
+    }
+
+    /// Waits, at most a fifth of a second, until the kernel has acted on the carrier
+    /// of a link whose other end has just come up. Until then it drops what the link is to send,
+    /// and a bridge does not use it: the first ARP request would be lost, and the next comes a
+    /// second later. Since Linux 6.14 the question itself makes the kernel act.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn await_carrier(&self, link: &Iface) -> io::Result<()> {
+        for _ in 0..CARRIER_PATIENCE {
+            match self.link(link.as_str())? {
+                Some(found) if found.state != "up" => std::thread::sleep(Duration::from_millis(1)),
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Makes a link a port of a bridge.
