@@ -70,6 +70,7 @@ pub fn after(plan: &Plan) -> Survey {
         networks: vec![plan.network.clone()],
         containers: vec![Entry::from(&plan.record)],
         damaged: vec![],
+        rest: None,
     }
 }
 

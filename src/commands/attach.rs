@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
 use crate::kernel::{Kernel, observe};
-use crate::plan::{self, Plan};
-use crate::store::Store;
+use crate::plan::{self, Host, Plan};
 use crate::store::index::Entry;
 use crate::store::record::{Network, Record, Survey};
+use crate::store::{Store, Wish};
 
 /// Attaches a container to its network, creating the network if need be. Attaching the same
 /// container again changes nothing.
@@ -33,15 +33,22 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     if session.is_suspicious() {
         put_back(&mut session)?;
     }
-    let Session { store, survey, kernel, .. } = &mut session;
-    if let Some(entry) = survey.container(&container.id, &container.bundle) {
-        return same(entry, &process);
+    session.meet(&wish(&session.survey, &config, container, &process))?;
+    if let Some(entry) = session.survey.container(&container.id, &container.bundle) {
+        same(entry, &process)?;
+        return session.close();
     }
+    let host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
+    if host.bridge.is_none() && session.survey.network(&config.bridge).is_some() {
+        // Whoever hung on it is to be hung on the next one.
+        session.everyone()?;
+    }
+    let Session { store, survey, kernel, .. } = &mut session;
     let owner = match survey.inhabitant(process.netns) {
         Some(entry) => store.record(entry)?,
         None => None,
     };
-    let plan = plan(kernel, &config, survey, container, process, owner.as_ref())?;
+    let plan = plan(kernel, host, &config, survey, container, process, owner.as_ref())?;
     kernel.enter(netns, pid)?;
     begin(store, survey, &plan)?;
     take(&mut session, &plan)?;
@@ -53,19 +60,33 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     session.close()
 }
 
-/// Looks at the kernel and lists what attaching takes; `owner` is attached in the same
-/// namespace already.
+/// What others may have that this container wants.
+fn wish<'a>(survey: &Survey, config: &'a Config, container: &'a Container, process: &Process) -> Wish<'a> {
+    Wish {
+        id: &container.id,
+        bundle: &container.bundle,
+        netns: process.netns,
+        bridge: &config.bridge,
+        gateway: config.gateway,
+        cursor: survey.network(&config.bridge).and_then(|network| network.cursor),
+        static_ip: config.static_ip,
+        publish: &config.publish,
+    }
+}
+
+/// Looks at the rest of the kernel and lists what attaching takes; `owner` is attached in the
+/// same namespace already.
 pub(super) fn plan(
     kernel: &Kernel,
+    mut host: Host,
     config: &Config,
     survey: &Survey,
     container: &Container,
     process: Process,
     owner: Option<&Record>,
 ) -> Result<Plan> {
-    let mut host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
     let name = plan::usual_host_interface(process.pid)?;
-    let busy = survey.containers.iter().flat_map(|entry| &entry.published);
+    let busy = |wanted: &_| survey.obstacle(wanted);
     observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match owner {
@@ -78,7 +99,8 @@ pub(super) fn plan(
 /// this run: what may be missing of it is planned again by the next.
 fn begin(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
     let known = survey.network(&plan.network.bridge);
-    let network = Network { done: known.is_some(), ..plan.network.clone() };
+    let cursor = known.and_then(|known| known.cursor);
+    let network = Network { done: known.is_some(), cursor, ..plan.network.clone() };
     if known != Some(&network) {
         store.put_network(&network)?;
     }
@@ -94,7 +116,7 @@ fn take(session: &mut Session, plan: &Plan) -> Result<()> {
         return Err(failed.error);
     }
     let Session { store, survey, .. } = session;
-    let forgotten = store.forget(&plan.record.id, &plan.record.bundle);
+    let forgotten = store.forget(&Entry::from(&plan.record));
     let restored = match survey.network(&plan.network.bridge) {
         Some(known) => store.put_network(known),
         None => store.forget_network(&plan.network.bridge),
@@ -106,7 +128,7 @@ fn finish(Session { store, survey, .. }: &mut Session, plan: &Plan) -> Result<()
     if survey.network(&plan.network.bridge).is_none() {
         store.put_network(&plan.network)?;
     }
-    store.finish(&plan.record)
+    store.finish(&plan.record, &plan.network)
 }
 
 /// Whether a known container is the one at hand, which has what it needs already.

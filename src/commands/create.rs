@@ -22,6 +22,7 @@ pub fn create(settings: &Settings) -> Result<()> {
     if session.is_suspicious() {
         put_back(&mut session)?;
     }
+    session.everyone()?;
     let host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
     let (network, take) = plan::network(&config, &host, &session.survey)?;
     let known = session.survey.network(&config.bridge).cloned();

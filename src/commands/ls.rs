@@ -80,7 +80,7 @@ impl Port {
 /// its cable or its bridge.
 fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
-    if !census.runs(&record.process) && !outlives_its_process(&entry, census, netlink)? {
+    if !census.is(&record.process) && !outlives_its_process(&entry, census, netlink)? {
         return Ok("dead");
     }
     let name = record.host_interface.as_str();

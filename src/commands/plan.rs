@@ -1,11 +1,12 @@
 //! What the hook would do, printed instead of done.
 
-use super::reap::{Look, find_dead, shared_with_nobody};
+use super::reap::{find_dead, shared_with_nobody};
 use super::{Settings, attach, print, warn_of_damage};
 use crate::apply::undo_lines;
 use crate::error::{Error, Result};
 use crate::hook::{Container, Wants};
-use crate::kernel::{Kernel, process};
+use crate::kernel::process::{self, Census};
+use crate::kernel::{Kernel, observe};
 use crate::plan::Step;
 use crate::store::Records;
 use crate::store::index::Entry;
@@ -47,14 +48,15 @@ fn attach_steps(settings: &Settings, records: Records, container: &Container) ->
         return attach::same(entry, &process).map(|()| steps);
     }
     let owner = survey.inhabitant(process.netns).and_then(|entry| record_of(&all, entry));
-    let plan = attach::plan(&kernel, &config, &survey, container, process, owner)?;
+    let host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
+    let plan = attach::plan(&kernel, host, &config, &survey, container, process, owner)?;
     steps.extend(plan.take.iter().map(Step::to_string));
     Ok(steps)
 }
 
 /// What the hook does first, for those that are dead; they are taken out of `survey`.
 fn reap_steps(survey: &mut Survey, all: &[Record], kernel: &Kernel) -> Result<Vec<String>> {
-    let dead = find_dead(survey, kernel.netlink(), Look::Close)?;
+    let dead = find_dead(survey, kernel.netlink(), &Census::new()?)?;
     survey.containers.retain(|entry| !dead.contains(entry));
     let records: Vec<&Record> = dead.iter().filter_map(|entry| record_of(all, entry)).collect();
     let undone = shared_with_nobody(survey, records.iter().map(|record| record.steps.clone()));

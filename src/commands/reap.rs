@@ -30,7 +30,7 @@ pub(super) enum Look<'a> {
 ///
 /// What cannot be undone stays recorded for the next run, and stops nobody.
 pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>> {
-    let dead = find_dead(&session.survey, session.kernel.netlink(), look)?;
+    let dead = session.find_dead(look)?;
     let mut reaped: Vec<String> = dead.iter().map(|entry| format!("container {}", entry.id)).collect();
     if !dead.is_empty() {
         reaped.iter().for_each(|who| session.log.debug(&format!("# reap {who}")));
@@ -49,24 +49,46 @@ pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>>
     Ok(reaped)
 }
 
-/// Those that are dead or unfinished.
-pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> Result<Vec<Entry>> {
-    let census = Census::new()?;
-    let all = &survey.containers;
-    let turn = std::process::id() as usize;
-    let close = |at: usize, entry: &Entry| match look {
-        Look::Close => true,
-        Look::Newcomer(newcomer) => {
-            let alike = entry.process.pid == newcomer.pid || entry.process.netns == newcomer.netns;
-            alike || (turn.wrapping_add(at) % all.len().max(1)) < CLOSE_LOOKS
-        }
-    };
-    let mut dead = Vec::new();
-    for (at, entry) in all.iter().enumerate() {
-        let runs = || {
-            if close(at, entry) { census.runs(&entry.process) } else { census.may_run(&entry.process) }
+impl Session {
+    /// Those that are dead or unfinished.
+    pub(super) fn find_dead(&mut self, look: Look<'_>) -> Result<Vec<Entry>> {
+        let census = Census::new()?;
+        let rows = match (look, &self.survey.rest) {
+            (Look::Newcomer(newcomer), Some(_)) => {
+                self.store.sweep(census.boot_id()).map(|rows| (rows, newcomer))
+            }
+            _ => None,
         };
-        if !entry.done || !(runs() || outlives_its_process(entry, &census, netlink)?) {
+        let Some((rows, newcomer)) = rows else {
+            self.everyone()?;
+            return find_dead(&self.survey, self.kernel.netlink(), &census);
+        };
+        let turn = std::process::id() as usize;
+        let mut dead = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let alike = row.pid == newcomer.pid || row.netns == newcomer.netns;
+            let close = alike || (turn.wrapping_add(at) % rows.len()) < CLOSE_LOOKS;
+            if row.done && census.may_run(row.pid) && (!close || census.runs(row.pid, row.start_time)) {
+                continue;
+            }
+            let Some(entry) = self.store.entry(row) else {
+                self.everyone()?;
+                return find_dead(&self.survey, self.kernel.netlink(), &census);
+            };
+            if !row.done || !outlives_its_process(&entry, &census, self.kernel.netlink())? {
+                dead.push(entry);
+            }
+        }
+        Ok(dead)
+    }
+}
+
+/// Those in `survey`, which knows of everyone, that are dead or unfinished.
+pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, census: &Census) -> Result<Vec<Entry>> {
+    let mut dead = Vec::new();
+    for entry in &survey.containers {
+        let lives = || Ok(census.is(&entry.process) || outlives_its_process(entry, census, netlink)?);
+        if !entry.done || !lives()? {
             dead.push(entry.clone());
         }
     }
@@ -98,15 +120,15 @@ pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Net
 /// # Errors
 /// What could not be undone or written.
 pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
+    session.take_leave(&entries)?;
     let Session { store, survey, kernel, log, .. } = session;
-    survey.containers.retain(|entry| !entries.contains(entry));
     let steps: Vec<Vec<Step>> = entries.iter().map(|entry| steps_of(store, log, entry)).collect();
     // A full disk keeps nobody from leaving.
     let unfinished = entries.iter().filter(|entry| entry.done);
     let mut failures: Vec<Error> = unfinished.filter_map(|entry| store.reopen(entry).err()).collect();
     let undone = undo(&shared_with_nobody(survey, steps.into_iter()), kernel);
     if undone.is_ok() {
-        failures.extend(entries.iter().filter_map(|entry| store.forget(&entry.id, &entry.bundle).err()));
+        failures.extend(entries.iter().filter_map(|entry| store.forget(entry).err()));
     } else {
         survey.containers.extend(entries.into_iter().map(|entry| Entry { done: false, ..entry }));
     }
@@ -141,6 +163,7 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
 /// # Errors
 /// What could not be undone or written.
 pub(super) fn remove_network(session: &mut Session, mut network: Network) -> Result<()> {
+    session.everyone()?;
     let Session { store, survey, kernel, .. } = session;
     survey.networks.retain(|other| other.bridge != network.bridge);
     network.done = false;

@@ -19,6 +19,7 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
     }
     let mut session = Session::open(settings)?;
     reap(&mut session, Look::Close)?;
+    session.everyone()?;
     let here = session.survey.containers.iter().filter(|record| record.bridge == bridge);
     let here: Vec<_> = here.cloned().collect();
     if let (Some(first), false) = (here.first(), force) {

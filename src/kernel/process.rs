@@ -97,16 +97,25 @@ impl Census {
         Ok(Self { boot_id, inhabited: OnceCell::new() })
     }
 
+    /// The boot that it is about.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// Whether it is the process that it was.
-    pub fn runs(&self, process: &Process) -> bool {
-        self.boot_id == process.boot_id
-            && start_time(process.pid).is_ok_and(|started| started == process.start_time)
+    pub fn is(&self, process: &Process) -> bool {
+        self.boot_id == process.boot_id && self.runs(process.pid, process.start_time)
+    }
+
+    /// As [`Self::is`], of a process of this boot.
+    pub fn runs(&self, pid: i32, start: u64) -> bool {
+        start_time(pid).is_ok_and(|started| started == start)
     }
 
     /// As [`Self::runs`], but another process that was given the same pid, and a zombie, pass
     /// for it: one system call instead of eight.
-    pub fn may_run(&self, process: &Process) -> bool {
-        self.boot_id == process.boot_id && kill(Pid::from_raw(process.pid), None) != Err(Errno::ESRCH)
+    pub fn may_run(&self, pid: i32) -> bool {
+        kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
     }
 
     /// Whether anything keeps a network namespace with this inode alive: any process or mount.
