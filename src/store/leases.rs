@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 
+use super::record::Network;
 use super::rest::{self, Leases};
 use crate::config::value::Iface;
 
@@ -39,12 +40,6 @@ impl LeaseFile {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(nix::libc::O_NOFOLLOW).open(path(dir, bridge))?;
         Ok(Self { file })
-    }
-
-    /// The address that was leased last.
-    pub(super) fn cursor(dir: &Path, gateway: IpNetwork, bridge: &Iface) -> Option<IpAddr> {
-        let file = File::open(path(dir, bridge)).ok()?;
-        Self { file }.number().and_then(|number| address(gateway, number))
     }
 
     fn number(&self) -> Option<u32> {
@@ -86,6 +81,18 @@ impl LeaseFile {
         byte[0] = if leased { byte[0] | bit } else { byte[0] & !bit };
         self.file.write_all_at(&byte, at)
     }
+}
+
+/// Gives each network the address that was leased last.
+///
+/// # Errors
+/// A network has no file of leases.
+pub(super) fn read_cursors(dir: &Path, networks: &mut [Network]) -> io::Result<()> {
+    for network in networks {
+        let file = LeaseFile { file: File::open(path(dir, &network.bridge))? };
+        network.cursor = file.number().and_then(|number| address(network.gateway, number));
+    }
+    Ok(())
 }
 
 /// Reads; what is behind the end of the file is 0.

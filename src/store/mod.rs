@@ -15,76 +15,32 @@
 //! ```
 
 pub mod catalogue;
+mod directory;
 pub mod index;
 pub mod journal;
 mod leases;
 mod lock;
+mod meeting;
 pub mod record;
+mod records;
 pub mod rest;
 
-use std::fs::{self, DirBuilder, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::config::publish::Publish;
 use crate::config::value::Iface;
 use crate::error::{Doing, Error, Result};
 use catalogue::{Catalogue, Row};
+use directory::use_directory;
 use index::{Contents, Entry, Index};
-use ipnetwork::IpNetwork;
 use leases::LeaseFile;
 use lock::Lock;
+pub use meeting::Wish;
 use record::{Network, Record, Survey};
+pub use records::Records;
+use records::{UNFINISHED, container_file, network_file, read_all, read_one, remove};
 use rest::Rest;
-
-/// A record that is being written. The next run removes what a killed one left of it.
-const UNFINISHED: &str = "unfinished";
-
-/// The longest part of an id that is part of a file name, in bytes.
-const MAX_NAME: usize = 180;
-
-/// All records, as files that anybody in their right may read.
-#[derive(Debug, Default)]
-pub struct Records {
-    /// Every network, in the order of names.
-    pub networks: Vec<Network>,
-    /// Every container, in the order of file names.
-    pub containers: Vec<Record>,
-    /// The files that are no records, and why.
-    pub damaged: Vec<(PathBuf, Error)>,
-}
-
-impl Records {
-    /// Reads everything without the lock; nothing is there before the first attach.
-    ///
-    /// # Errors
-    /// The directory cannot be read, or others may write to it.
-    pub fn read(dir: &Path) -> Result<Self> {
-        match fs::symlink_metadata(dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            found => {
-                check_directory(dir, &found.doing(|| format!("use state directory {}", dir.display()))?)?
-            }
-        }
-        let mut damaged = Vec::new();
-        Ok(Self {
-            networks: read_networks(dir, &mut damaged)?,
-            containers: read_all(&dir.join("containers"), &mut damaged)?,
-            damaged,
-        })
-    }
-
-    /// The same as planning sees it.
-    pub fn survey(self) -> Survey {
-        let containers = self.containers.iter().map(Entry::from).collect();
-        Survey { networks: self.networks, containers, damaged: self.damaged, rest: None }
-    }
-}
 
 /// The state directory, locked until this is dropped.
 #[derive(Debug)]
@@ -95,30 +51,6 @@ pub struct Store {
     catalogue: Option<Catalogue>,
     lock: Lock,
 }
-
-/// What a newcomer wants that others may have.
-#[derive(Debug)]
-pub struct Wish<'a> {
-    /// As in [`Record`].
-    pub id: &'a str,
-    /// As in [`Record`].
-    pub bundle: &'a Path,
-    /// The inode of its network namespace.
-    pub netns: u64,
-    /// As in [`Network`].
-    pub bridge: &'a Iface,
-    /// As in [`Network`].
-    pub gateway: IpNetwork,
-    /// As in [`Network`].
-    pub cursor: Option<IpAddr>,
-    /// The address that it must have, if it is to be that one.
-    pub static_ip: Option<IpAddr>,
-    /// The ports that it asks for.
-    pub publish: &'a [Publish],
-}
-
-/// As many free addresses as must be known of, since the bridge may have some of them itself.
-const ROOM: usize = 32;
 
 impl Store {
     /// Creates the directory if need be, waits, for a bounded time, for the lock, and reads
@@ -137,11 +69,13 @@ impl Store {
         }
         let lock = Lock::acquire(&dir.join("lock"))?;
         let mut damaged = Vec::new();
-        let networks = read_networks(dir, &mut damaged)?;
+        let mut networks: Vec<Network> = read_all(&dir.join("networks"), &mut damaged)?;
+        let leases = leases::read_cursors(dir, &mut networks);
         let index = Index::open(&dir.join("index"))?;
         let catalogue =
             index.as_ref().and_then(|index| Catalogue::open(&dir.join("catalogue"), index.length()));
-        let kept = catalogue.filter(|known| !index::is_mostly_past(known.events(), known.len()));
+        let current = |known: &Catalogue| !index::is_mostly_past(known.events(), known.len());
+        let kept = catalogue.filter(|known| leases.is_ok() && damaged.is_empty() && current(known));
         let (store, containers, rest) = match (index, kept) {
             (Some(index), Some(catalogue)) => {
                 let rest = Rest { shares: catalogue.shares().clone(), ..Rest::default() };
@@ -149,7 +83,7 @@ impl Store {
                 (store, Vec::new(), Some(rest))
             }
             (index, _) => {
-                let (store, containers) = Self::read_all(dir, index, lock, &mut damaged)?;
+                let (store, containers) = Self::read_all(dir, index, lock, &networks, &mut damaged)?;
                 (store, containers, None)
             }
         };
@@ -165,6 +99,7 @@ impl Store {
         dir: &Path,
         index: Option<Index>,
         lock: Lock,
+        networks: &[Network],
         damaged: &mut Vec<(PathBuf, Error)>,
     ) -> Result<(Self, Vec<Entry>)> {
         for half_written in [UNFINISHED, index::UNFINISHED] {
@@ -193,25 +128,30 @@ impl Store {
             }
         };
         let mut store = Self { dir: dir.to_path_buf(), index, catalogue: None, lock };
-        store.catalogue = store.catalogue_of(&entries, events).ok();
+        store.catalogue = store.catalogue_of(networks, &entries, events).ok();
         if store.catalogue.is_none() {
             remove(&dir.join("catalogue"))?;
         }
         Ok((store, entries.into_iter().map(|(_, entry)| entry).collect()))
     }
 
-    fn catalogue_of(&self, entries: &[(u64, Entry)], events: usize) -> io::Result<Catalogue> {
+    fn catalogue_of(
+        &self,
+        networks: &[Network],
+        entries: &[(u64, Entry)],
+        events: usize,
+    ) -> io::Result<Catalogue> {
         leases::clear(&self.dir)?;
+        for network in networks {
+            LeaseFile::open(&self.dir, &network.bridge)?;
+        }
         for (_, entry) in entries {
             mark(&self.dir, entry, true)?;
         }
         Catalogue::create(&self.dir.join("catalogue"), entries, events as u64)
     }
 
-    /// Says that everything is written: what every run does that was not killed.
-    ///
-    /// # Errors
-    /// It cannot be written.
+    /// Says that everything is written: what every run does in the end, unless it was killed.
     pub fn close(&mut self) {
         let length = self.index.length();
         self.note(|catalogue, _| catalogue.close(length));
@@ -244,52 +184,6 @@ impl Store {
             Some(row) => self.entry(&row).map(Some),
             None => Some(None),
         }
-    }
-
-    /// Those who share a namespace with any of `entries`, themselves among them, and what is
-    /// known of the rest; `None` if everyone must be read.
-    pub fn mates(&self, entries: &[Entry]) -> Option<(Vec<Entry>, Rest)> {
-        let catalogue = self.catalogue.as_ref()?;
-        let mut mates: Vec<Entry> = Vec::new();
-        for entry in entries {
-            for row in catalogue.by_namespace(entry.process.netns).ok()? {
-                let mate = self.entry(&row)?;
-                if !mates.contains(&mate) {
-                    mates.push(mate);
-                }
-            }
-        }
-        Some((mates, Rest { shares: catalogue.shares().clone(), ..Rest::default() }))
-    }
-
-    /// Those whom a newcomer could be mistaken for or share a namespace with, and what is known
-    /// of the rest; `None` if anyone else may be in its way, and everyone must be read.
-    pub fn meet(&self, wish: &Wish<'_>) -> Option<(Vec<Entry>, Rest)> {
-        let catalogue = self.catalogue.as_ref()?;
-        let mut rows = catalogue.by_namespace(wish.netns).ok()?;
-        rows.extend(catalogue.by_key(journal::key(wish.id, wish.bundle)).ok()?);
-        let mut near: Vec<Entry> = Vec::new();
-        for row in &rows {
-            let entry = self.entry(row)?;
-            if !near.contains(&entry) {
-                near.push(entry);
-            }
-        }
-        let mut rest = Rest { shares: catalogue.shares().clone(), ..Rest::default() };
-        for publish in wish.publish {
-            if rest.ports.iter().all(|(protocol, _)| *protocol != publish.protocol) {
-                rest.ports.push((publish.protocol, catalogue.ports(publish.protocol).ok()?));
-            }
-            if publish.host.is_some_and(|host| rest.publishes(&publish.at(host)).is_some()) {
-                return None;
-            }
-        }
-        let leases = LeaseFile::part(&self.dir, wish.bridge, wish.gateway, wish.cursor).ok()?;
-        if wish.static_ip.is_some_and(|wanted| leases.has(wanted)) || !leases.has_room(ROOM) {
-            return None;
-        }
-        rest.leases = Some(leases);
-        Some((near, rest))
     }
 
     /// Changes the catalogue. What fails there fails nobody: the next run makes it anew.
@@ -329,7 +223,7 @@ impl Store {
             catalogue.add(&entry, place)?;
             mark(dir, &entry, true)
         });
-        self.write(&container_file(&self.dir, &record.id, &record.bundle), &unfinished)
+        records::write(&self.dir, &container_file(&self.dir, &record.id, &record.bundle), &unfinished)
     }
 
     /// Records that all of a container's steps have been taken, and which address its network
@@ -339,7 +233,7 @@ impl Store {
     /// A file cannot be written, as on a full disk.
     pub fn finish(&mut self, record: &Record, network: &Network) -> Result<()> {
         let finished = Record { done: true, ..record.clone() };
-        self.write(&container_file(&self.dir, &record.id, &record.bundle), &finished)?;
+        records::write(&self.dir, &container_file(&self.dir, &record.id, &record.bundle), &finished)?;
         let key = journal::key(&record.id, &record.bundle);
         self.index.done(key)?;
         self.note(|catalogue, dir| {
@@ -364,7 +258,7 @@ impl Store {
         match self.record(entry)? {
             Some(record) => {
                 let unfinished = Record { done: false, ..record };
-                self.write(&container_file(&self.dir, &entry.id, &entry.bundle), &unfinished)
+                records::write(&self.dir, &container_file(&self.dir, &entry.id, &entry.bundle), &unfinished)
             }
             None => Ok(()),
         }
@@ -392,8 +286,11 @@ impl Store {
     /// # Errors
     /// The file cannot be written, as on a full disk.
     pub fn put_network(&mut self, network: &Network) -> Result<()> {
-        self.note(|catalogue, _| catalogue.open_for_change());
-        self.write(&network_file(&self.dir, &network.bridge), network)
+        self.note(|catalogue, dir| {
+            catalogue.open_for_change()?;
+            LeaseFile::open(dir, &network.bridge).map(drop)
+        });
+        records::write(&self.dir, &network_file(&self.dir, &network.bridge), network)
     }
 
     /// Forgets a network.
@@ -421,108 +318,10 @@ impl Store {
         let name = file.file_name().unwrap_or(file.as_os_str());
         fs::rename(file, aside.join(name)).doing(|| format!("set aside {}", file.display()))
     }
-
-    /// Only one process writes at a time, so one name for the unfinished file is enough.
-    fn write(&self, path: &Path, value: &impl Serialize) -> Result<()> {
-        let operation = || format!("write record {}", path.display());
-        let text = serde_json::to_vec_pretty(value).doing(operation)?;
-        let unfinished = self.dir.join(UNFINISHED);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&unfinished)
-            .doing(operation)?;
-        file.write_all(&text).doing(operation)?;
-        fs::rename(&unfinished, path).doing(operation)
-    }
-}
-
-/// Every network, with the address that was leased last.
-fn read_networks(dir: &Path, damaged: &mut Vec<(PathBuf, Error)>) -> Result<Vec<Network>> {
-    let mut networks: Vec<Network> = read_all(&dir.join("networks"), damaged)?;
-    for network in &mut networks {
-        network.cursor = LeaseFile::cursor(dir, network.gateway, &network.bridge);
-    }
-    Ok(networks)
 }
 
 /// Marks the addresses of a container as leased, or as free.
 fn mark(dir: &Path, entry: &Entry, leased: bool) -> io::Result<()> {
     let file = LeaseFile::open(dir, &entry.bridge)?;
     entry.addresses.iter().try_for_each(|address| file.mark(*address, leased))
-}
-
-/// Makes a directory if it is not there. What is in it decides what root does next: nobody
-/// else may write there.
-fn use_directory(dir: &Path) -> Result<()> {
-    if let Ok(found) = fs::symlink_metadata(dir) {
-        return check_directory(dir, &found);
-    }
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    created.doing(|| format!("create state directory {}", dir.display()))
-}
-
-fn check_directory(dir: &Path, found: &Metadata) -> Result<()> {
-    let operation = || format!("use state directory {}", dir.display());
-    let cause = if !found.is_dir() {
-        "it is not a directory"
-    } else if found.uid() != nix::unistd::geteuid().as_raw() {
-        "it belongs to another user"
-    } else if found.mode() & 0o022 != 0 {
-        "others may write to it"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(operation(), cause).hint("remove it, or pass --state-dir with another one"))
-}
-
-/// The file of a container's record. Ids are checked when they are read, so the name stays in
-/// its directory; the hash tells bundles apart.
-fn container_file(dir: &Path, id: &str, bundle: &Path) -> PathBuf {
-    let shown = id.get(..id.len().min(MAX_NAME)).unwrap_or_default();
-    dir.join("containers").join(format!("{shown}@{:016x}.json", journal::key(id, bundle)))
-}
-
-fn network_file(dir: &Path, bridge: &Iface) -> PathBuf {
-    dir.join("networks").join(format!("{bridge}.json"))
-}
-
-fn read_all<T: DeserializeOwned>(dir: &Path, damaged: &mut Vec<(PathBuf, Error)>) -> Result<Vec<T>> {
-    let operation = || format!("read {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.doing(operation)?,
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths = paths.collect::<std::io::Result<Vec<_>>>().doing(operation)?;
-    paths.sort();
-    let mut all = Vec::new();
-    for path in paths {
-        match read_one(&path) {
-            Ok(value) => all.extend(value),
-            Err(error) => damaged.push((path, error)),
-        }
-    }
-    Ok(all)
-}
-
-/// One record; `None` if it is not there, as when its owner has detached meanwhile.
-fn read_one<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let operation = || format!("read record {}", path.display());
-    match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => serde_json::from_slice(&text.doing(operation)?).map(Some).doing(operation),
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove record {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -5,14 +5,8 @@
 //! counts of what is published. The journal says all of it too, so nothing here needs to be
 //! written at once: whoever changes the catalogue opens it first and closes it at the end. The
 //! one that a killed run left open, or that does not belong to the journal, is made anew.
-//!
-//! ```text
-//! 0          head: magic, closed or open, the journal's length, numbers, what is shared
-//! 4 KiB      ports: for each port of tcp, udp and sctp how many publish it, 1 byte (255: many)
-//! 196 KiB    the first row of each chain by key (`journal::key`), 4 bytes
-//! 452 KiB    the first row of each chain by network namespace, 4 bytes
-//! 708 KiB    rows
-//! ```
+
+mod layout;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -24,25 +18,12 @@ use super::journal;
 use super::leases::read_sparse;
 use super::rest::{Counts, Shares};
 use crate::config::publish::Protocol;
-
-/// Another number for another layout, and for another kind of machine: numbers are native.
-const MAGIC: [u8; 8] = if cfg!(target_endian = "little") { *b"netns-c1" } else { *b"netns-C1" };
+pub use layout::Row;
+use layout::{CLOSED, HEAD, Head, ROW, ROWS};
 
 /// The rows that one attach looks at; with more containers each attach takes the next ones. A
 /// bridge takes 1,023 ports.
 pub const SWEEP: u32 = 1024;
-
-const CHAINS: u64 = 1 << 16;
-const PORTS: u64 = 4096;
-const BY_KEY: u64 = PORTS + 3 * (1 << 16);
-const BY_NAMESPACE: u64 = BY_KEY + 4 * CHAINS;
-const ROWS: u64 = BY_NAMESPACE + 4 * CHAINS;
-const ROW: usize = 48;
-/// Where the head says whether it is closed.
-const CLOSED: u64 = 8;
-/// Numbers in the head, and what is shared after them.
-const NUMBERS: usize = 8;
-const HEAD: usize = PORTS as usize;
 
 /// The open file.
 #[derive(Debug)]
@@ -50,41 +31,6 @@ pub(super) struct Catalogue {
     file: File,
     head: Head,
     opened: bool,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Head {
-    /// Events in the journal.
-    events: u64,
-    /// Containers.
-    live: u64,
-    /// Rows that have ever been used.
-    rows: u64,
-    /// The first of those that are free again, numbered from 1; 0 is none.
-    free: u64,
-    /// The row that the next sweep begins with.
-    turn: u64,
-    /// The boot that all containers belong to, hashed.
-    boot: u64,
-    shares: Shares,
-}
-
-/// What is known of a container at a glance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    key: u64,
-    /// Where the journal says the rest.
-    pub(super) at: u64,
-    /// As in [`crate::kernel::process::Process`].
-    pub start_time: u64,
-    /// As in [`crate::kernel::process::Process`].
-    pub netns: u64,
-    /// As in [`crate::kernel::process::Process`].
-    pub pid: i32,
-    /// As in [`super::record::Record`].
-    pub done: bool,
-    next_by_key: u32,
-    next_by_namespace: u32,
 }
 
 impl Catalogue {
@@ -175,8 +121,8 @@ impl Catalogue {
             }
         };
         self.write(slot, &row)?;
-        self.write_number(by_key(row.key), slot)?;
-        self.write_number(by_namespace(row.netns), slot)?;
+        self.write_number(layout::by_key(row.key), slot)?;
+        self.write_number(layout::by_namespace(row.netns), slot)?;
         self.count(entry, true)
     }
 
@@ -190,15 +136,15 @@ impl Catalogue {
             netns: process.netns,
             pid: process.pid,
             done: entry.done,
-            next_by_key: self.number(by_key(key))?,
-            next_by_namespace: self.number(by_namespace(process.netns))?,
+            next_by_key: self.number(layout::by_key(key))?,
+            next_by_namespace: self.number(layout::by_namespace(process.netns))?,
         })
     }
 
     /// Says that the container of this key is done, or that the journal tells of it elsewhere.
     pub(super) fn change(&mut self, key: u64, change: impl Fn(&mut Row)) -> io::Result<()> {
         self.open_for_change()?;
-        let found = self.chain(by_key(key), |row| row.next_by_key)?;
+        let found = self.chain(layout::by_key(key), |row| row.next_by_key)?;
         if let Some((slot, mut row)) = found.into_iter().find(|(_, row)| row.key == key) {
             change(&mut row);
             self.head.events += 1;
@@ -210,21 +156,21 @@ impl Catalogue {
     /// Removes a container.
     pub(super) fn remove(&mut self, entry: &Entry) -> io::Result<()> {
         let key = journal::key(&entry.id, &entry.bundle);
-        let chain = self.chain(by_key(key), |row| row.next_by_key)?;
+        let chain = self.chain(layout::by_key(key), |row| row.next_by_key)?;
         let Some((slot, row)) = chain.iter().copied().find(|(_, row)| row.key == key) else {
             return Ok(());
         };
         self.open_for_change()?;
         match chain.iter().copied().find(|(_, row)| row.next_by_key == slot) {
             Some((before, other)) => self.write(before, &Row { next_by_key: row.next_by_key, ..other })?,
-            None => self.write_number(by_key(key), row.next_by_key)?,
+            None => self.write_number(layout::by_key(key), row.next_by_key)?,
         }
-        let chain = self.chain(by_namespace(row.netns), |row| row.next_by_namespace)?;
+        let chain = self.chain(layout::by_namespace(row.netns), |row| row.next_by_namespace)?;
         match chain.iter().copied().find(|(_, row)| row.next_by_namespace == slot) {
             Some((before, other)) => {
                 self.write(before, &Row { next_by_namespace: row.next_by_namespace, ..other })?;
             }
-            None => self.write_number(by_namespace(row.netns), row.next_by_namespace)?,
+            None => self.write_number(layout::by_namespace(row.netns), row.next_by_namespace)?,
         }
         let free = Row { pid: 0, next_by_key: self.head.free as u32, key: 0, at: 0, ..row };
         self.write(slot, &free)?;
@@ -236,13 +182,13 @@ impl Catalogue {
 
     /// The container of this key, if there is one.
     pub(super) fn by_key(&self, key: u64) -> io::Result<Option<Row>> {
-        let chain = self.chain(by_key(key), |row| row.next_by_key)?;
+        let chain = self.chain(layout::by_key(key), |row| row.next_by_key)?;
         Ok(chain.into_iter().map(|(_, row)| row).find(|row| row.key == key))
     }
 
     /// Those who live in the network namespace with this inode.
     pub(super) fn by_namespace(&self, netns: u64) -> io::Result<Vec<Row>> {
-        let chain = self.chain(by_namespace(netns), |row| row.next_by_namespace)?;
+        let chain = self.chain(layout::by_namespace(netns), |row| row.next_by_namespace)?;
         Ok(chain.into_iter().map(|(_, row)| row).filter(|row| row.netns == netns).collect())
     }
 
@@ -266,14 +212,14 @@ impl Catalogue {
     /// How many publish each port of a protocol.
     pub(super) fn ports(&self, protocol: Protocol) -> io::Result<Counts> {
         let mut counts = vec![0; 1 << 16];
-        read_sparse(&self.file, &mut counts, port(protocol, 0))?;
+        read_sparse(&self.file, &mut counts, layout::port(protocol, 0))?;
         Ok(Counts(counts))
     }
 
     fn count(&mut self, entry: &Entry, more: bool) -> io::Result<()> {
         for published in &entry.published {
             let mut counts = vec![0; published.host.count() as usize];
-            let at = port(published.protocol, published.host.first);
+            let at = layout::port(published.protocol, published.host.first);
             read_sparse(&self.file, &mut counts, at)?;
             for count in &mut counts {
                 // Once there are many, there are many until the catalogue is made anew.
@@ -306,12 +252,12 @@ impl Catalogue {
 
     fn row(&self, slot: u32) -> io::Result<Row> {
         let mut bytes = [0; ROW];
-        self.file.read_exact_at(&mut bytes, place(slot))?;
+        self.file.read_exact_at(&mut bytes, layout::place(slot))?;
         Ok(Row::decode(&bytes))
     }
 
     fn write(&self, slot: u32, row: &Row) -> io::Result<()> {
-        self.file.write_all_at(&row.encode(), place(slot))
+        self.file.write_all_at(&row.encode(), layout::place(slot))
     }
 
     fn number(&self, at: u64) -> io::Result<u32> {
@@ -325,86 +271,12 @@ impl Catalogue {
     }
 }
 
-fn place(slot: u32) -> u64 {
-    ROWS + u64::from(slot - 1) * ROW as u64
-}
-
-fn port(protocol: Protocol, port: u16) -> u64 {
-    PORTS + ((protocol as u64) << 16) + u64::from(port)
-}
-
-fn by_key(key: u64) -> u64 {
-    BY_KEY + 4 * (key % CHAINS)
-}
-
-fn by_namespace(netns: u64) -> u64 {
-    BY_NAMESPACE + 4 * (netns % CHAINS)
-}
-
-impl Head {
-    fn encode(&self, journal: u64) -> Option<Vec<u8>> {
-        let Self { events, live, rows, free, turn, boot, shares } = self;
-        let numbers: [u64; NUMBERS] = [1, journal, *events, *live, *rows, *free, *turn, *boot];
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
-        bytes.extend(shares.encode().ok()?);
-        Some(bytes)
-    }
-
-    /// The head, whether it is closed, and the length of its journal.
-    fn decode(bytes: &[u8; HEAD]) -> Option<(Self, bool, u64)> {
-        let rest = bytes.strip_prefix(&MAGIC)?;
-        let (numbers, shares) = rest.split_at_checked(8 * NUMBERS)?;
-        let (numbers, _) = numbers.as_chunks::<8>();
-        let mut numbers = numbers.iter().map(|bytes| u64::from_ne_bytes(*bytes));
-        let mut next = || numbers.next();
-        let (closed, journal) = (next()?, next()?);
-        let (events, live, rows) = (next()?, next()?, next()?);
-        let (free, turn, boot) = (next()?, next()?, next()?);
-        let head = Self { events, live, rows, free, turn, boot, shares: Shares::decode(shares)? };
-        Some((head, closed == 1, journal))
-    }
-}
-
-impl Row {
-    fn is_used(&self) -> bool {
-        self.at != 0
-    }
-
-    fn encode(&self) -> [u8; ROW] {
-        let mut bytes = [0; ROW];
-        let wide = [self.key, self.at, self.start_time, self.netns];
-        let narrow =
-            [self.pid.cast_unsigned(), self.next_by_key, self.next_by_namespace, u32::from(self.done)];
-        let all = wide.iter().flat_map(|n| n.to_ne_bytes());
-        let all = all.chain(narrow.iter().flat_map(|n| n.to_ne_bytes()));
-        bytes.iter_mut().zip(all).for_each(|(byte, new)| *byte = new);
-        bytes
-    }
-
-    fn decode(bytes: &[u8; ROW]) -> Self {
-        let (wide, _) = bytes.as_chunks::<8>();
-        let (narrow, _) = bytes.as_chunks::<4>();
-        let wide = |at: usize| wide.get(at).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-        let narrow = |at: usize| narrow.get(at).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
-        Self {
-            key: wide(0),
-            at: wide(1),
-            start_time: wide(2),
-            netns: wide(3),
-            pid: narrow(8).cast_signed(),
-            next_by_key: narrow(9),
-            next_by_namespace: narrow(10),
-            done: narrow(11) != 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
+    use super::layout::CHAINS;
     use super::*;
     use crate::config::publish::Publish;
     use crate::firewall::Rule;
