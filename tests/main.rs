@@ -10,6 +10,7 @@
 
 mod common;
 
+mod attach;
 mod chaos;
 mod conntrack;
 mod drift;
@@ -22,6 +23,7 @@ mod inject;
 mod install;
 mod ipfile;
 mod kill;
+mod named;
 mod network;
 mod options;
 mod plan;

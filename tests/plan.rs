@@ -55,13 +55,14 @@ fn container(id: &str, pid: i32) -> Container {
         id: id.to_owned(),
         bundle: PathBuf::from("/bundles").join(id),
         pid: Some(pid),
+        netns: None,
         wants: Wants::Attach,
         annotations: Default::default(),
     }
 }
 
 fn process(pid: i32) -> Process {
-    Process { pid, start_time: 1, netns: pid.unsigned_abs().into(), boot_id: "boot".to_owned() }
+    Process { pid, start_time: 1, netns: pid.unsigned_abs().into(), boot_id: "boot".to_owned(), path: None }
 }
 
 /// What is remembered once this plan has been carried out.

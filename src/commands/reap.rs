@@ -1,5 +1,7 @@
 //! What the dead and the interrupted left behind: no runtime can be trusted to call `poststop`.
 
+use std::time::Duration;
+
 use super::session::Session;
 use crate::apply::undo;
 use crate::error::{Doing, Error, Result};
@@ -14,6 +16,9 @@ use crate::store::record::{Network, Survey};
 /// How many containers are looked at closely by each attach, in turn: a pid that was given to
 /// another process hides a dead container from the cheap look.
 const CLOSE_LOOKS: usize = 8;
+
+/// How long to wait for the cable of a namespace that seems to be gone; in milliseconds.
+const CABLE_PATIENCE: u32 = 200;
 
 /// How closely to look for the dead.
 #[derive(Debug, Clone, Copy)]
@@ -51,35 +56,66 @@ pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>>
 
 /// Those that are dead or unfinished.
 pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> Result<Vec<Entry>> {
-    let census = Census::new()?;
+    let census = Census::new()?.despite(survey.held().filter_map(Step::name_file));
     let all = &survey.containers;
     let turn = std::process::id() as usize;
     let close = |at: usize, entry: &Entry| match look {
         Look::Close => true,
         Look::Newcomer(newcomer) => {
-            let alike = entry.process.pid == newcomer.pid || entry.process.netns == newcomer.netns;
+            let same_pid = entry.process.pid().is_some() && entry.process.pid == newcomer.pid;
+            let same_path = newcomer.path.is_some() && entry.process.path == newcomer.path;
+            let alike = same_pid || same_path || entry.process.netns == newcomer.netns;
             alike || (turn.wrapping_add(at) % all.len().max(1)) < CLOSE_LOOKS
         }
     };
     let mut dead = Vec::new();
     for (at, entry) in all.iter().enumerate() {
-        let runs = || {
-            if close(at, entry) { census.runs(&entry.process) } else { census.may_run(&entry.process) }
-        };
-        if !entry.done || !(runs() || outlives_its_process(entry, &census, netlink)?) {
+        if !entry.done || !lives(entry, &census, netlink, close(at, entry))? {
             dead.push(entry.clone());
         }
     }
     Ok(dead)
 }
 
+/// Whether a container is alive, looked at as closely as can be if `close`.
+pub(super) fn lives(entry: &Entry, census: &Census, netlink: &Netlink, close: bool) -> Result<bool> {
+    if entry.process.path.is_some() {
+        return named_lives(entry, census, netlink, close);
+    }
+    let runs = if close { census.runs(&entry.process) } else { census.may_run(&entry.process) };
+    Ok(runs || outlives_its_process(entry, census, netlink)?)
+}
+
+/// As [`lives`], where the namespace was given by its path. If that no longer leads there, the
+/// cable tells, which the kernel takes away with the namespace, a little later: the path may be
+/// a mount that this run does not see. Unless a name of ours keeps the namespace.
+fn named_lives(entry: &Entry, census: &Census, netlink: &Netlink, close: bool) -> Result<bool> {
+    if census.leads_to(&entry.process) {
+        return Ok(!close || has_cable(entry, netlink)?);
+    }
+    if census.is_named(&entry.process) {
+        return outlives_its_process(entry, census, netlink);
+    }
+    for _ in 0..if close { CABLE_PATIENCE } else { 1 } {
+        if !has_cable(entry, netlink)? {
+            return Ok(false);
+        }
+        if census.is_inhabited(&entry.process) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
+}
+
 /// Whether the container's namespace is kept alive by another process or a mount. Its number
 /// may belong to another namespace by now, but not while the cable is there: the kernel takes
 /// the cable away before it gives the number to anyone.
 pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Netlink) -> Result<bool> {
-    if !census.is_inhabited(&entry.process) {
-        return Ok(false);
-    }
+    Ok(census.is_inhabited(&entry.process) && has_cable(entry, netlink)?)
+}
+
+fn has_cable(entry: &Entry, netlink: &Netlink) -> Result<bool> {
     for step in &entry.shared {
         if let Step::AddVeth(veth) = step {
             let name = veth.name.as_str();
