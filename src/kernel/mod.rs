@@ -151,7 +151,7 @@ impl Kernel {
             Step::Sysctl { pid: Some(_), key, value, .. } => {
                 self.inside()?.write_sysctl(key, value).doing(|| step)
             }
-            Step::AddBridge(bridge) => self.netlink.add_link(bridge.message()).doing(|| step),
+            Step::AddBridge(bridge) => self.netlink.add_bridge(bridge).doing(|| step),
             Step::AddVeth(veth) => {
                 let inside = self.inside()?;
                 let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
