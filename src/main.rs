@@ -52,7 +52,7 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Attach a running container, by the pid of one of its processes or by its network namespace
+    /// Attach a running container, by one of its processes or its network namespace
     #[command(group = clap::ArgGroup::new("whom").args(["pid", "netns"]).required(true))]
     Attach {
         /// A process in the container's network namespace
@@ -70,7 +70,7 @@ enum Command {
         /// The container's id
         id: String,
     },
-    /// Run a program of the host in a container's network namespace, with its resolv.conf
+    /// Run a program of the host in a container's network
     Exec {
         /// The container's id
         id: String,

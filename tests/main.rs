@@ -12,9 +12,11 @@ mod common;
 
 mod attach;
 mod chaos;
+mod completions;
 mod conntrack;
 mod drift;
 mod engines;
+mod exec;
 mod faults;
 mod firewall;
 mod hook;
@@ -33,4 +35,5 @@ mod ports;
 mod refusals;
 mod rollback;
 mod runc;
+mod sharing;
 mod store;
