@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::reap::lives;
+use super::reap::{Glance, lives};
 use super::{Settings, print, warn_of_damage};
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
@@ -84,7 +84,7 @@ impl Port {
 /// its cable or its bridge.
 fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
-    if !lives(&entry, census, netlink, true)? {
+    if !lives(&entry, census, netlink, Glance::Close)? {
         return Ok("dead");
     }
     let name = record.host_interface.as_str();

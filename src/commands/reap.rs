@@ -30,6 +30,17 @@ pub(super) enum Look<'a> {
     Newcomer(&'a Process),
 }
 
+/// How closely to look at one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Glance {
+    /// With one system call.
+    Cheap,
+    /// As closely as can be.
+    Close,
+    /// As [`Self::Close`], and waiting for what the kernel is about to take away.
+    Patient,
+}
+
 /// Undoes and forgets every container that is dead or was attached half way only, and every
 /// network that was created half way only. Who they were.
 ///
@@ -59,53 +70,58 @@ pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> R
     let census = Census::new()?.despite(survey.held().filter_map(Step::name_file));
     let all = &survey.containers;
     let turn = std::process::id() as usize;
-    let close = |at: usize, entry: &Entry| match look {
-        Look::Close => true,
-        Look::Newcomer(newcomer) => {
-            let same_pid = entry.process.pid().is_some() && entry.process.pid == newcomer.pid;
-            let same_path = newcomer.path.is_some() && entry.process.path == newcomer.path;
-            let alike = same_pid || same_path || entry.process.netns == newcomer.netns;
-            alike || (turn.wrapping_add(at) % all.len().max(1)) < CLOSE_LOOKS
-        }
+    let glance = |at: usize, entry: &Entry| match look {
+        Look::Close => Glance::Patient,
+        Look::Newcomer(newcomer) if alike(&entry.process, newcomer) => Glance::Patient,
+        Look::Newcomer(_) if (turn.wrapping_add(at) % all.len().max(1)) < CLOSE_LOOKS => Glance::Close,
+        Look::Newcomer(_) => Glance::Cheap,
     };
     let mut dead = Vec::new();
     for (at, entry) in all.iter().enumerate() {
-        if !entry.done || !lives(entry, &census, netlink, close(at, entry))? {
+        if !entry.done || !lives(entry, &census, netlink, glance(at, entry))? {
             dead.push(entry.clone());
         }
     }
     Ok(dead)
 }
 
-/// Whether a container is alive, looked at as closely as can be if `close`.
-pub(super) fn lives(entry: &Entry, census: &Census, netlink: &Netlink, close: bool) -> Result<bool> {
+/// Whether one could be mistaken for the other.
+fn alike(known: &Process, newcomer: &Process) -> bool {
+    let same_pid = known.pid().is_some() && known.pid == newcomer.pid;
+    let same_path = known.path.is_some() && known.path == newcomer.path;
+    same_pid || same_path || known.netns == newcomer.netns
+}
+
+/// Whether a container is alive.
+pub(super) fn lives(entry: &Entry, census: &Census, netlink: &Netlink, glance: Glance) -> Result<bool> {
     if entry.process.path.is_some() {
-        return named_lives(entry, census, netlink, close);
+        return named_lives(entry, census, netlink, glance);
     }
-    let runs = if close { census.runs(&entry.process) } else { census.may_run(&entry.process) };
+    let runs = match glance {
+        Glance::Cheap => census.may_run(&entry.process),
+        Glance::Close | Glance::Patient => census.runs(&entry.process),
+    };
     Ok(runs || outlives_its_process(entry, census, netlink)?)
 }
 
 /// As [`lives`], where the namespace was given by its path. If that no longer leads there, the
 /// cable tells, which the kernel takes away with the namespace, a little later: the path may be
 /// a mount that this run does not see. Unless a name of ours keeps the namespace.
-fn named_lives(entry: &Entry, census: &Census, netlink: &Netlink, close: bool) -> Result<bool> {
+fn named_lives(entry: &Entry, census: &Census, netlink: &Netlink, glance: Glance) -> Result<bool> {
     if census.leads_to(&entry.process) {
-        return Ok(!close || has_cable(entry, netlink)?);
+        return Ok(glance == Glance::Cheap || has_cable(entry, netlink)?);
     }
     if census.is_named(&entry.process) {
         return outlives_its_process(entry, census, netlink);
     }
-    for _ in 0..if close { CABLE_PATIENCE } else { 1 } {
-        if !has_cable(entry, netlink)? {
-            return Ok(false);
-        }
-        if census.is_inhabited(&entry.process) {
+    let patience = if glance == Glance::Patient { CABLE_PATIENCE } else { 0 };
+    for _ in 0..patience {
+        if !has_cable(entry, netlink)? || census.is_inhabited(&entry.process) {
             break;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(true)
+    has_cable(entry, netlink)
 }
 
 /// Whether the container's namespace is kept alive by another process or a mount. Its number

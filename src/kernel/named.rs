@@ -1,6 +1,6 @@
 //! Network namespaces by a path instead of a process, and the names that `ip-netns(8)` knows.
 //!
-//! A name is a bind mount of the namespace on a file in [`DIRECTORY`], made exactly as iproute2
+//! A name is a bind mount of the namespace on a file in `/run/netns`, made exactly as iproute2
 //! makes it, so that either can use and remove what the other has made.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
