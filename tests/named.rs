@@ -26,9 +26,11 @@ fn start() -> Option<(World, Process, Vec<String>)> {
 #[test]
 fn ip_netns_knows_the_container_while_it_is_attached() {
     let Some((world, web, before)) = start() else { return };
+    world.sh(&format!("umask 077; {NETNS} --name-netns attach {} --id web", web.pid));
+    world.netns_ok(&["detach", "web"], "");
     world.attach_ok("web", web, &NAMED);
     assert_eq!(names(&world), ["web"]);
-    assert!(world.sh("ip netns exec web ip -o -4 addr show eth0").contains("172.19.0.2/16"));
+    assert!(world.sh("ip netns exec web ip -o -4 addr show eth0").contains("172.19.0.3/16"));
     assert_eq!(world.sh("ip netns identify $(ip netns pids web)").trim(), "web");
     // As iproute2 leaves it.
     assert_eq!(world.sh("stat -c %a /run/netns").trim(), "755");
