@@ -20,7 +20,8 @@
 //!   among networks, `route_localnet` among containers, the cable among the containers of a pod.
 //! - **Detach reads the record, never the configuration.**
 //! - **One lock** for the whole of every run that changes something.
-//! - **The main thread never enters a container**: a second one opens a socket there.
+//! - **The main thread never enters a container**: a second one opens a socket there. Only
+//!   [`commands::exec`] does, for good.
 //!
 //! | room | what is in it | may use |
 //! |---|---|---|

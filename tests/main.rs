@@ -10,10 +10,13 @@
 
 mod common;
 
+mod attach;
 mod chaos;
+mod completions;
 mod conntrack;
 mod drift;
 mod engines;
+mod exec;
 mod faults;
 mod firewall;
 mod hook;
@@ -22,6 +25,7 @@ mod inject;
 mod install;
 mod ipfile;
 mod kill;
+mod named;
 mod network;
 mod options;
 mod plan;
@@ -31,4 +35,5 @@ mod ports;
 mod refusals;
 mod rollback;
 mod runc;
+mod sharing;
 mod store;

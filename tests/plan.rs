@@ -12,7 +12,7 @@ use netns::config::{Config, Options};
 use netns::error::Result;
 use netns::hook::{Container, Wants};
 use netns::kernel::process::Process;
-use netns::plan::{self, Host, Link, Plan, Route};
+use netns::plan::{self, Host, Link, Name, Plan, Route};
 use netns::store::index::Entry;
 use netns::store::record::Survey;
 
@@ -55,13 +55,14 @@ fn container(id: &str, pid: i32) -> Container {
         id: id.to_owned(),
         bundle: PathBuf::from("/bundles").join(id),
         pid: Some(pid),
+        netns: None,
         wants: Wants::Attach,
         annotations: Default::default(),
     }
 }
 
 fn process(pid: i32) -> Process {
-    Process { pid, start_time: 1, netns: pid.unsigned_abs().into(), boot_id: "boot".to_owned() }
+    Process { pid, start_time: 1, netns: pid.unsigned_abs().into(), boot_id: "boot".to_owned(), path: None }
 }
 
 /// What is remembered once this plan has been carried out.
@@ -160,6 +161,33 @@ fn a_static_address_and_every_name_are_the_ones_asked_for() {
     let plan = attach(options, &host, &Survey::default(), "web", 42).unwrap();
     assert_golden("static-address", &plan);
     assert_eq!(plan.network.cursor, None, "it is not the cursor's business");
+}
+
+/// The plan of a container whose namespace is to have a name that `holder` has.
+fn named(process: Process, holder: Name) -> Result<Plan> {
+    let config = Config::resolve(&[Options { name_netns: Some(true), ..Options::default() }])?;
+    let host = Host { name: holder, ..host_with_network() };
+    let first = attach(Options::default(), &fresh_host(), &Survey::default(), "web", 42)?;
+    plan::attach(&config, &host, &after(&first), &container("db", 43), process, 0)
+}
+
+#[test]
+fn a_namespace_gets_a_name_unless_it_has_it() {
+    for free in [Name::Free, Name::Stale] {
+        assert_golden("named", &named(process(43), free).unwrap());
+    }
+    let has_it = named(process(43), Name::Same).unwrap();
+    assert!(!has_it.take.iter().chain(&has_it.record.steps).any(|step| step.name_file().is_some()));
+    let error = named(process(43), Name::Others("another has it".to_owned())).unwrap_err().to_string();
+    let expected =
+        "name the network namespace of container db: ip netns attach db 43: another has it\n  hint: ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_namespace_without_a_process_is_called_by_a_variable() {
+    let by_path = Process { pid: 0, path: Some("/run/netns/blue".into()), ..process(43) };
+    assert_golden("by-path", &named(by_path, Name::Free).unwrap());
 }
 
 /// The lines of a debug log without their times.

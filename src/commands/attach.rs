@@ -7,10 +7,10 @@ use super::reap::{Look, reap};
 use super::reload::{apply_or_renew, put_back};
 use super::session::Session;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
-use crate::kernel::{Kernel, observe};
+use crate::kernel::{Kernel, named, observe};
 use crate::plan::{self, Host, Plan};
 use crate::store::index::Entry;
 use crate::store::record::{Network, Record, Survey};
@@ -23,8 +23,10 @@ use crate::store::{Store, Wish};
 /// Anything that keeps it from being attached; everything that was done is undone then.
 pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     let config = settings.config(&container.annotations)?;
-    let pid = container.pid()?;
-    let (netns, process) = process::open(pid, &container.id)?;
+    let (netns, process) = match &container.netns {
+        Some(path) => named::open(path, &container.id)?,
+        None => process::open(container.pid()?, &container.id)?,
+    };
     let mut session = Session::open(settings)?;
     if !config.publish.is_empty() {
         session.kernel.expect_rules();
@@ -43,11 +45,15 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
         // Whoever hung on it is to be hung on the next one.
         session.everyone()?;
     }
-    let Session { store, survey, kernel, .. } = &mut session;
+    let Session { store, survey, kernel, log, .. } = &mut session;
     let owner = match survey.inhabitant(process.netns) {
         Some(entry) => store.record(entry)?,
         None => None,
     };
+    if let Some(path) = &process.path {
+        log.debug(&format!("NETNS={}", path.display()));
+    }
+    let pid = process.pid;
     let plan = plan(kernel, host, &config, survey, container, process, owner.as_ref())?;
     kernel.enter(netns, pid)?;
     begin(store, survey, &plan)?;
@@ -88,6 +94,11 @@ pub(super) fn plan(
     let name = plan::usual_host_interface(process.pid)?;
     let busy = |wanted: &_| survey.obstacle(wanted);
     observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
+    if config.name_netns {
+        let name = &container.id;
+        host.name =
+            named::look(name, process.netns).doing(|| format!("look at {}", named::path(name).display()))?;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match owner {
         Some(owner) => plan::join(config, &host, survey, container, process, now, owner),
@@ -141,7 +152,10 @@ pub(super) fn same(entry: &Entry, process: &Process) -> Result<()> {
     }
     Err(Error::new(
         format!("attach container {}", entry.id),
-        format!("it is attached already, by process {}, which still runs", entry.process.pid),
+        match &entry.process.path {
+            Some(path) => format!("it is attached already, by {}, which is still there", path.display()),
+            None => format!("it is attached already, by process {}, which still runs", entry.process.pid),
+        },
     )
     .hint(format!("`netns detach {}` takes the network from that one", entry.id)))
 }

@@ -12,6 +12,7 @@ use crate::firewall::iptables;
 use crate::kernel::Kernel;
 use crate::kernel::netlink::{LinkSeen, Netlink};
 use crate::kernel::process::{self, Census};
+use crate::plan::Step;
 use crate::store::Records;
 use crate::store::record::Record;
 
@@ -61,13 +62,12 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
         }
     })?;
     let mut kernel = Kernel::look(settings.log.clone())?;
-    let row = Row::new(record, &Census::new()?, kernel.netlink())?;
+    let names = records.containers.iter().flat_map(|record| &record.steps).filter_map(Step::name_file);
+    let row = Row::new(record, &Census::new()?.despite(names), kernel.netlink())?;
     let host_end = end(kernel.netlink(), record.host_interface.as_str())?;
     let (mut container_end, mut routes) = (None, Vec::new());
     // A namespace that outlived its process is alive, but there is no way in by the pid.
-    if let Ok((netns, found)) = process::open(record.process.pid, id)
-        && found == record.process
-    {
+    if let Ok(netns) = process::reopen(&record.process, id) {
         kernel.enter(netns, record.process.pid)?;
         let inside = kernel.inside_netlink()?;
         container_end = end(inside, record.interface.as_str())?;
@@ -143,7 +143,10 @@ fn text(inspection: &Inspection, record: &Record) -> String {
     let row = &inspection.row;
     line("container", &record.id);
     line("bundle", &record.bundle.display().to_string());
-    line("pid", &record.process.pid.to_string());
+    match &record.process.path {
+        Some(path) => line("netns", &path.display().to_string()),
+        None => line("pid", &record.process.pid.to_string()),
+    }
     line("status", row.status);
     line("since", &row.since);
     for lease in &record.addresses {

@@ -5,13 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::reap::outlives_its_process;
+use super::reap::lives;
 use super::{Settings, print, warn_of_damage};
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
 use crate::failures;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process::Census;
+use crate::plan::Step;
 use crate::store::Records;
 use crate::store::index::Entry;
 use crate::store::record::Record;
@@ -21,7 +22,9 @@ use crate::store::record::Record;
 pub(super) struct Row {
     id: String,
     bundle: PathBuf,
-    pid: i32,
+    pid: Option<i32>,
+    /// Where its network namespace was found, if it was not by a process.
+    netns: Option<PathBuf>,
     pub(super) status: &'static str,
     interface: String,
     host_interface: String,
@@ -49,7 +52,8 @@ impl Row {
         Ok(Self {
             id: record.id.clone(),
             bundle: record.bundle.clone(),
-            pid: record.process.pid,
+            pid: record.process.pid(),
+            netns: record.process.path.clone(),
             status: status(record, census, netlink)?,
             interface: record.interface.to_string(),
             host_interface: record.host_interface.to_string(),
@@ -80,7 +84,7 @@ impl Port {
 /// its cable or its bridge.
 fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
-    if !census.is(&record.process) && !outlives_its_process(&entry, census, netlink)? {
+    if !lives(&entry, census, netlink, false)? {
         return Ok("dead");
     }
     let name = record.host_interface.as_str();
@@ -98,7 +102,8 @@ fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'stati
 pub fn ls(settings: &Settings, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records.damaged);
-    let (census, netlink) = (Census::new()?, Netlink::open()?);
+    let names = records.containers.iter().flat_map(|record| &record.steps).filter_map(Step::name_file);
+    let (census, netlink) = (Census::new()?.despite(names), Netlink::open()?);
     let rows = records.containers.iter().map(|record| Row::new(record, &census, &netlink));
     let rows = rows.collect::<Result<Vec<_>>>()?;
     if json {
@@ -110,7 +115,7 @@ pub fn ls(settings: &Settings, json: bool) -> Result<()> {
         |record: &Record| record.published.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let cells = rows.into_iter().zip(&records.containers).map(|(row, record)| {
         let ips: Vec<String> = record.addresses.iter().map(|a| a.ip().to_string()).collect();
-        let [ip, pid] = [ips.join(","), row.pid.to_string()];
+        let [ip, pid] = [ips.join(","), row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())];
         [ip, row.host_interface, pid, row.status.to_owned(), row.id, ports(record)]
     });
     print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))?;

@@ -1,8 +1,10 @@
 //! What a user can ask for: one file a command, each a story read from top to bottom.
 
 pub mod attach;
+pub mod completions;
 pub mod create;
 pub mod detach;
+pub mod exec;
 pub mod gc;
 pub mod inject;
 pub mod inspect;

@@ -1,12 +1,11 @@
 //! What the hook would do, printed instead of done.
 
-use super::reap::{find_dead, shared_with_nobody};
+use super::reap::{Look, find_dead, shared_with_nobody};
 use super::{Settings, attach, print, warn_of_damage};
 use crate::apply::undo_lines;
 use crate::error::{Error, Result};
 use crate::hook::{Container, Wants};
-use crate::kernel::process::{self, Census};
-use crate::kernel::{Kernel, observe};
+use crate::kernel::{Kernel, observe, process};
 use crate::plan::Step;
 use crate::store::Records;
 use crate::store::index::Entry;
@@ -56,7 +55,7 @@ fn attach_steps(settings: &Settings, records: Records, container: &Container) ->
 
 /// What the hook does first, for those that are dead; they are taken out of `survey`.
 fn reap_steps(survey: &mut Survey, all: &[Record], kernel: &Kernel) -> Result<Vec<String>> {
-    let dead = find_dead(survey, kernel.netlink(), &Census::new()?)?;
+    let dead = find_dead(survey, kernel.netlink(), Look::Close)?;
     survey.containers.retain(|entry| !dead.contains(entry));
     let records: Vec<&Record> = dead.iter().filter_map(|entry| record_of(all, entry)).collect();
     let undone = shared_with_nobody(survey, records.iter().map(|record| record.steps.clone()));

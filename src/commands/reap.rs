@@ -1,5 +1,7 @@
 //! What the dead and the interrupted left behind: no runtime can be trusted to call `poststop`.
 
+use std::time::Duration;
+
 use super::session::Session;
 use crate::apply::undo;
 use crate::error::{Doing, Error, Result};
@@ -14,6 +16,9 @@ use crate::store::record::{Network, Survey};
 /// How many containers are looked at closely by each attach, in turn: a pid that was given to
 /// another process hides a dead container from the cheap look.
 const CLOSE_LOOKS: usize = 8;
+
+/// How long to wait for the cable of a namespace that seems to be gone; in milliseconds.
+const CABLE_PATIENCE: u32 = 200;
 
 /// How closely to look for the dead.
 #[derive(Debug, Clone, Copy)]
@@ -52,56 +57,96 @@ pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>>
 impl Session {
     /// Those that are dead or unfinished.
     pub(super) fn find_dead(&mut self, look: Look<'_>) -> Result<Vec<Entry>> {
+        if let Look::Newcomer(newcomer) = look
+            && self.survey.rest.is_some()
+            && self.all_seem_alive(newcomer)?
+        {
+            return Ok(Vec::new());
+        }
+        self.everyone()?;
+        find_dead(&self.survey, self.kernel.netlink(), look)
+    }
+
+    /// Whether everyone seems alive and whole, by one system call each for most.
+    fn all_seem_alive(&mut self, newcomer: &Process) -> Result<bool> {
         let census = Census::new()?;
-        let rows = match (look, &self.survey.rest) {
-            (Look::Newcomer(newcomer), Some(_)) => {
-                self.store.sweep(census.boot_id()).map(|rows| (rows, newcomer))
-            }
-            _ => None,
-        };
-        let Some((rows, newcomer)) = rows else {
-            self.everyone()?;
-            return find_dead(&self.survey, self.kernel.netlink(), &census);
-        };
+        let Some(rows) = self.store.sweep(census.boot_id()) else { return Ok(false) };
         let turn = std::process::id() as usize;
-        let mut dead = Vec::new();
         for (at, row) in rows.iter().enumerate() {
             let alike = row.pid == newcomer.pid || row.netns == newcomer.netns;
             let close = alike || (turn.wrapping_add(at) % rows.len()) < CLOSE_LOOKS;
-            if row.done && census.may_run(row.pid) && (!close || census.runs(row.pid, row.start_time)) {
-                continue;
-            }
-            let Some(entry) = self.store.entry(row) else {
-                self.everyone()?;
-                return find_dead(&self.survey, self.kernel.netlink(), &census);
+            let seems_alive = match row.pid {
+                0 => self.store.entry(row).is_some_and(|entry| census.leads_to(&entry.process)),
+                pid if close => census.runs(pid, row.start_time),
+                pid => census.may_run(pid),
             };
-            if !row.done || !outlives_its_process(&entry, &census, self.kernel.netlink())? {
-                dead.push(entry);
+            if !row.done || !seems_alive {
+                return Ok(false);
             }
         }
-        Ok(dead)
+        Ok(true)
     }
 }
 
 /// Those in `survey`, which knows of everyone, that are dead or unfinished.
-pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, census: &Census) -> Result<Vec<Entry>> {
+pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> Result<Vec<Entry>> {
+    let census = Census::new()?.despite(survey.held().filter_map(Step::name_file));
+    let patient = |entry: &Entry| match look {
+        Look::Close => true,
+        Look::Newcomer(newcomer) => alike(&entry.process, newcomer),
+    };
     let mut dead = Vec::new();
     for entry in &survey.containers {
-        let lives = || Ok(census.is(&entry.process) || outlives_its_process(entry, census, netlink)?);
-        if !entry.done || !lives()? {
+        if !entry.done || !lives(entry, &census, netlink, patient(entry))? {
             dead.push(entry.clone());
         }
     }
     Ok(dead)
 }
 
+/// Whether one could be mistaken for the other.
+fn alike(known: &Process, newcomer: &Process) -> bool {
+    let same_pid = known.pid().is_some() && known.pid == newcomer.pid;
+    let same_path = known.path.is_some() && known.path == newcomer.path;
+    same_pid || same_path || known.netns == newcomer.netns
+}
+
+/// Whether a container is alive; `patient` waits for what the kernel is about to take away.
+pub(super) fn lives(entry: &Entry, census: &Census, netlink: &Netlink, patient: bool) -> Result<bool> {
+    if entry.process.path.is_some() {
+        return named_lives(entry, census, netlink, patient);
+    }
+    Ok(census.is(&entry.process) || outlives_its_process(entry, census, netlink)?)
+}
+
+/// As [`lives`], where the namespace was given by its path. If that no longer leads there, the
+/// cable tells, which the kernel takes away with the namespace, a little later: the path may be
+/// a mount that this run does not see. Unless a name of ours keeps the namespace.
+fn named_lives(entry: &Entry, census: &Census, netlink: &Netlink, patient: bool) -> Result<bool> {
+    if census.leads_to(&entry.process) {
+        return has_cable(entry, netlink);
+    }
+    if census.is_named(&entry.process) {
+        return outlives_its_process(entry, census, netlink);
+    }
+    let patience = if patient { CABLE_PATIENCE } else { 0 };
+    for _ in 0..patience {
+        if !has_cable(entry, netlink)? || census.is_inhabited(&entry.process) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    has_cable(entry, netlink)
+}
+
 /// Whether the container's namespace is kept alive by another process or a mount. Its number
 /// may belong to another namespace by now, but not while the cable is there: the kernel takes
 /// the cable away before it gives the number to anyone.
 pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Netlink) -> Result<bool> {
-    if !census.is_inhabited(&entry.process) {
-        return Ok(false);
-    }
+    Ok(census.is_inhabited(&entry.process) && has_cable(entry, netlink)?)
+}
+
+fn has_cable(entry: &Entry, netlink: &Netlink) -> Result<bool> {
     for step in &entry.shared {
         if let Step::AddVeth(veth) = step {
             let name = veth.name.as_str();

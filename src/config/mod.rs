@@ -50,6 +50,8 @@ pub struct Config {
     pub publish: Vec<Publish>,
     /// Where the leased address is written; relative to the bundle.
     pub ipfile: PathBuf,
+    /// Whether `ip netns` is to show its network namespace.
+    pub name_netns: bool,
 }
 
 impl Config {
@@ -79,6 +81,7 @@ impl Config {
             static_ip: layers.iter().find_map(|layer| layer.static_ip),
             publish: publish.map_or_else(Vec::new, |layer| layer.publish.clone()),
             ipfile: or_default(first(|layer| layer.ipfile.clone()), DEFAULT_IPFILE).into(),
+            name_netns: layers.iter().find_map(|layer| layer.name_netns).unwrap_or_default(),
         })
     }
 }

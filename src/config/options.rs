@@ -44,6 +44,18 @@ pub struct Options {
     /// File for the leased address; relative to the bundle [default: .ip]
     #[arg(long, global = true, env = "NETNS_IPFILE", value_name = "PATH")]
     pub ipfile: Option<String>,
+    /// Show the container's network namespace in `ip netns`, under the container's id
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NAME_NETNS",
+        value_parser = BoolishValueParser::new(),
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub name_netns: Option<bool>,
     /// Directory of leases and records [default: /run/netns-hook]
     #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -56,8 +68,19 @@ pub struct Options {
 }
 
 /// The names of all options that a file may set.
-pub(super) const NAMES: [&str; 10] =
-    ["bridge", "ip", "iface", "mtu", "static-ip", "publish", "ipfile", "state-dir", "debug", "log"];
+pub(super) const NAMES: [&str; 11] = [
+    "bridge",
+    "ip",
+    "iface",
+    "mtu",
+    "static-ip",
+    "publish",
+    "ipfile",
+    "name-netns",
+    "state-dir",
+    "debug",
+    "log",
+];
 /// Those that an annotation may not set.
 pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "log"];
 
@@ -96,6 +119,7 @@ impl Options {
                 return Err(Problem::Value("there are control characters in it".to_owned()));
             }
             "ipfile" => self.ipfile = Some(value.to_owned()),
+            "name-netns" => self.name_netns = Some(parse(value)?),
             "state-dir" => self.state_dir = Some(value.into()),
             "debug" => self.debug = parse(value)?,
             "log" => self.log = Some(value.into()),
@@ -114,6 +138,7 @@ impl Options {
             ("mtu", self.mtu.map(|Mtu(mtu)| mtu.to_string())),
             ("static-ip", self.static_ip.map(|ip| ip.to_string())),
             ("ipfile", self.ipfile.clone()),
+            ("name-netns", self.name_netns.map(|yes| yes.to_string())),
             ("state-dir", text(&self.state_dir)),
             ("log", text(&self.log)),
             ("debug", self.debug.then(String::new)),

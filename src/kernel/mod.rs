@@ -7,12 +7,14 @@ mod conntrack;
 pub mod files;
 mod inside;
 pub mod listeners;
+pub mod named;
 pub mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod ports;
 pub mod process;
 pub mod sysctl;
+pub mod view;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -149,7 +151,7 @@ impl Kernel {
             Step::Sysctl { pid: Some(_), key, value, .. } => {
                 self.inside()?.write_sysctl(key, value).doing(|| step)
             }
-            Step::AddBridge(bridge) => self.netlink.add_link(bridge.message()).doing(|| step),
+            Step::AddBridge(bridge) => self.netlink.add_bridge(bridge).doing(|| step),
             Step::AddVeth(veth) => {
                 let inside = self.inside()?;
                 let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
@@ -168,6 +170,7 @@ impl Kernel {
             Step::AddRoute { pid, gateway, link } => {
                 self.socket(Some(*pid))?.add_default_route(link, *gateway).doing(|| step)
             }
+            Step::NameNetns { name, .. } => named::give(name, self.inside()?.netns()).doing(|| step),
             Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
         }
     }
@@ -197,6 +200,7 @@ impl Kernel {
             Step::AddAddress { pid: None, link, address } => {
                 netlink::or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
             }
+            Step::NameNetns { name, netns, .. } => named::take(name, *netns).doing(undoing),
             Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
             // See `Step::is_undone`.
             Step::Sysctl { .. }

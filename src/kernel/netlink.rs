@@ -22,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
+use crate::link::bridge::Bridge;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
 const CARRIER_PATIENCE: u32 = 200;
@@ -140,6 +141,15 @@ impl Netlink {
     /// The kernel refuses; `EEXIST` where either end's name is taken.
     pub fn add_link(&self, message: LinkMessage) -> io::Result<()> {
         self.wait(self.handle.link().add(message).execute())
+    }
+
+    /// Creates a bridge.
+    ///
+    /// # Errors
+    /// The kernel refuses; `EEXIST` where the name is taken.
+    pub fn add_bridge(&self, bridge: &Bridge) -> io::Result<()> {
+        self.add_link(bridge.message())?;
+        self.set_mtu(&bridge.name, bridge.mtu).inspect_err(|_| drop(self.delete(&bridge.name, bridge.mac)))
     }
 
     /// Changes a link.

@@ -23,8 +23,24 @@ pub struct Host {
     pub ipv6: bool,
     /// Who of the host listens where a port is to be published.
     pub listeners: Vec<Listener>,
+    /// Who has the name that the container's namespace is to get, if it is.
+    pub name: Name,
     /// Free ports of the host, one range for each request that names none, in their order.
     pub free_ports: Vec<Ports>,
+}
+
+/// Who has a name that `ip netns` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Name {
+    /// Nobody.
+    #[default]
+    Free,
+    /// What is left of one leads nowhere.
+    Stale,
+    /// The very namespace that is to have it.
+    Same,
+    /// Somebody else: who, for an error.
+    Others(String),
 }
 
 /// A link of the host as the plan needs to know it.

@@ -21,7 +21,7 @@ use crate::link::bridge::{self, Bridge};
 use crate::link::veth::{self, Veth};
 use crate::store::record::{Network, Record, Survey};
 use claims::{lease, resolve_ports};
-pub use host::{Host, Link, Listener, Route};
+pub use host::{Host, Link, Listener, Name, Route};
 pub use step::Step;
 use steps::Steps;
 pub use steps::usual_host_interface;
@@ -188,6 +188,7 @@ pub fn attach(
     steps.publish(&record, host);
     steps.cable(veth, &record, host.ipv6);
     steps.hairpin(&record);
+    steps.name(config, host, &record)?;
     steps.ipfile(config, &record);
     network.cursor = match config.static_ip {
         Some(_) => network.cursor,
@@ -232,12 +233,14 @@ pub fn join(
         ..owner.clone()
     };
     let cable = |step: &Step| {
-        !matches!(step, Step::Firewall(_) | Step::WriteFile { .. } | Step::Sysctl { before: Some(_), .. })
+        let own = step.name_file().is_some() || matches!(step, Step::Firewall(_) | Step::WriteFile { .. });
+        !own && !matches!(step, Step::Sysctl { before: Some(_), .. })
     };
     let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
     steps.publish(&record, host);
     steps.hairpin(&record);
+    steps.name(config, host, &record)?;
     steps.ipfile(config, &record);
     record.steps = steps.hold;
     Ok(Plan { network, record, take: steps.take })

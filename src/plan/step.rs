@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::value::Iface;
 use crate::firewall::{Rule, iptables};
+use crate::kernel::named;
 use crate::link::bridge::Bridge;
 use crate::link::veth::Veth;
 
 /// One reversible change of the machine.
 ///
 /// `pid` is a process in whose network namespace the step is taken; without one it is the
-/// host's.
+/// host's. 0 is no process: the namespace was given by its path, which the text calls `$NETNS`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -89,6 +90,15 @@ pub enum Step {
         /// The link that it leaves by.
         link: Iface,
     },
+    /// A name for the container's network namespace, as `ip netns` shows it.
+    NameNetns {
+        /// The container's id.
+        name: String,
+        /// Where.
+        pid: i32,
+        /// The inode of the namespace: another that has the name meanwhile is not ours.
+        netns: u64,
+    },
     /// A file for other hooks.
     WriteFile {
         /// The directory that symbolic links may lead to: the bundle, or the administrator's.
@@ -107,8 +117,16 @@ impl Step {
         match self {
             Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
             Self::Sysctl { before, .. } => before.is_some(),
-            Self::AddVeth(_) | Self::WriteFile { .. } => true,
+            Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } => true,
             _ => false,
+        }
+    }
+
+    /// The file of the name that the step gives a namespace.
+    pub fn name_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::NameNetns { name, .. } => Some(named::path(name)),
+            _ => None,
         }
     }
 
@@ -147,6 +165,10 @@ impl fmt::Display for Step {
             Self::AddRoute { pid, gateway, link } => {
                 write!(f, "{}ip route add default via {gateway} dev {link}", inside(Some(*pid)))
             }
+            Self::NameNetns { name, pid: 0, .. } => {
+                write!(f, "mount --bind $NETNS {}", named::path(name).display())
+            }
+            Self::NameNetns { name, pid, .. } => write!(f, "ip netns attach {name} {pid}"),
             Self::WriteFile { base, path, contents } => {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
@@ -155,5 +177,9 @@ impl fmt::Display for Step {
 }
 
 fn inside(pid: Option<i32>) -> String {
-    pid.map_or_else(String::new, |pid| format!("nsenter -t {pid} -n "))
+    match pid {
+        None => String::new(),
+        Some(0) => "nsenter --net=$NETNS ".to_owned(),
+        Some(pid) => format!("nsenter -t {pid} -n "),
+    }
 }

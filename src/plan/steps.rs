@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::host::Host;
+use super::host::{Host, Name};
 use super::step::Step;
 use crate::config::Config;
 use crate::config::publish::Published;
 use crate::config::value::Iface;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::firewall::Rule;
 use crate::hook::Container;
+use crate::kernel::process::Process;
 use crate::link::veth::Veth;
 use crate::store;
 use crate::store::record::{Record, Survey};
@@ -152,6 +153,29 @@ impl Steps<'_> {
         self.make(Step::AddRoute { pid, gateway: record.gateway, link: peer });
     }
 
+    /// The namespace under the container's id in `ip netns`. A name that it has already is left
+    /// to whoever gave it; if that is another container of ours, both hold it.
+    pub(super) fn name(&mut self, config: &Config, host: &Host, record: &Record) -> Result<()> {
+        let Process { pid, netns, .. } = record.process;
+        let step = Step::NameNetns { name: record.id.clone(), pid, netns };
+        match &host.name {
+            _ if !config.name_netns => {}
+            Name::Free | Name::Stale => self.make(step),
+            Name::Same => {
+                let alike = |held: &&Step| matches!(held, Step::NameNetns { name, netns: n, .. } if *name == record.id && *n == netns);
+                self.hold.extend(self.survey.held().find(alike).cloned());
+            }
+            Name::Others(who) => {
+                return Err(Error::new(
+                    format!("name the network namespace of container {}: {step}", record.id),
+                    who,
+                )
+                .hint(format!("`ip netns del {}` takes the name away, if it is not needed", record.id)));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn ipfile(&mut self, config: &Config, record: &Record) {
         let (base, path) = if config.ipfile.is_absolute() {
             let name = config.ipfile.file_name().map(PathBuf::from).unwrap_or_default();
@@ -168,10 +192,10 @@ impl Steps<'_> {
     }
 }
 
-/// `netnsv0-PID`, as the Go hook names it; if that is taken, a name of the same form from the
+/// `netnsv0-PID`, as the Go hook names it; if that is taken or there is no pid, a name of the same form from the
 /// container's identity.
 pub(super) fn host_interface(container: &Container, pid: i32, taken: bool) -> Result<Iface> {
-    if taken {
+    if taken || pid == 0 {
         let hash = store::journal::key(&container.id, &container.bundle) & 0x0fff_ffff;
         format!("netnsv0-{hash:07x}").parse()
     } else {

@@ -205,7 +205,7 @@ pub(super) mod tests {
         Entry {
             id: id.to_owned(),
             bundle: "/b".into(),
-            process: Process { pid: 1, start_time: 2, netns: 3, boot_id: "boot".into() },
+            process: Process { pid: 1, start_time: 2, netns: 3, boot_id: "boot".into(), path: None },
             bridge: "netns0".parse().unwrap(),
             addresses: vec!["172.19.0.2/16".parse().unwrap()],
             published: Vec::new(),

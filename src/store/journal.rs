@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::index::Entry;
 
 /// The first bytes of the file; another number for another form of [`Event`].
-const MAGIC: &[u8; 8] = b"netns-01";
+const MAGIC: &[u8; 8] = b"netns-02";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "most are of this kind, and each is gone at once")]
 pub(super) enum Event {
     Came(Entry),
     Done(u64),

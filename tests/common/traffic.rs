@@ -86,8 +86,10 @@ impl World {
     /// no route back to any container.
     pub fn neighbour(&mut self) -> Process {
         let process = self.process();
+        // An IPv6 address would get its route only a second later, and look like a change.
         self.sh(&format!(
             "ip link add wire0 type veth peer name wire1 netns {} && \
+             ip link set wire0 addrgenmode none && \
              ip addr add 10.0.0.1/24 dev wire0 && ip link set wire0 up",
             process.pid
         ));
