@@ -78,7 +78,7 @@ impl Port {
 
 /// `dead` is to be reaped by the next run; `incomplete` was interrupted half way, or has lost
 /// its cable or its bridge.
-fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
+pub(super) fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
     if !census.runs(&record.process) && !outlives_its_process(&entry, census, netlink)? {
         return Ok("dead");

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod create;
 pub mod detach;
 pub mod gc;
+pub mod graph;
 pub mod inject;
 pub mod inspect;
 pub mod install;

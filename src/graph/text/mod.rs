@@ -1,0 +1,283 @@
+//! A picture for a terminal: the host's side as a tree on the left, a box for each container's
+//! namespace on the right, and the cables between them.
+
+mod line;
+
+use super::{Bridge, Container, End, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, way_out};
+use crate::config::publish::Published;
+use crate::error::is_obeyed;
+use line::{ASCII, Line, Paint, Strokes, UNICODE};
+
+/// Ports stand beside each other up to this width, in characters.
+const PORTS_WIDTH: usize = 46;
+
+/// What the terminal can show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Nothing but ASCII.
+    pub ascii: bool,
+    /// ECMA-48 colours.
+    pub colour: bool,
+}
+
+/// The picture as text.
+pub fn text(picture: &Picture, style: Style) -> String {
+    let strokes = if style.ascii { &ASCII } else { &UNICODE };
+    let picture = &picture.clone().spelled(|text| safe(text, style.ascii));
+    let mut drawing = Drawing { strokes, column: column(picture), lines: Vec::new() };
+    drawing.picture(picture);
+    drawing.lines.iter().map(|line| line.shown(style.colour) + "\n").collect()
+}
+
+/// The same text without anything that a terminal may obey, or cannot show.
+fn safe(text: &str, ascii: bool) -> String {
+    let unfit = |c: char| is_obeyed(c) || ascii && !c.is_ascii();
+    text.chars().map(|c| if unfit(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// Where the boxes begin: right of the longest cable's name, for the whole picture.
+fn column(picture: &Picture) -> usize {
+    let ends = picture.namespaces.iter().flat_map(|namespace| &namespace.ends);
+    let longest = ends.map(|end| label(end).chars().count()).max().unwrap_or_default();
+    "│  ├─ ".chars().count() + longest.max(NO_CABLE.len()) + " ──".chars().count()
+}
+
+/// The host's side of a cable.
+fn label(end: &End) -> String {
+    let Some(outside) = &end.outside else { return String::new() };
+    let port = outside.port.as_deref().filter(|port| *port != "forwarding");
+    port.map_or_else(|| outside.title(), |port| format!("{} {port}", outside.title()))
+}
+
+struct Drawing {
+    strokes: &'static Strokes,
+    column: usize,
+    lines: Vec<Line>,
+}
+
+impl Drawing {
+    fn picture(&mut self, picture: &Picture) {
+        for uplink in &picture.uplinks {
+            let mut line = self.link(&uplink.link);
+            line.note(Paint::Plain, &way_out(uplink));
+            self.lines.push(line);
+        }
+        if picture.uplinks.is_empty() {
+            self.lines.push(Line::of(Paint::Faint, NO_UPLINK.to_owned()));
+        }
+        if picture.bridges.is_empty() && picture.namespaces.is_empty() {
+            self.lines.push(Line::of(Paint::Plain, NOTHING.to_owned()));
+        }
+        let apart: Vec<&Namespace> = picture.apart().collect();
+        let mut groups = picture.bridges.len() + usize::from(!apart.is_empty());
+        for bridge in &picture.bridges {
+            groups -= 1;
+            let namespaces: Vec<&Namespace> = picture.on(&bridge.link.name).collect();
+            self.network(Some(bridge), &namespaces, groups == 0);
+        }
+        if !apart.is_empty() {
+            self.network(None, &apart, true);
+        }
+    }
+
+    /// A bridge and all that hangs on it, or those that hang on none.
+    fn network(&mut self, bridge: Option<&Bridge>, namespaces: &[&Namespace], last: bool) {
+        let Strokes { down, branch, last: corner, cable, .. } = self.strokes;
+        self.lines.push(Line::of(Paint::Faint, (*down).to_owned()));
+        let mut head = Line::of(Paint::Faint, format!("{}{cable} ", if last { corner } else { branch }));
+        head.0.extend(bridge.map_or_else(
+            || vec![(Paint::Plain, "no bridge".to_owned())],
+            |bridge| self.link(&bridge.link).0,
+        ));
+        self.lines.push(head);
+        let outer = if last { "   ".to_owned() } else { format!("{down}  ") };
+        let strangers = bridge.map(|bridge| bridge.strangers.as_slice()).unwrap_or_default();
+        let homes: usize = namespaces.iter().map(|namespace| homes(namespace, bridge.is_some())).sum();
+        let mut left = homes + strangers.len();
+        for stranger in strangers {
+            left -= 1;
+            let mut line = Line::of(Paint::Faint, format!("{outer}{}{cable} ", self.fork(left)));
+            line.0.extend(self.link(stranger).0);
+            if let Some(alias) = &stranger.alias {
+                line.note(Paint::Faint, &alias);
+            }
+            self.lines.push(line);
+        }
+        for namespace in namespaces {
+            self.namespace(&outer, namespace, &mut left, bridge.is_some());
+        }
+    }
+
+    fn fork(&self, left: usize) -> &'static str {
+        if left == 0 { self.strokes.last } else { self.strokes.branch }
+    }
+
+    /// One box, and the cables that lead to it. `left` cables are still to come on the bridge.
+    fn namespace(&mut self, outer: &str, namespace: &Namespace, left: &mut usize, bridged: bool) {
+        let rows = self.rows(namespace);
+        let width = rows.iter().map(Line::width).max().unwrap_or_default() + 2;
+        self.border(outer, *left, width, self.strokes.top);
+        let lost = bridged && namespace.ends.is_empty();
+        for (at, row) in rows.into_iter().enumerate() {
+            let end = namespace.ends.get(at);
+            let (mut line, joined) = match end {
+                Some(end) => self.cable(outer, namespace, end, left),
+                None if lost && at == 0 => (self.lost(outer, left), true),
+                None => (self.trunk(outer, *left), false),
+            };
+            line.pad(self.column, " ");
+            let Strokes { joint, side, .. } = self.strokes;
+            line.add(Paint::Faint, format!("{} ", if joined { joint } else { side }));
+            line.0.extend(row.0);
+            line.pad(self.column + width, " ");
+            line.add(Paint::Faint, format!(" {side}"));
+            self.lines.push(line);
+        }
+        self.border(outer, *left, width, self.strokes.bottom);
+    }
+
+    fn trunk(&self, outer: &str, left: usize) -> Line {
+        let trunk = if left == 0 { "" } else { self.strokes.down };
+        Line(vec![(Paint::Faint, format!("{outer}{trunk}"))])
+    }
+
+    fn border(&mut self, outer: &str, left: usize, width: usize, [from, to]: [&str; 2]) {
+        let mut line = self.trunk(outer, left);
+        line.pad(self.column, " ");
+        line.add(Paint::Faint, format!("{from}{}{to}", self.strokes.cable.repeat(width)));
+        self.lines.push(line);
+    }
+
+    /// The cable of a dead container, which the kernel has taken away.
+    fn lost(&self, outer: &str, left: &mut usize) -> Line {
+        *left -= 1;
+        let broken = self.strokes.broken;
+        let mut line = Line::of(Paint::Faint, format!("{outer}{}{broken} ", self.fork(*left)));
+        line.add(Paint::Bad, NO_CABLE);
+        line.add(Paint::Plain, " ");
+        line.pad(self.column, broken);
+        line
+    }
+
+    /// What is left of the box, and whether it is joined to it there.
+    fn cable(&self, outer: &str, namespace: &Namespace, end: &End, left: &mut usize) -> (Line, bool) {
+        let Strokes { cable, broken, .. } = self.strokes;
+        let home = namespace.is_home(end);
+        *left -= usize::from(home);
+        let Some(outside) = &end.outside else { return (self.trunk(outer, *left), false) };
+        let fine = outside.port.as_deref().is_none_or(|port| port == "forwarding");
+        let stroke = if fine { cable } else { broken };
+        let mut line = if home {
+            Line(vec![(Paint::Faint, format!("{outer}{}{stroke} ", self.fork(*left)))])
+        } else {
+            let mut line = self.trunk(outer, *left);
+            line.pad(outer.chars().count() + 3, " ");
+            line
+        };
+        if let (false, Some(bridge)) = (home, &outside.bridge) {
+            line.add(Paint::Plain, format!("{}: ", bridge));
+        }
+        line.add(if fine { Paint::Plain } else { Paint::Half }, label(end));
+        line.add(Paint::Plain, " ");
+        line.pad(self.column, stroke);
+        (line, true)
+    }
+
+    /// What stands in a box: a line for each interface, then one or more for each container.
+    fn rows(&self, namespace: &Namespace) -> Vec<Line> {
+        let titles =
+            namespace.ends.iter().map(|end| end.inside.as_ref().map_or(1, |l| l.title().chars().count()));
+        let width = titles.max().unwrap_or_default();
+        let mut rows: Vec<Line> = namespace.ends.iter().map(|end| self.interface(end, width)).collect();
+        if namespace.ends.is_empty() {
+            let leases = namespace.containers.iter().flat_map(|container| &container.leases);
+            let mut leases: Vec<String> = leases.map(ToString::to_string).collect();
+            leases.dedup();
+            let shown = leases.join(" ");
+            rows.push(Line(vec![(Paint::Address, shown), (Paint::Faint, " leased".to_owned())]));
+        }
+        let width = namespace.containers.iter().map(|container| container.id.chars().count()).max();
+        for container in &namespace.containers {
+            rows.extend(self.container(container, width.unwrap_or_default()));
+        }
+        rows
+    }
+
+    fn interface(&self, End { inside, outside }: &End, width: usize) -> Line {
+        let mut line = Line::default();
+        let Some(link) = inside else {
+            line.add(Paint::Faint, "?");
+            return line;
+        };
+        line.add(Paint::Plain, link.title());
+        line.pad(width, " ");
+        line.note(Paint::Address, &link.addresses());
+        // An interface without another end is worth a word, and so is one of another kind.
+        if outside.is_none() || link.kind != "veth" {
+            line.note(Paint::Faint, &link.kind);
+        }
+        if let Some(trouble) = link.trouble() {
+            line.note(Paint::Half, &trouble);
+        }
+        line
+    }
+
+    fn container(&self, container: &Container, width: usize) -> Vec<Line> {
+        let [running, dead, incomplete] = self.strokes.marks;
+        let (mark, paint) = match container.status {
+            "running" => (running, Paint::Good),
+            "dead" => (dead, Paint::Bad),
+            _ => (incomplete, Paint::Half),
+        };
+        let mut line = Line(vec![(paint, format!("{mark} "))]);
+        line.add(Paint::Name, container.id.clone());
+        line.pad(2 + width, " ");
+        line.add(paint, format!("  {}", container.status));
+        let indent = 2 + width + "  running  ".len();
+        let mut lines = vec![line];
+        for (at, ports) in self.ports(&container.published).into_iter().enumerate() {
+            if at > 0 {
+                lines.push(Line::default());
+            }
+            if let Some(line) = lines.last_mut() {
+                line.pad(indent, " ");
+                line.add(Paint::Plain, ports);
+            }
+        }
+        lines
+    }
+
+    /// Published ports, as many on a line as fit.
+    fn ports(&self, published: &[Published]) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for port in published {
+            let port = port.to_string().replace("->", self.strokes.arrow);
+            match lines.last_mut() {
+                Some(line) if line.chars().count() + port.chars().count() + 2 <= PORTS_WIDTH => {
+                    line.push_str(&format!("  {port}"));
+                }
+                _ => lines.push(port),
+            }
+        }
+        lines
+    }
+
+    /// A link of the host.
+    fn link(&self, link: &Link) -> Line {
+        let mut line = Line::of(Paint::Name, link.name.clone());
+        if link.index > 0 {
+            line.add(Paint::Plain, format!(" ({})", link.index));
+        }
+        line.note(Paint::Address, &link.addresses());
+        if let Some(trouble) = link.trouble() {
+            line.note(Paint::Half, &trouble);
+        }
+        line
+    }
+}
+
+/// How many branches a namespace takes on its bridge.
+fn homes(namespace: &Namespace, bridged: bool) -> usize {
+    let cables = namespace.ends.iter().filter(|end| namespace.is_home(end)).count();
+    if bridged && namespace.ends.is_empty() { 1 } else { cables }
+}
