@@ -1,15 +1,12 @@
 //! A picture for a terminal: the host's side as a tree on the left, a box for each container's
 //! namespace on the right, and the cables between them.
 
+mod boxes;
 mod line;
 
-use super::{Bridge, Container, End, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, way_out};
-use crate::config::publish::Published;
+use super::{Bridge, End, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, way_out};
 use crate::error::is_obeyed;
 use line::{ASCII, Line, Paint, Strokes, UNICODE};
-
-/// Ports stand beside each other up to this width, in characters.
-const PORTS_WIDTH: usize = 46;
 
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,7 +96,7 @@ impl Drawing {
             let mut line = Line::of(Paint::Faint, format!("{outer}{}{cable} ", self.fork(left)));
             line.0.extend(self.link(stranger).0);
             if let Some(alias) = &stranger.alias {
-                line.note(Paint::Faint, &alias);
+                line.note(Paint::Faint, alias);
             }
             self.lines.push(line);
         }
@@ -114,7 +111,7 @@ impl Drawing {
 
     /// One box, and the cables that lead to it. `left` cables are still to come on the bridge.
     fn namespace(&mut self, outer: &str, namespace: &Namespace, left: &mut usize, bridged: bool) {
-        let rows = self.rows(namespace);
+        let rows = boxes::rows(namespace, self.strokes);
         let width = rows.iter().map(Line::width).max().unwrap_or_default() + 2;
         self.border(outer, *left, width, self.strokes.top);
         let lost = bridged && namespace.ends.is_empty();
@@ -183,85 +180,6 @@ impl Drawing {
         (line, true)
     }
 
-    /// What stands in a box: a line for each interface, then one or more for each container.
-    fn rows(&self, namespace: &Namespace) -> Vec<Line> {
-        let titles =
-            namespace.ends.iter().map(|end| end.inside.as_ref().map_or(1, |l| l.title().chars().count()));
-        let width = titles.max().unwrap_or_default();
-        let mut rows: Vec<Line> = namespace.ends.iter().map(|end| self.interface(end, width)).collect();
-        if namespace.ends.is_empty() {
-            let leases = namespace.containers.iter().flat_map(|container| &container.leases);
-            let mut leases: Vec<String> = leases.map(ToString::to_string).collect();
-            leases.dedup();
-            let shown = leases.join(" ");
-            rows.push(Line(vec![(Paint::Address, shown), (Paint::Faint, " leased".to_owned())]));
-        }
-        let width = namespace.containers.iter().map(|container| container.id.chars().count()).max();
-        for container in &namespace.containers {
-            rows.extend(self.container(container, width.unwrap_or_default()));
-        }
-        rows
-    }
-
-    fn interface(&self, End { inside, outside }: &End, width: usize) -> Line {
-        let mut line = Line::default();
-        let Some(link) = inside else {
-            line.add(Paint::Faint, "?");
-            return line;
-        };
-        line.add(Paint::Plain, link.title());
-        line.pad(width, " ");
-        line.note(Paint::Address, &link.addresses());
-        // An interface without another end is worth a word, and so is one of another kind.
-        if outside.is_none() || link.kind != "veth" {
-            line.note(Paint::Faint, &link.kind);
-        }
-        if let Some(trouble) = link.trouble() {
-            line.note(Paint::Half, &trouble);
-        }
-        line
-    }
-
-    fn container(&self, container: &Container, width: usize) -> Vec<Line> {
-        let [running, dead, incomplete] = self.strokes.marks;
-        let (mark, paint) = match container.status {
-            "running" => (running, Paint::Good),
-            "dead" => (dead, Paint::Bad),
-            _ => (incomplete, Paint::Half),
-        };
-        let mut line = Line(vec![(paint, format!("{mark} "))]);
-        line.add(Paint::Name, container.id.clone());
-        line.pad(2 + width, " ");
-        line.add(paint, format!("  {}", container.status));
-        let indent = 2 + width + "  running  ".len();
-        let mut lines = vec![line];
-        for (at, ports) in self.ports(&container.published).into_iter().enumerate() {
-            if at > 0 {
-                lines.push(Line::default());
-            }
-            if let Some(line) = lines.last_mut() {
-                line.pad(indent, " ");
-                line.add(Paint::Plain, ports);
-            }
-        }
-        lines
-    }
-
-    /// Published ports, as many on a line as fit.
-    fn ports(&self, published: &[Published]) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for port in published {
-            let port = port.to_string().replace("->", self.strokes.arrow);
-            match lines.last_mut() {
-                Some(line) if line.chars().count() + port.chars().count() + 2 <= PORTS_WIDTH => {
-                    line.push_str(&format!("  {port}"));
-                }
-                _ => lines.push(port),
-            }
-        }
-        lines
-    }
-
     /// A link of the host.
     fn link(&self, link: &Link) -> Line {
         let mut line = Line::of(Paint::Name, link.name.clone());
@@ -270,7 +188,7 @@ impl Drawing {
         }
         line.note(Paint::Address, &link.addresses());
         if let Some(trouble) = link.trouble() {
-            line.note(Paint::Half, &trouble);
+            line.note(Paint::Half, trouble);
         }
         line
     }
