@@ -185,6 +185,16 @@ impl Namespace {
         self.containers.iter().all(|container| container.status == "dead")
     }
 
+    /// What stands beside the host's side of a cable: where it is, if it is not at home, and what
+    /// is wrong with it.
+    fn label(&self, end: &End) -> String {
+        let Some(outside) = &end.outside else { return String::new() };
+        let away = outside.bridge.as_ref().filter(|_| !self.is_home(end));
+        let away = away.map_or_else(String::new, |bridge| format!("{bridge}: "));
+        let trouble = if outside.is_fine() { "" } else { outside.port.as_deref().unwrap_or_default() };
+        format!("{away}{} {trouble}", outside.title()).trim_end().to_owned()
+    }
+
     /// Whether an end is a cable to the bridge that is its home.
     fn is_home(&self, end: &End) -> bool {
         end.outside.as_ref().is_some_and(|outside| outside.bridge.as_deref() == Some(&self.bridge))
@@ -209,6 +219,11 @@ impl Link {
 }
 
 impl Outside {
+    /// Whether no bridge keeps packets from it.
+    fn is_fine(&self) -> bool {
+        self.port.as_deref().is_none_or(|port| port == "forwarding")
+    }
+
     /// `netnsv0-42 (5)`, and whose it is unless it is the host's.
     fn title(&self) -> String {
         let name = self.name.as_deref().unwrap_or("link");

@@ -104,7 +104,7 @@ impl Nodes {
             self.node(name.clone(), Kind::Link, vec![outside.title()]);
             name
         });
-        let dashed = outside.port.as_deref().is_some_and(|port| port != "forwarding");
+        let dashed = !outside.is_fine();
         self.edge(from, to, format!("{} - {inside}", label(outside)), dashed);
     }
 }

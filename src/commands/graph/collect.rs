@@ -15,6 +15,10 @@ use crate::kernel::process::{self, Census};
 use crate::store::Records;
 use crate::store::record::Record;
 
+/// See [`is_fallback`]; `net.core.fb_tunnels_only_for_init_net` is about the same.
+const FALLBACKS: [&str; 9] =
+    ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
+
 /// The links of one namespace.
 struct Scene {
     links: Vec<LinkDetail>,
@@ -161,7 +165,7 @@ fn namespace(
     let inside = kernel.inside_netlink()?;
     let scene = Scene::of(inside)?;
     let way_back = number_of_host(inside)?;
-    for detail in scene.links.iter().filter(|detail| detail.kind != "loopback") {
+    for detail in scene.links.iter().filter(|detail| detail.kind != "loopback" && !is_fallback(detail)) {
         let outside = match (detail.seen.peer.filter(|index| *index != 0), detail.peer_netns) {
             (None, _) => None,
             (Some(index), None) => {
@@ -176,6 +180,12 @@ fn namespace(
         namespace.ends.push(End { inside: Some(scene.link(detail)), outside });
     }
     Ok(namespace)
+}
+
+/// Whether it is one of those that the kernel puts into every new namespace where certain
+/// tunnels are loaded, and nobody uses.
+fn is_fallback(detail: &LinkDetail) -> bool {
+    !detail.seen.up && FALLBACKS.contains(&detail.seen.name.as_str())
 }
 
 /// What can be seen of the cables of a namespace that has no process of ours in it any more.

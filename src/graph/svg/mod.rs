@@ -6,7 +6,7 @@
 mod canvas;
 mod card;
 
-use super::{Bridge, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, Place, way_out};
+use super::{Bridge, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, way_out};
 use canvas::{Canvas, width};
 use card::BAND;
 
@@ -66,8 +66,10 @@ fn columns(picture: &Picture) -> Columns {
     let uplink = picture.uplinks.iter().map(|uplink| about(&uplink.link).max(width(&way_out(uplink), 11.5)));
     let uplink = uplink.fold(width(NO_UPLINK, 13.0), f64::max) + 68.0;
     let bridge = picture.bridges.iter().map(|bridge| about(&bridge.link)).fold(90.0, f64::max) + 36.0;
-    let ends = picture.namespaces.iter().flat_map(|namespace| &namespace.ends);
-    let labels = ends.filter_map(|end| end.outside.as_ref()).map(|outside| width(&outside.title(), 11.5));
+    let labels = picture
+        .namespaces
+        .iter()
+        .flat_map(|namespace| namespace.ends.iter().map(|end| width(&namespace.label(end), 11.5)));
     let cable = labels.fold(60.0, f64::max) + 44.0;
     let bridges = MARGIN + uplink + WAY;
     let nothing =
@@ -122,19 +124,14 @@ fn cables(canvas: &mut Canvas, namespace: &Namespace, at: &Columns, top: f64) {
             canvas.rect("jack", [to - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
             continue;
         };
-        let label = outside.title();
+        let label = namespace.label(end);
         if namespace.is_home(end) {
-            let fine = outside.port.as_deref().is_none_or(|port| port == "forwarding");
-            canvas.line(if fine { "cable" } else { "cut" }, (from, middle), (to, middle));
+            canvas.line(if outside.is_fine() { "cable" } else { "cut" }, (from, middle), (to, middle));
             canvas.circle("plug", (from, middle), 5.0);
             canvas.circle("plug", (to, middle), 5.0);
             canvas.text_at("small faint", (f64::midpoint(from, to), middle - 8.0), &label);
             continue;
         }
-        let label = match (&outside.bridge, &outside.place) {
-            (Some(bridge), Place::Host) => format!("{bridge}: {label}"),
-            _ => label,
-        };
         let begin = f64::midpoint(from, to);
         canvas.line("wire", (begin, middle), (to, middle));
         canvas.rect("jack", [begin - 5.0, middle - 5.0, 10.0, 10.0], 2.0);

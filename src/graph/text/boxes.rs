@@ -53,11 +53,11 @@ fn container_lines(container: &Container, strokes: &Strokes, width: usize) -> Ve
         "dead" => (dead, Paint::Bad),
         _ => (incomplete, Paint::Half),
     };
-    let mut line = Line(vec![(paint, format!("{mark} "))]);
+    let mut line = Line::of(paint, format!("{mark} "));
     line.add(Paint::Name, container.id.clone());
     line.pad(2 + width, " ");
     line.add(paint, format!("  {}", container.status));
-    let indent = 2 + width + "  running  ".len();
+    let indent = 2 + width + 2 + container.status.len().max("running".len()) + 2;
     let mut lines = vec![line];
     for (at, ports) in ports(&container.published, strokes.arrow).into_iter().enumerate() {
         if at > 0 {

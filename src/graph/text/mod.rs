@@ -34,16 +34,11 @@ fn safe(text: &str, ascii: bool) -> String {
 
 /// Where the boxes begin: right of the longest cable's name, for the whole picture.
 fn column(picture: &Picture) -> usize {
-    let ends = picture.namespaces.iter().flat_map(|namespace| &namespace.ends);
-    let longest = ends.map(|end| label(end).chars().count()).max().unwrap_or_default();
+    let width = |namespace: &Namespace| {
+        namespace.ends.iter().map(|end| namespace.label(end).chars().count()).max().unwrap_or_default()
+    };
+    let longest = picture.namespaces.iter().map(width).max().unwrap_or_default();
     "│  ├─ ".chars().count() + longest.max(NO_CABLE.len()) + " ──".chars().count()
-}
-
-/// The host's side of a cable.
-fn label(end: &End) -> String {
-    let Some(outside) = &end.outside else { return String::new() };
-    let port = outside.port.as_deref().filter(|port| *port != "forwarding");
-    port.map_or_else(|| outside.title(), |port| format!("{} {port}", outside.title()))
 }
 
 struct Drawing {
@@ -55,7 +50,7 @@ struct Drawing {
 impl Drawing {
     fn picture(&mut self, picture: &Picture) {
         for uplink in &picture.uplinks {
-            let mut line = self.link(&uplink.link);
+            let mut line = link(&uplink.link);
             line.note(Paint::Plain, &way_out(uplink));
             self.lines.push(line);
         }
@@ -82,10 +77,10 @@ impl Drawing {
         let Strokes { down, branch, last: corner, cable, .. } = self.strokes;
         self.lines.push(Line::of(Paint::Faint, (*down).to_owned()));
         let mut head = Line::of(Paint::Faint, format!("{}{cable} ", if last { corner } else { branch }));
-        head.0.extend(bridge.map_or_else(
-            || vec![(Paint::Plain, "no bridge".to_owned())],
-            |bridge| self.link(&bridge.link).0,
-        ));
+        head.0.extend(
+            bridge
+                .map_or_else(|| vec![(Paint::Plain, "no bridge".to_owned())], |bridge| link(&bridge.link).0),
+        );
         self.lines.push(head);
         let outer = if last { "   ".to_owned() } else { format!("{down}  ") };
         let strangers = bridge.map(|bridge| bridge.strangers.as_slice()).unwrap_or_default();
@@ -94,7 +89,7 @@ impl Drawing {
         for stranger in strangers {
             left -= 1;
             let mut line = Line::of(Paint::Faint, format!("{outer}{}{cable} ", self.fork(left)));
-            line.0.extend(self.link(stranger).0);
+            line.0.extend(link(stranger).0);
             if let Some(alias) = &stranger.alias {
                 line.note(Paint::Faint, alias);
             }
@@ -135,7 +130,7 @@ impl Drawing {
 
     fn trunk(&self, outer: &str, left: usize) -> Line {
         let trunk = if left == 0 { "" } else { self.strokes.down };
-        Line(vec![(Paint::Faint, format!("{outer}{trunk}"))])
+        Line::of(Paint::Faint, format!("{outer}{trunk}"))
     }
 
     fn border(&mut self, outer: &str, left: usize, width: usize, [from, to]: [&str; 2]) {
@@ -162,36 +157,33 @@ impl Drawing {
         let home = namespace.is_home(end);
         *left -= usize::from(home);
         let Some(outside) = &end.outside else { return (self.trunk(outer, *left), false) };
-        let fine = outside.port.as_deref().is_none_or(|port| port == "forwarding");
+        let fine = outside.is_fine();
         let stroke = if fine { cable } else { broken };
         let mut line = if home {
-            Line(vec![(Paint::Faint, format!("{outer}{}{stroke} ", self.fork(*left)))])
+            Line::of(Paint::Faint, format!("{outer}{}{stroke} ", self.fork(*left)))
         } else {
             let mut line = self.trunk(outer, *left);
             line.pad(outer.chars().count() + 3, " ");
             line
         };
-        if let (false, Some(bridge)) = (home, &outside.bridge) {
-            line.add(Paint::Plain, format!("{}: ", bridge));
-        }
-        line.add(if fine { Paint::Plain } else { Paint::Half }, label(end));
+        line.add(if fine { Paint::Plain } else { Paint::Half }, namespace.label(end));
         line.add(Paint::Plain, " ");
         line.pad(self.column, stroke);
         (line, true)
     }
+}
 
-    /// A link of the host.
-    fn link(&self, link: &Link) -> Line {
-        let mut line = Line::of(Paint::Name, link.name.clone());
-        if link.index > 0 {
-            line.add(Paint::Plain, format!(" ({})", link.index));
-        }
-        line.note(Paint::Address, &link.addresses());
-        if let Some(trouble) = link.trouble() {
-            line.note(Paint::Half, trouble);
-        }
-        line
+/// A link of the host.
+fn link(link: &Link) -> Line {
+    let mut line = Line::of(Paint::Name, link.name.clone());
+    if link.index > 0 {
+        line.add(Paint::Plain, format!(" ({})", link.index));
     }
+    line.note(Paint::Address, &link.addresses());
+    if let Some(trouble) = link.trouble() {
+        line.note(Paint::Half, trouble);
+    }
+    line
 }
 
 /// How many branches a namespace takes on its bridge.
