@@ -23,9 +23,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::config::file::File;
+use crate::config::value::Iface;
 use crate::config::{self, Config, Options};
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
+use crate::store::record::Record;
 
 /// What every command starts from: where its files are, and what the administrator has said.
 #[derive(Debug)]
@@ -104,6 +106,12 @@ fn warn_of_damage(log: &Log, damaged: &[(PathBuf, Error)]) {
     for (_, error) in damaged {
         log.warn(error);
     }
+}
+
+/// What those have in common who share a network namespace. Its number alone may be another
+/// namespace's by now; the cable's name tells.
+fn room(record: &Record) -> (&str, u64, &Iface) {
+    (&record.process.boot_id, record.process.netns, &record.host_interface)
 }
 
 /// Writes to standard output, which may be closed.

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::Picture;
 use crate::config::publish::{Protocol, Published};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Result, is_obeyed};
 
 /// A port as `ls --json` writes it.
 #[derive(Serialize)]
@@ -36,6 +36,22 @@ pub(super) fn ports<S: Serializer>(published: &[Published], to: S) -> std::resul
 /// # Errors
 /// None that is known.
 pub fn json(picture: &Picture) -> Result<String> {
-    let text = serde_json::to_string_pretty(picture).doing(|| "write JSON")?;
-    Ok(format!("{text}\n"))
+    written(picture)
+}
+
+/// Any value as JSON text. What a terminal may obey is only ever part of a string, and JSON has
+/// a way to spell it.
+pub(crate) fn written(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).doing(|| "write JSON")?;
+    let mut spelled = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if is_obeyed(c) && c != '\n' {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| spelled.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            spelled.push(c);
+        }
+    }
+    spelled.push('\n');
+    Ok(spelled)
 }

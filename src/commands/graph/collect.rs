@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use ipnetwork::IpNetwork;
 
-use crate::commands::ls;
+use crate::commands::{ls, room};
 use crate::error::{Doing, Result};
 use crate::graph::{Bridge, Container, End, Link, Namespace, Outside, Picture, Place, Uplink};
 use crate::kernel::Kernel;
@@ -73,12 +73,9 @@ impl Scene {
 pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture> {
     let host = Scene::of(kernel.netlink())?;
     let census = Census::new()?;
-    let mut rooms: BTreeMap<(&str, u64, usize), Vec<&Record>> = BTreeMap::new();
-    for (at, record) in records.containers.iter().enumerate() {
-        let process = &record.process;
-        // Without privilege every namespace reads as 0.
-        let alone = if process.netns == 0 { at } else { 0 };
-        rooms.entry((&process.boot_id, process.netns, alone)).or_default().push(record);
+    let mut rooms: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
+    for record in &records.containers {
+        rooms.entry(room(record)).or_default().push(record);
     }
     let mut rooms: Vec<Vec<&Record>> = rooms.into_values().collect();
     for room in &mut rooms {

@@ -8,10 +8,11 @@ use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use super::ls::Row;
-use super::{Settings, detach, print, warn_of_damage};
+use super::{Settings, detach, print, room, warn_of_damage};
 use crate::error::{Doing, Error, Result};
 use crate::failures;
 use crate::firewall::iptables::{self, Counted};
+use crate::graph::written_json;
 use crate::kernel::Kernel;
 use crate::kernel::netlink::{Counters, LinkDetail, Netlink, Port};
 use crate::kernel::process::{self, Census};
@@ -91,8 +92,7 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
     })?;
     let inspection = look(settings, &records, record)?;
     if json {
-        let text = serde_json::to_string_pretty(&inspection).doing(|| "write JSON")?;
-        return print(&format!("{text}\n"));
+        return print(&written_json(&inspection)?);
     }
     print(&text::text(&inspection, record))
 }
@@ -112,10 +112,8 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
         interfaces = links.all.iter().map(|link| links.end(link)).collect();
         routes = routes_of(inside)?;
     }
-    let same = |other: &&Record| {
-        let one =
-            (&other.process.boot_id, other.process.netns) == (&record.process.boot_id, record.process.netns);
-        one && record.process.netns != 0 && (&other.id, &other.bundle) != (&record.id, &record.bundle)
+    let beside = |other: &&Record| {
+        room(other) == room(record) && (&other.id, &other.bundle) != (&record.id, &record.bundle)
     };
     let rules = iptables::rules_of(&record.id)?;
     let counter = |counted: &Counted| {
@@ -124,7 +122,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     };
     Ok(Inspection {
         row,
-        shared_with: records.containers.iter().filter(same).map(|other| other.id.clone()).collect(),
+        shared_with: records.containers.iter().filter(beside).map(|other| other.id.clone()).collect(),
         host_end: host.named(record.host_interface.as_str()),
         container_end: interfaces.iter().find(|end| end.name == record.interface.as_str()).cloned(),
         bridge_link: host.named(record.bridge.as_str()),

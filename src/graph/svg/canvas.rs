@@ -5,8 +5,7 @@ use std::fmt::Write;
 use crate::error::is_obeyed;
 
 /// Colours by class, for a light page and for a dark one; no font and nothing else is loaded.
-pub(super) const STYLE: &str = "\
-  text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif; font-size: 13px; fill: #1e293b }
+pub(super) const STYLE: &str = "  text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif; font-size: 13px; fill: #1e293b }
   .panel { fill: #f8fafc; stroke: #e2e8f0 }
   .card { fill: #ffffff; stroke: #cbd5e1; stroke-width: 1.25 }
   .gone { fill: #fff5f5; stroke: #f87171; stroke-width: 1.25; stroke-dasharray: 6 4 }
@@ -38,7 +37,7 @@ pub(super) const STYLE: &str = "\
     .card { fill: #1e293b; stroke: #475569 }
     .gone { fill: #2a1a22; stroke: #b91c1c }
     .shade { fill: #000000; fill-opacity: .3 }
-    .bridge { fill: #134e4a; stroke: #2dd4bf }
+    .bridge { fill: #123f3e; stroke: #2dd4bf }
     .uplink { fill: #312e81; stroke: #818cf8 }
     .band { fill: #16333a }
     .nic { fill: #3a2f1a }
@@ -47,7 +46,7 @@ pub(super) const STYLE: &str = "\
     .plug, .jack { fill: #0f172a }
     .way { stroke: #6366f1 }
     .globe { stroke: #a5b4fc }
-    .faint { fill: #94a3b8 }
+    .faint { fill: #a9b6ca }
     .port { fill: #c7d2fe }
     .good { fill: #4ade80 }
     .bad { fill: #f87171 }

@@ -58,7 +58,8 @@ pub fn svg(picture: &Picture) -> String {
     canvas.append(below);
     canvas.append(nodes);
     let containers: usize = picture.namespaces.iter().map(|namespace| namespace.containers.len()).sum();
-    canvas.finish(wide, high, &format!("{} networks, {containers} containers", picture.bridges.len()))
+    let networks = picture.bridges.len();
+    canvas.finish(wide, high, &format!("Containers on their networks: {containers} on {networks}"))
 }
 
 fn columns(picture: &Picture) -> Columns {
