@@ -4,6 +4,7 @@
 //! caller to say what was being done.
 
 mod detail;
+mod ways_out;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
 pub use detail::{Counter, Counters, LinkDetail, Port};
+pub use ways_out::WayOut;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
 const CARRIER_PATIENCE: u32 = 200;

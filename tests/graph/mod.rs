@@ -101,6 +101,24 @@ fn an_interface_is_drawn_with_what_it_leads_to_wherever_that_is() {
 }
 
 #[test]
+fn every_way_out_is_drawn_however_it_is_written() {
+    let Some(mut world) = World::new() else { return };
+    world.neighbour();
+    world.sh("ip link add wan1 type veth peer name wan2 && ip addr add 10.1.0.1/24 dev wan1 && ip link set wan1 up");
+    world.sh("ip route add default nexthop via 10.0.0.2 dev wire0 nexthop via 10.1.0.2 dev wan1");
+    world.sh("ip route add default dev wan1 metric 9");
+    world.sh("ip -6 addr add fd00::1/64 dev wire0 nodad && ip -6 route add default via fd00::2 dev wire0");
+    let picture = json(&world);
+    let uplinks = picture["uplinks"].as_array().expect("uplinks");
+    let way = |at: usize| (uplinks[at]["name"].as_str().expect("name"), uplinks[at]["gateways"].clone());
+    assert_eq!(uplinks.len(), 2, "{picture}");
+    assert_eq!(way(0), ("wire0", serde_json::json!(["10.0.0.2", "fd00::2"])));
+    assert_eq!(way(1), ("wan1", serde_json::json!(["10.1.0.2"])));
+    let drawn = text(&world);
+    assert!(drawn.contains("10.0.0.1/24 fd00::1/64  default via 10.0.0.2, default via fd00::2"), "{drawn}");
+}
+
+#[test]
 fn a_port_of_the_bridge_that_is_not_ours_is_drawn_as_a_stranger() {
     let Some(mut world) = World::new() else { return };
     let container = world.process();

@@ -99,15 +99,13 @@ pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture>
 
 fn uplinks(netlink: &Netlink, host: &Scene) -> Result<Vec<Uplink>> {
     let mut uplinks: Vec<Uplink> = Vec::new();
-    for route in netlink.routes().doing(|| "look at the host's routes")? {
-        let Some(detail) = route.link.and_then(|index| host.by_index(index)) else { continue };
-        if route.destination.prefix() != 0 {
-            continue;
-        }
-        match uplinks.iter_mut().find(|known| known.link.index == detail.seen.index) {
-            Some(known) => known.gateways.extend(route.gateway),
-            None => uplinks
-                .push(Uplink { link: host.link(detail), gateways: route.gateway.into_iter().collect() }),
+    for way in netlink.ways_out().doing(|| "look at the host's routes")? {
+        let Some(detail) = host.by_index(way.link) else { continue };
+        match uplinks.iter_mut().find(|known| known.link.index == way.link) {
+            Some(known) => known.gateways.extend(way.gateway),
+            None => {
+                uplinks.push(Uplink { link: host.link(detail), gateways: way.gateway.into_iter().collect() })
+            }
         }
     }
     Ok(uplinks)
