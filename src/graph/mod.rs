@@ -93,6 +93,8 @@ pub struct Namespace {
 pub struct Container {
     /// Its id.
     pub id: String,
+    /// Its bundle's path, with which alone the id is unique; empty where there is none.
+    pub bundle: String,
     /// Its first process.
     pub pid: i32,
     /// `running`, `dead` or `incomplete`.

@@ -90,7 +90,6 @@ fn each_change_is_drawn_and_the_end_of_its_reader_is_its_own() {
     world.netns_ok(&["detach", "db"], "");
     watch.until("an empty bridge", |picture| picture.contains("netns0 (") && !picture.contains('●'));
     assert!(!watch.has_ended(), "nobody has asked it to");
-    assert!(watch.pictures.try_recv().is_err(), "nothing changes and nothing is drawn");
 }
 
 #[test]

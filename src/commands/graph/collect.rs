@@ -12,6 +12,7 @@ use crate::graph::{Bridge, Container, End, Link, Namespace, Outside, Picture, Pl
 use crate::kernel::Kernel;
 use crate::kernel::netlink::{LinkDetail, Netlink};
 use crate::kernel::process::{self, Census};
+use crate::plan::Step;
 use crate::store::Records;
 use crate::store::record::Record;
 
@@ -142,6 +143,7 @@ fn namespace(
         namespace.bridge = record.bridge.to_string();
         namespace.containers.push(Container {
             id: record.id.clone(),
+            bundle: record.bundle.display().to_string(),
             pid: record.process.pid,
             status: ls::status(record, census, kernel.netlink())?,
             leases: record.addresses.clone(),
@@ -186,9 +188,10 @@ fn is_fallback(detail: &LinkDetail) -> bool {
 /// What can be seen of the cables of a namespace that has no process of ours in it any more.
 fn from_the_host(host: &Scene, room: &[&Record]) -> Vec<End> {
     let mut ends: Vec<End> = Vec::new();
-    for record in room {
-        let cable = host.by_name(record.host_interface.as_str());
-        let Some(cable) = cable.filter(|cable| cable.seen.alias.is_some()) else { continue };
+    for step in room.iter().flat_map(|record| &record.steps) {
+        let Step::AddVeth(veth) = step else { continue };
+        let cable = host.by_name(veth.name.as_str());
+        let Some(cable) = cable.filter(|cable| cable.seen.address == veth.mac.0) else { continue };
         let end = End { inside: None, outside: Some(host.outside(cable.seen.index)) };
         if !ends.contains(&end) {
             ends.push(end);

@@ -37,7 +37,9 @@ pub fn svg(picture: &Picture) -> String {
         let top = down;
         down = group(&mut nodes, &namespaces, &bridge.strangers, &columns, down);
         down = down.max(top + LOWEST_BRIDGE);
-        middles.push(f64::midpoint(top, down));
+        if bridge.link.index > 0 {
+            middles.push(f64::midpoint(top, down));
+        }
         paint_bridge(&mut nodes, bridge, &columns, (top, down));
         down += GAPS[1];
     }
