@@ -115,11 +115,8 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     let beside = |other: &&Record| {
         room(other) == room(record) && (&other.id, &other.bundle) != (&record.id, &record.bundle)
     };
-    let rules = iptables::rules_of(&record.id)?;
-    let counter = |counted: &Counted| {
-        let Counted { rule, packets, bytes } = counted.clone();
-        RuleCounter { rule, packets, bytes }
-    };
+    let counters = iptables::counters_of(&record.id)?.into_iter();
+    let counter = |Counted { rule, packets, bytes }| RuleCounter { rule, packets, bytes };
     Ok(Inspection {
         row,
         shared_with: records.containers.iter().filter(beside).map(|other| other.id.clone()).collect(),
@@ -128,8 +125,8 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
         bridge_link: host.named(record.bridge.as_str()),
         interfaces,
         routes,
-        rule_counters: rules.iter().map(counter).collect(),
-        rules: rules.into_iter().map(|counted| counted.rule).collect(),
+        rules: iptables::rules_of(&record.id)?,
+        rule_counters: counters.map(counter).collect(),
         steps: record.steps.iter().flat_map(|step| lines(&step.to_string())).collect(),
         failures: failures::recall(&settings.state_dir, Some(&record.id)),
     })

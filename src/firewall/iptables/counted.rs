@@ -1,8 +1,10 @@
 //! The rules of one container as they stand in the tables, with what has passed them.
 
-use super::programs::{find, one_line};
+use std::process::Stdio;
+
+use super::programs::{LOCK_WAIT, find, one_line, process};
 use super::{container, cut};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 
 /// A rule in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,23 +18,20 @@ pub struct Counted {
     pub bytes: u64,
 }
 
-/// The rules that carry the comment of the container `owner`, as `iptables -S` prints them.
+/// The rules that carry the comment of the container `owner`, in the order of their chains.
 ///
 /// # Errors
 /// iptables is missing or fails.
-pub fn rules_of(owner: &str) -> Result<Vec<Counted>> {
+pub fn counters_of(owner: &str) -> Result<Vec<Counted>> {
     let program = find("iptables")?;
-    let tables = iptables::IPTables {
-        // The library wants a name that lives for ever; this process does not, so it may leak.
-        cmd: Box::leak(program.to_string_lossy().into_owned().into_boxed_str()),
-        has_check: true,
-        has_wait: true,
-        is_numeric: false,
-    };
-    let operation = "iptables -t nat -S -v";
-    let output = tables.execute("nat", "-S -v").map_err(|cause| Error::new(operation, cause))?;
+    let operation = || "iptables -t nat -S -v";
+    let mut listing = process(&program);
+    // The library that lists rules has no word for counters but one that brings in a whole
+    // engine for regular expressions.
+    listing.args(["-t", "nat", "-S", "-v", LOCK_WAIT]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let output = listing.output().doing(operation)?;
     if !output.status.success() {
-        return Err(Error::new(operation, one_line(&output.stderr, output.status)));
+        return Err(Error::new(operation(), one_line(&output.stderr, output.status)));
     }
     let mark = format!("\"{}\"", cut(&container(owner)));
     let listed = String::from_utf8_lossy(&output.stdout);

@@ -24,9 +24,9 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
-pub use counted::{Counted, rules_of};
+pub use counted::{Counted, counters_of};
 pub use mending::{differs, missing, put_back, remove_all, remove_what_is_left};
-pub use programs::{Restore, Waiting};
+pub use programs::{Restore, Waiting, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 const MAX_COMMENT: usize = 255;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 
-use super::{Command, commands};
+use super::{Command, commands, container, cut};
 use crate::error::{Doing, Error, Result};
 use crate::firewall::{Change, Rule};
 
@@ -13,7 +13,7 @@ const DIRECTORIES: [&str; 6] =
     ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"];
 
 /// How long `iptables-restore` waits for the xtables lock (legacy only), in seconds.
-const LOCK_WAIT: &str = "--wait=5";
+pub(super) const LOCK_WAIT: &str = "--wait=5";
 
 /// The order in which tables are changed, each in a transaction of its own: the guard first.
 pub(super) const TABLES: [&str; 3] = ["raw", "nat", "filter"];
@@ -135,6 +135,25 @@ pub(super) fn one_line(said: &[u8], status: ExitStatus) -> String {
     let said = String::from_utf8_lossy(said);
     let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() { status.to_string() } else { line }
+}
+
+/// The rules that carry the comment of the container `owner`, as `iptables -S` prints them.
+///
+/// # Errors
+/// iptables is missing or fails.
+pub fn rules_of(owner: &str) -> Result<Vec<String>> {
+    let program = find("iptables")?;
+    let tables = iptables::IPTables {
+        // The library wants a name that lives for ever; this process does not, so it may leak.
+        cmd: Box::leak(program.to_string_lossy().into_owned().into_boxed_str()),
+        has_check: true,
+        has_wait: true,
+        is_numeric: false,
+    };
+    let mark = format!("\"{}\"", cut(&container(owner)));
+    let listed = tables.list_table("nat").map_err(|cause| Error::new("iptables -t nat -S", cause))?;
+    let rules = listed.into_iter().filter(|rule| rule.contains(&mark));
+    Ok(rules.map(|rule| format!("iptables -t nat {rule}")).collect())
 }
 
 pub(super) fn process(program: &Path) -> Process {
