@@ -15,13 +15,12 @@ fn json(world: &World) -> Value {
 }
 
 /// As it is drawn for a terminal that can show everything.
-fn text(world: &World) -> String {
+fn text(_: &World) -> String {
     let output = crate::common::run(
         std::process::Command::new(crate::common::NETNS).arg("graph").env("LC_ALL", "C.UTF-8"),
         "",
     );
     assert!(output.status.success(), "graph: {}", stderr(&output));
-    let _ = world;
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
