@@ -31,6 +31,7 @@
 //! | [`lease`], [`plan`], [`link`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
 //! | [`store`] | the state directory | values only |
 //! | [`failures`] | the state directory's log | `error` |
+//! | [`graph`] | the cabling as one value, and the formats that draw it | values only |
 //! | [`edit`] | others' files: text put in and taken out again | `error` |
 //! | [`mod@apply`] | the two walks, over a trait | values only |
 //! | [`firewall::iptables`], [`kernel`] | the two that act | no config, no store |
@@ -42,6 +43,7 @@ pub mod edit;
 pub mod error;
 pub mod failures;
 pub mod firewall;
+pub mod graph;
 pub mod hook;
 pub mod kernel;
 pub mod lease;

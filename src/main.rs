@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use netns::commands::graph::Format;
 use netns::commands::inject::Extras;
 use netns::commands::install::Engine;
 use netns::commands::{self, Settings};
@@ -85,6 +86,18 @@ enum Command {
         /// As a JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Draw uplinks, bridges, cables, containers and published ports
+    Graph {
+        /// What to draw it for
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: Format,
+        /// Draw it again whenever something changes, until interrupted
+        #[arg(long)]
+        watch: bool,
+        /// Text without box drawing [default: where the locale is not UTF-8]
+        #[arg(long)]
+        ascii: bool,
     },
     /// Reap containers that are dead or were attached half way only
     Gc {
@@ -174,6 +187,9 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
         Some(Command::Exec { id, command }) => Ok(commands::exec::exec(settings, &id, &command)?),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
+        Some(Command::Graph { format, watch, ascii }) => {
+            Ok(commands::graph::graph(settings, format, ascii, watch)?)
+        }
         Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
         Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
         Some(Command::Inject { bundle, undo: true, .. }) => Ok(commands::inject::undo(&bundle)?),

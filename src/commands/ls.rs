@@ -6,13 +6,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::reap::lives;
-use super::{Settings, print, warn_of_damage};
+use super::{Settings, census_of, print, warn_of_damage};
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
 use crate::failures;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process::Census;
-use crate::plan::Step;
 use crate::store::Records;
 use crate::store::index::Entry;
 use crate::store::record::Record;
@@ -82,7 +81,7 @@ impl Port {
 
 /// `dead` is to be reaped by the next run; `incomplete` was interrupted half way, or has lost
 /// its cable or its bridge.
-fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
+pub(super) fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
     if !lives(&entry, census, netlink, false)? {
         return Ok("dead");
@@ -102,8 +101,7 @@ fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'stati
 pub fn ls(settings: &Settings, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records.damaged);
-    let names = records.containers.iter().flat_map(|record| &record.steps).filter_map(Step::name_file);
-    let (census, netlink) = (Census::new()?.despite(names), Netlink::open()?);
+    let (census, netlink) = (census_of(&records)?, Netlink::open()?);
     let rows = records.containers.iter().map(|record| Row::new(record, &census, &netlink));
     let rows = rows.collect::<Result<Vec<_>>>()?;
     if json {

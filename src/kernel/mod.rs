@@ -3,6 +3,7 @@
 //! [`Kernel`] takes steps; [`observe`] looks; [`process`] says who a container is. Knows no
 //! configuration and no store.
 
+pub mod changes;
 mod conntrack;
 pub mod files;
 mod inside;

@@ -3,6 +3,9 @@
 //! Every call is one request and waits for its answer. Errors are the kernel's own, for the
 //! caller to say what was being done.
 
+mod detail;
+mod ways_out;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -23,6 +26,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
 use crate::link::bridge::Bridge;
+pub use detail::{Counter, Counters, LinkDetail, Port};
+pub use ways_out::WayOut;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
 const CARRIER_PATIENCE: u32 = 200;
@@ -57,6 +62,13 @@ pub struct LinkSeen {
     pub alias: Option<String>,
     /// Whether the kernel considers it able to carry packets: `up`, `down`, `lowerlayerdown`…
     pub state: String,
+}
+
+impl LinkSeen {
+    /// The link-layer address in hexadecimal, with colons.
+    pub fn mac(&self) -> String {
+        self.address.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+    }
 }
 
 /// A route as the kernel describes it.
