@@ -7,11 +7,12 @@ use super::reap::{Look, reap};
 use super::reload::{apply_or_renew, put_back};
 use super::session::Session;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::config::value::Iface;
+use crate::error::{Doing, Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
-use crate::kernel::{Kernel, observe};
-use crate::plan::{self, Plan};
+use crate::kernel::{Kernel, interfaces, observe};
+use crate::plan::{self, Host, Plan, Step};
 use crate::store::Store;
 use crate::store::index::Entry;
 use crate::store::record::{Network, Record, Survey};
@@ -43,11 +44,13 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     };
     let plan = plan(kernel, &config, survey, container, process, owner.as_ref())?;
     kernel.enter(netns, pid)?;
+    look_inside(kernel, &plan, container)?;
     begin(store, survey, &plan)?;
     take(&mut session, &plan)?;
     finish(&mut session, &plan)?;
-    let cable = &plan.record.host_interface;
-    if let Err(error) = session.kernel.netlink().await_carrier(cable) {
+    if let Some(cable) = &plan.record.host_interface
+        && let Err(error) = session.kernel.netlink().await_carrier(cable)
+    {
         session.log.warn(&Error::new(format!("wait for the carrier of {cable}"), error));
     }
     session.close()
@@ -63,10 +66,15 @@ pub(super) fn plan(
     process: Process,
     owner: Option<&Record>,
 ) -> Result<Plan> {
-    let mut host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
-    let name = plan::usual_host_interface(process.pid)?;
-    let busy = survey.containers.iter().flat_map(|entry| &entry.published);
-    observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
+    let mut host = Host::default();
+    if !config.no_bridge {
+        host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
+        let name = plan::usual_host_interface(process.pid)?;
+        let busy = survey.containers.iter().flat_map(|entry| &entry.published);
+        observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
+    }
+    let wanted: Vec<&Iface> = config.nics.iter().map(|nic| &nic.name).collect();
+    host.interfaces = interfaces::look(kernel.netlink(), &wanted)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match owner {
         Some(owner) => plan::join(config, &host, survey, container, process, now, owner),
@@ -74,13 +82,25 @@ pub(super) fn plan(
     }
 }
 
+/// Refuses an interface whose name inside is taken; nobody is asked unless one is to be moved.
+fn look_inside(kernel: &Kernel, plan: &Plan, container: &Container) -> Result<()> {
+    let moves: Vec<&Step> = plan.take.iter().filter(|step| matches!(step, Step::MoveNic(_))).collect();
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let names = kernel.inside_netlink()?.names().doing(|| "look at the container's links")?;
+    plan::nics::check_inside(&moves, container, names.values().map(String::as_str))
+}
+
 /// Records every intended step. A network that exists already is whole whatever becomes of
 /// this run: what may be missing of it is planned again by the next.
 fn begin(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
-    let known = survey.network(&plan.network.bridge);
-    let network = Network { done: known.is_some(), ..plan.network.clone() };
-    if known != Some(&network) {
-        store.put_network(&network)?;
+    if let Some(network) = &plan.network {
+        let known = survey.network(&network.bridge);
+        let network = Network { done: known.is_some(), ..network.clone() };
+        if known != Some(&network) {
+            store.put_network(&network)?;
+        }
     }
     store.begin(&plan.record)
 }
@@ -95,16 +115,21 @@ fn take(session: &mut Session, plan: &Plan) -> Result<()> {
     }
     let Session { store, survey, .. } = session;
     let forgotten = store.forget(&plan.record.id, &plan.record.bundle);
-    let restored = match survey.network(&plan.network.bridge) {
-        Some(known) => store.put_network(known),
-        None => store.forget_network(&plan.network.bridge),
+    let restored = match plan.network.as_ref().map(|network| &network.bridge) {
+        None => Ok(()),
+        Some(bridge) => match survey.network(bridge) {
+            Some(known) => store.put_network(known),
+            None => store.forget_network(bridge),
+        },
     };
     Err(failed.error.also(forgotten.err().into_iter().chain(restored.err())))
 }
 
 fn finish(Session { store, survey, .. }: &mut Session, plan: &Plan) -> Result<()> {
-    if survey.network(&plan.network.bridge).is_none() {
-        store.put_network(&plan.network)?;
+    if let Some(network) = &plan.network
+        && survey.network(&network.bridge).is_none()
+    {
+        store.put_network(network)?;
     }
     store.finish(&plan.record)
 }

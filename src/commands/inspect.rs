@@ -62,7 +62,10 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
     })?;
     let mut kernel = Kernel::look(settings.log.clone())?;
     let row = Row::new(record, &Census::new()?, kernel.netlink())?;
-    let host_end = end(kernel.netlink(), record.host_interface.as_str())?;
+    let host_end = match &record.host_interface {
+        Some(name) => end(kernel.netlink(), name.as_str())?,
+        None => None,
+    };
     let (mut container_end, mut routes) = (None, Vec::new());
     // A namespace that outlived its process is alive, but there is no way in by the pid.
     if let Ok((netns, found)) = process::open(record.process.pid, id)
@@ -147,10 +150,19 @@ fn text(inspection: &Inspection, record: &Record) -> String {
     line("status", row.status);
     line("since", &row.since);
     for lease in &record.addresses {
-        line("lease", &format!("{lease} on {}", record.bridge));
+        match &record.bridge {
+            Some(bridge) => line("lease", &format!("{lease} on {bridge}")),
+            None => line("address", &lease.to_string()),
+        }
     }
-    line("gateway", &record.gateway.to_string());
-    for (name, end) in [("host end", &inspection.host_end), ("inside", &inspection.container_end)] {
+    for nic in &row.nics {
+        line("nic", &format!("{} of the host, {} inside", nic.name, nic.interface));
+    }
+    if let Some(gateway) = record.gateway {
+        line("gateway", &gateway.to_string());
+    }
+    let host_end = record.bridge.is_some().then_some(("host end", &inspection.host_end));
+    for (name, end) in host_end.into_iter().chain([("inside", &inspection.container_end)]) {
         line(name, &end.as_ref().map_or_else(|| "not there".to_owned(), describe));
     }
     for (name, values) in

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::index::Entry;
 
 /// The first bytes of the file; another number for another form of [`Event`].
-const MAGIC: &[u8; 8] = b"netns-01";
+const MAGIC: &[u8; 8] = b"netns-02";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Event {
