@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::{NETNS, Process, World, run, state, stderr};
 
 /// The system calls by which the hook and its programs change anything.
-const CALLS: [&str; 12] = [
+pub const CALLS: [&str; 12] = [
     "sendto",
     "sendmsg",
     "write",
@@ -23,19 +23,19 @@ const CALLS: [&str; 12] = [
 ];
 
 /// More than any of them is made by one run.
-const MOST: usize = 300;
+pub const MOST: usize = 300;
 
 const PORTS: &str = "8081:81,8082:82/udp";
 
 /// How one run ended that was to be killed at the `n`th `call`.
-enum End {
+pub enum End {
     /// It was killed, or one of its programs was and it gave up.
     Cut,
     /// It never made that many.
     Whole,
 }
 
-fn kill_at(call: &str, n: usize, input: &str) -> End {
+pub fn kill_at(call: &str, n: usize, input: &str) -> End {
     let output = run(
         Command::new("strace")
             .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])

@@ -23,6 +23,7 @@ mod install;
 mod ipfile;
 mod kill;
 mod network;
+mod nic;
 mod options;
 mod plan;
 mod pod;
