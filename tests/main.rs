@@ -29,6 +29,7 @@ mod ipfile;
 mod kill;
 mod named;
 mod network;
+mod nic;
 mod options;
 mod plan;
 mod pod;

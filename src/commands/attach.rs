@@ -7,11 +7,12 @@ use super::reap::{Look, reap};
 use super::reload::{apply_or_renew, put_back};
 use super::session::Session;
 use crate::config::Config;
+use crate::config::value::Iface;
 use crate::error::{Doing, Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
-use crate::kernel::{Kernel, named, observe};
-use crate::plan::{self, Host, Plan};
+use crate::kernel::{Kernel, interfaces, named, observe};
+use crate::plan::{self, Host, Plan, Step};
 use crate::store::index::Entry;
 use crate::store::record::{Network, Record, Survey};
 use crate::store::{Store, Wish};
@@ -40,9 +41,10 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
         same(entry, &process)?;
         return session.close();
     }
-    let host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
-    if host.bridge.is_none() && session.survey.network(&config.bridge).is_some() {
-        // Whoever hung on it is to be hung on the next one.
+    let host = look(&session.kernel, &config)?;
+    let bridge_is_lost = host.bridge.is_none() && session.survey.network(&config.bridge).is_some();
+    if bridge_is_lost || !config.nics.is_empty() {
+        // Whoever hung on it is to be hung on the next one; anyone may have the interface.
         session.everyone()?;
     }
     let Session { store, survey, kernel, log, .. } = &mut session;
@@ -56,11 +58,13 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     let pid = process.pid;
     let plan = plan(kernel, host, &config, survey, container, process, owner.as_ref())?;
     kernel.enter(netns, pid)?;
+    look_inside(kernel, &plan, container)?;
     begin(store, survey, &plan)?;
     take(&mut session, &plan)?;
     finish(&mut session, &plan)?;
-    let cable = &plan.record.host_interface;
-    if let Err(error) = session.kernel.netlink().await_carrier(cable) {
+    if let Some(cable) = &plan.record.host_interface
+        && let Err(error) = session.kernel.netlink().await_carrier(cable)
+    {
         session.log.warn(&Error::new(format!("wait for the carrier of {cable}"), error));
     }
     session.close()
@@ -80,6 +84,14 @@ fn wish<'a>(survey: &Survey, config: &'a Config, container: &'a Container, proce
     }
 }
 
+/// Looks at the network, if the container is to be on one.
+pub(super) fn look(kernel: &Kernel, config: &Config) -> Result<Host> {
+    if config.no_bridge {
+        return Ok(Host::default());
+    }
+    observe::network(kernel.netlink(), &config.bridge, config.gateway)
+}
+
 /// Looks at the rest of the kernel and lists what attaching takes; `owner` is attached in the
 /// same namespace already.
 pub(super) fn plan(
@@ -91,9 +103,13 @@ pub(super) fn plan(
     process: Process,
     owner: Option<&Record>,
 ) -> Result<Plan> {
-    let name = plan::usual_host_interface(process.pid)?;
-    let busy = |wanted: &_| survey.obstacle(wanted);
-    observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
+    if !config.no_bridge {
+        let name = plan::usual_host_interface(process.pid)?;
+        let busy = |wanted: &_| survey.obstacle(wanted);
+        observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
+    }
+    let wanted: Vec<&Iface> = config.nics.iter().map(|nic| &nic.name).collect();
+    host.interfaces = interfaces::look(kernel.netlink(), &wanted)?;
     if config.name_netns {
         let name = &container.id;
         host.name =
@@ -106,14 +122,26 @@ pub(super) fn plan(
     }
 }
 
+/// Refuses an interface whose name inside is taken; nobody is asked unless one is to be moved.
+fn look_inside(kernel: &Kernel, plan: &Plan, container: &Container) -> Result<()> {
+    let moves: Vec<&Step> = plan.take.iter().filter(|step| matches!(step, Step::MoveNic(_))).collect();
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let names = kernel.inside_netlink()?.names().doing(|| "look at the container's links")?;
+    plan::nics::check_inside(&moves, container, names.values().map(String::as_str))
+}
+
 /// Records every intended step. A network that exists already is whole whatever becomes of
 /// this run: what may be missing of it is planned again by the next.
 fn begin(store: &mut Store, survey: &Survey, plan: &Plan) -> Result<()> {
-    let known = survey.network(&plan.network.bridge);
-    let cursor = known.and_then(|known| known.cursor);
-    let network = Network { done: known.is_some(), cursor, ..plan.network.clone() };
-    if known != Some(&network) {
-        store.put_network(&network)?;
+    if let Some(network) = &plan.network {
+        let known = survey.network(&network.bridge);
+        let cursor = known.and_then(|known| known.cursor);
+        let network = Network { done: known.is_some(), cursor, ..network.clone() };
+        if known != Some(&network) {
+            store.put_network(&network)?;
+        }
     }
     store.begin(&plan.record)
 }
@@ -128,18 +156,23 @@ fn take(session: &mut Session, plan: &Plan) -> Result<()> {
     }
     let Session { store, survey, .. } = session;
     let forgotten = store.forget(&Entry::from(&plan.record));
-    let restored = match survey.network(&plan.network.bridge) {
-        Some(known) => store.put_network(known),
-        None => store.forget_network(&plan.network.bridge),
+    let restored = match plan.network.as_ref().map(|network| &network.bridge) {
+        None => Ok(()),
+        Some(bridge) => match survey.network(bridge) {
+            Some(known) => store.put_network(known),
+            None => store.forget_network(bridge),
+        },
     };
     Err(failed.error.also(forgotten.err().into_iter().chain(restored.err())))
 }
 
 fn finish(Session { store, survey, .. }: &mut Session, plan: &Plan) -> Result<()> {
-    if survey.network(&plan.network.bridge).is_none() {
-        store.put_network(&plan.network)?;
+    if let Some(network) = &plan.network
+        && survey.network(&network.bridge).is_none()
+    {
+        store.put_network(network)?;
     }
-    store.finish(&plan.record, &plan.network)
+    store.finish(&plan.record, plan.network.as_ref())
 }
 
 /// Whether a known container is the one at hand, which has what it needs already.

@@ -121,8 +121,8 @@ fn warn_of_damage(log: &Log, damaged: &[(PathBuf, Error)]) {
 
 /// What those have in common who share a network namespace. Its number alone may be another
 /// namespace's by now; the cable's name tells.
-fn room(record: &Record) -> (&str, u64, &Iface) {
-    (&record.process.boot_id, record.process.netns, &record.host_interface)
+fn room(record: &Record) -> (&str, u64, Option<&Iface>) {
+    (&record.process.boot_id, record.process.netns, record.host_interface.as_ref())
 }
 
 /// Writes to standard output, which may be closed.

@@ -5,7 +5,7 @@ use super::{Settings, attach, print, warn_of_damage};
 use crate::apply::undo_lines;
 use crate::error::{Error, Result};
 use crate::hook::{Container, Wants};
-use crate::kernel::{Kernel, observe, process};
+use crate::kernel::{Kernel, process};
 use crate::plan::Step;
 use crate::store::Records;
 use crate::store::index::Entry;
@@ -47,7 +47,7 @@ fn attach_steps(settings: &Settings, records: Records, container: &Container) ->
         return attach::same(entry, &process).map(|()| steps);
     }
     let owner = survey.inhabitant(process.netns).and_then(|entry| record_of(&all, entry));
-    let host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
+    let host = attach::look(&kernel, &config)?;
     let plan = attach::plan(&kernel, host, &config, &survey, container, process, owner)?;
     steps.extend(plan.take.iter().map(Step::to_string));
     Ok(steps)

@@ -6,6 +6,7 @@ use super::session::Session;
 use crate::apply::undo;
 use crate::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
+use crate::kernel::nic;
 use crate::kernel::process::{Census, Process};
 use crate::log::Log;
 use crate::plan::Step;
@@ -152,6 +153,11 @@ fn has_cable(entry: &Entry, netlink: &Netlink) -> Result<bool> {
             let name = veth.name.as_str();
             let found = netlink.link(name).doing(|| format!("look at link {name}"))?;
             return Ok(found.is_some_and(|found| found.address == veth.mac.0));
+        }
+        if let Step::MoveNic(nic) = step
+            && nic::is_inside(netlink, nic)?
+        {
+            return Ok(true);
         }
     }
     Ok(false)

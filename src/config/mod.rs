@@ -4,6 +4,7 @@
 //! ports in [`publish`].
 
 pub mod file;
+pub mod nic;
 mod options;
 pub mod policy;
 pub mod publish;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Result};
+use nic::Nic;
 pub use options::Options;
 use policy::Policy;
 use publish::Publish;
@@ -48,6 +50,10 @@ pub struct Config {
     pub static_ip: Option<IpAddr>,
     /// The ports to publish, in the order they were given.
     pub publish: Vec<Publish>,
+    /// The interfaces of the host to move in, in the order they were given.
+    pub nics: Vec<Nic>,
+    /// No bridge, and nothing that belongs to one.
+    pub no_bridge: bool,
     /// Where the leased address is written; relative to the bundle.
     pub ipfile: PathBuf,
     /// Whether `ip netns` is to show its network namespace.
@@ -63,6 +69,7 @@ impl Config {
         let first = |pick: fn(&Options) -> Option<String>| layers.iter().find_map(pick);
         let or_default = |given: Option<String>, default: &str| given.unwrap_or(default.to_owned());
         let publish = layers.iter().find(|layer| !layer.publish.is_empty());
+        let nics = layers.iter().find(|layer| !layer.nic.is_empty());
         Ok(Self {
             bridge: layers
                 .iter()
@@ -80,6 +87,8 @@ impl Config {
             mtu: layers.iter().find_map(|layer| layer.mtu).map(|Mtu(mtu)| mtu),
             static_ip: layers.iter().find_map(|layer| layer.static_ip),
             publish: publish.map_or_else(Vec::new, |layer| layer.publish.clone()),
+            nics: nics.map_or_else(Vec::new, |layer| layer.nic.clone()),
+            no_bridge: layers.iter().find_map(|layer| layer.no_bridge).unwrap_or_default(),
             ipfile: or_default(first(|layer| layer.ipfile.clone()), DEFAULT_IPFILE).into(),
             name_netns: layers.iter().find_map(|layer| layer.name_netns).unwrap_or_default(),
         })

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::nic::Nic;
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
 use crate::error::{Error, is_obeyed};
@@ -41,6 +42,29 @@ pub struct Options {
         help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90"
     )]
     pub publish: Vec<Publish>,
+    /// Interfaces of the host to move in, in the grammar of [`super::nic`].
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NIC",
+        value_name = "SPEC",
+        value_delimiter = ';',
+        help = "Move an interface of the host in: NIC[=name][,ip=CIDR][,gateway=ADDR][,mac=MAC][,mtu=N][,force]"
+    )]
+    pub nic: Vec<Nic>,
+    /// No bridge, cable, lease or masquerade: only the interfaces of --nic
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NO_BRIDGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "YES",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_bridge: Option<bool>,
     /// File for the leased address; relative to the bundle [default: .ip]
     #[arg(long, global = true, env = "NETNS_IPFILE", value_name = "PATH")]
     pub ipfile: Option<String>,
@@ -68,13 +92,15 @@ pub struct Options {
 }
 
 /// The names of all options that a file may set.
-pub(super) const NAMES: [&str; 11] = [
+pub(super) const NAMES: [&str; 13] = [
     "bridge",
     "ip",
     "iface",
     "mtu",
     "static-ip",
     "publish",
+    "nic",
+    "no-bridge",
     "ipfile",
     "name-netns",
     "state-dir",
@@ -88,6 +114,9 @@ pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "l
 /// while other containers wait for the lock: 60,000 of them, which fit a state document, would
 /// hold it for minutes.
 const MAX_PUBLISH: usize = 1024;
+
+/// The most interfaces of the host that one container may ask for, for the same reason.
+const MAX_NICS: usize = 64;
 
 /// Why [`Options::set`] refused.
 #[derive(Debug)]
@@ -115,6 +144,15 @@ impl Options {
                     return Err(Problem::Value(format!("more than {MAX_PUBLISH} ports or ranges")));
                 }
             }
+            "nic" => {
+                for spec in value.split(';') {
+                    self.nic.push(parse(spec.trim())?);
+                }
+                if self.nic.len() > MAX_NICS {
+                    return Err(Problem::Value(format!("more than {MAX_NICS} interfaces")));
+                }
+            }
+            "no-bridge" => self.no_bridge = Some(parse(value)?),
             "ipfile" if value.contains(is_obeyed) => {
                 return Err(Problem::Value("there are control characters in it".to_owned()));
             }
@@ -142,14 +180,16 @@ impl Options {
             ("state-dir", text(&self.state_dir)),
             ("log", text(&self.log)),
             ("debug", self.debug.then(String::new)),
+            ("no-bridge", self.no_bridge.map(|yes| if yes { String::new() } else { yes.to_string() })),
         ];
         let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
+        let nic = self.nic.iter().map(|nic| ("nic", nic.to_string()));
         let argument = |(name, value): (&str, String)| match value.as_str() {
             "" => format!("--{name}"),
             value => format!("--{name}={value}"),
         };
-        single.chain(publish).map(argument).collect()
+        single.chain(publish).chain(nic).map(argument).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use toml::{Table, Value};
 
+use super::nic::Nic;
 use super::options::{ADMINISTRATORS, NAMES, Options, nearest};
 use super::publish::{DYNAMIC, Ports, Publish};
 use super::value::{Iface, Mtu};
@@ -37,14 +38,24 @@ pub struct Policy {
     ips: Option<Vec<IpNetwork>>,
     ifaces: Option<Vec<Iface>>,
     mtus: Option<Vec<String>>,
+    nics: Option<Vec<Nic>>,
 }
 
 /// Why not, unless it is allowed.
 type Verdict = std::result::Result<(), String>;
 
 /// The keys of the table.
-const KEYS: [&str; 8] =
-    ["options", "publish-ports", "publish-addresses", "static-ips", "bridges", "ips", "ifaces", "mtus"];
+const KEYS: [&str; 9] = [
+    "options",
+    "publish-ports",
+    "publish-addresses",
+    "static-ips",
+    "bridges",
+    "ips",
+    "ifaces",
+    "mtus",
+    "nics",
+];
 
 impl Policy {
     /// Reads the table; `operation` words what is being done with one of its keys.
@@ -79,6 +90,13 @@ impl Policy {
                 }
                 self.mtus = Some(ranges);
             }
+            "nics" => {
+                let nics: Vec<Nic> = list(value, operation)?;
+                if let Some(nic) = nics.iter().find(|nic| !nic.is_only_a_name()) {
+                    return Err(Error::new(operation, format!("'{nic}': it must be a name, or NAME,force")));
+                }
+                self.nics = Some(nics);
+            }
             _ => return Err(unknown(operation, "key", nearest(key, &KEYS))),
         }
         Ok(())
@@ -111,9 +129,20 @@ impl Policy {
                     mtus(allowed).is_ok_and(|range| range.contains(mtu))
                 })
             }
+            "nic" => options.nic.iter().try_for_each(|nic| self.check_nic(nic)),
             // A file in the bundle, whoever asks: see [`super::annotations`].
             _ => Ok(()),
         }
+    }
+
+    /// Forcing takes the host off the network: no annotation may, unless the policy says so.
+    fn check_nic(&self, nic: &Nic) -> Verdict {
+        if nic.force && self.nics.is_none() {
+            return Err(format!("only the policy's nics may allow it, as [\"{},force\"]", nic.name));
+        }
+        bound("nics", self.nics.as_ref(), Some(nic), |allowed, wanted| {
+            allowed.name == wanted.name && (allowed.force || !wanted.force)
+        })
     }
 
     /// A port that no host port is asked for gets any of the dynamic ones. One that no address

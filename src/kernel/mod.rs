@@ -7,10 +7,13 @@ pub mod changes;
 mod conntrack;
 pub mod files;
 mod inside;
+pub mod interfaces;
 pub mod listeners;
 pub mod named;
+mod namespaces;
 pub mod netfilter;
 pub mod netlink;
+pub mod nic;
 pub mod observe;
 pub mod ports;
 pub mod process;
@@ -173,6 +176,13 @@ impl Kernel {
             }
             Step::NameNetns { name, .. } => named::give(name, self.inside()?.netns()).doing(|| step),
             Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
+            Step::MoveNic(nic) => nic::move_in(&self.netlink, nic, self.inside()?.netns(), &self.log),
+            Step::AddSourceRoute { gateway, link, .. } => {
+                self.inside()?.netlink().add_source_route(link, *gateway).doing(|| step)
+            }
+            Step::AddSourceRule { source, .. } => {
+                self.inside()?.netlink().add_source_rule(*source).doing(|| step)
+            }
         }
     }
 
@@ -203,7 +213,9 @@ impl Kernel {
             }
             Step::NameNetns { name, netns, .. } => named::take(name, *netns).doing(undoing),
             Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
+            Step::MoveNic(nic) => nic::bring_back(&self.netlink, nic, &self.log),
             // See `Step::is_undone`.
+            Step::AddSourceRoute { .. } | Step::AddSourceRule { .. } => Ok(()),
             Step::Sysctl { .. }
             | Step::SetAlias { .. }
             | Step::SetMaster { .. }

@@ -9,7 +9,7 @@ mod ways_out;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,11 +104,15 @@ impl Netlink {
         Ok(Self { runtime, handle })
     }
 
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(super) fn runtime(&self) -> Arc<Runtime> {
         Arc::clone(&self.runtime)
     }
 
-    fn wait<T>(
+    pub(super) fn wait<T>(
         &self,
         request: impl Future<Output = std::result::Result<T, rtnetlink::Error>>,
     ) -> io::Result<T> {
@@ -303,11 +307,7 @@ impl Netlink {
     /// # Errors
     /// The gateway is not reachable over the link, or there is a default route (`EEXIST`).
     pub fn add_default_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
-        let IpAddr::V4(gateway) = gateway else {
-            return Err(ErrorKind::Unsupported.into());
-        };
-        let index = self.index(link.as_str())?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+        let route = default_route(self.index(link.as_str())?, gateway);
         self.wait(self.handle.route().add(route).execute())
     }
 
@@ -358,6 +358,14 @@ fn describe(message: &LinkMessage) -> LinkSeen {
         }
     }
     link
+}
+
+/// The default route by the link with this number.
+pub(super) fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(link).build(),
+        IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).output_interface(link).build(),
+    }
 }
 
 fn route(message: &RouteMessage) -> Option<RouteSeen> {

@@ -3,6 +3,8 @@
 use ipnetwork::IpNetwork;
 
 use crate::config::publish::{Ports, Published};
+use crate::config::value::Iface;
+use crate::link::physical::Before;
 
 /// The kernel as the plan finds it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +29,25 @@ pub struct Host {
     pub name: Name,
     /// Free ports of the host, one range for each request that names none, in their order.
     pub free_ports: Vec<Ports>,
+    /// Those interfaces that the container asks for and that are there.
+    pub interfaces: Vec<Interface>,
+}
+
+/// An interface of the host that a container asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: Iface,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Whether the kernel keeps it in its namespace.
+    pub immovable: bool,
+    /// Whether the host's default route needs it.
+    pub uplink: bool,
+    /// The kind of link that it is a part of.
+    pub master_kind: Option<String>,
+    /// All that it takes to bring it back.
+    pub before: Before,
 }
 
 /// Who has a name that `ip netns` shows.

@@ -11,6 +11,7 @@ use crate::config::value::Iface;
 use crate::firewall::{Rule, iptables};
 use crate::kernel::named;
 use crate::link::bridge::Bridge;
+use crate::link::physical::Physical;
 use crate::link::veth::Veth;
 
 /// One reversible change of the machine.
@@ -108,7 +109,29 @@ pub enum Step {
         /// All of it.
         contents: String,
     },
+    /// An interface of the host moves into the container.
+    MoveNic(Box<Physical>),
+    /// A way out for what is sent from one address, in a table of its own.
+    AddSourceRoute {
+        /// Where.
+        pid: i32,
+        /// The next hop.
+        gateway: IpAddr,
+        /// The link that it leaves by.
+        link: Iface,
+    },
+    /// What is sent from an address, and for which only the default route is left, takes the
+    /// way of [`Self::AddSourceRoute`].
+    AddSourceRule {
+        /// Where.
+        pid: i32,
+        /// The address.
+        source: IpAddr,
+    },
 }
+
+/// The table of [`Step::AddSourceRoute`], inside a container.
+pub const SOURCE_TABLE: u8 = 172;
 
 impl Step {
     /// Whether several records can hold the very same step: what networks share, what
@@ -117,7 +140,7 @@ impl Step {
         match self {
             Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
             Self::Sysctl { before, .. } => before.is_some(),
-            Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } => true,
+            Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } | Self::MoveNic(_) => true,
             _ => false,
         }
     }
@@ -139,6 +162,7 @@ impl Step {
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
                 false
             }
+            Self::AddSourceRoute { .. } | Self::AddSourceRule { .. } => false,
             _ => true,
         }
     }
@@ -160,7 +184,8 @@ impl fmt::Display for Step {
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { pid, link } => write!(f, "{}ip link set {link} up", inside(*pid)),
             Self::AddAddress { pid, link, address } => {
-                write!(f, "{}ip addr add {address} brd + dev {link}", inside(*pid))
+                let broadcast = if address.is_ipv4() { " brd +" } else { "" };
+                write!(f, "{}ip addr add {address}{broadcast} dev {link}", inside(*pid))
             }
             Self::AddRoute { pid, gateway, link } => {
                 write!(f, "{}ip route add default via {gateway} dev {link}", inside(Some(*pid)))
@@ -171,6 +196,16 @@ impl fmt::Display for Step {
             Self::NameNetns { name, pid, .. } => write!(f, "ip netns attach {name} {pid}"),
             Self::WriteFile { base, path, contents } => {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
+            }
+            Self::MoveNic(nic) => nic.fmt(f),
+            Self::AddSourceRoute { pid, gateway, link } => {
+                let inside = inside(Some(*pid));
+                write!(f, "{inside}ip route add default via {gateway} dev {link} table {SOURCE_TABLE}")
+            }
+            Self::AddSourceRule { pid, source } => {
+                let inside = inside(Some(*pid));
+                write!(f, "{inside}ip rule add from {source} lookup {SOURCE_TABLE} && ")?;
+                write!(f, "{inside}ip rule add lookup main suppress_prefixlength 0")
             }
         }
     }

@@ -118,8 +118,10 @@ impl Steps<'_> {
         }
         // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge
         // would accept such packets too, which is why raw drops them.
-        if record.published.iter().any(Published::on_loopback) {
-            let key = format!("net/ipv4/conf/{}/route_localnet", record.bridge);
+        if let Some(bridge) = &record.bridge
+            && record.published.iter().any(Published::on_loopback)
+        {
+            let key = format!("net/ipv4/conf/{bridge}/route_localnet");
             self.sysctl(&key, "1", host.route_localnet.as_deref().unwrap_or("0"));
         }
     }
@@ -128,8 +130,8 @@ impl Steps<'_> {
     /// packet while it is bridged, and it must leave by the port that it came in by. Set also
     /// where there is no `br_netfilter`, since another program may load it at any time.
     pub(super) fn hairpin(&mut self, record: &Record) {
-        if !record.published.is_empty() {
-            self.make(Step::Hairpin { link: record.host_interface.clone() });
+        if let Some(link) = record.host_interface.clone().filter(|_| !record.published.is_empty()) {
+            self.make(Step::Hairpin { link });
         }
     }
 
@@ -143,14 +145,32 @@ impl Steps<'_> {
             self.quiet(None, &name);
             self.quiet(inside, &peer);
         }
-        if let Ok(lo) = "lo".parse() {
-            self.make(Step::SetUp { pid: inside, link: lo });
-        }
+        self.loopback(pid);
         for address in &record.addresses {
             self.make(Step::AddAddress { pid: inside, link: peer.clone(), address: *address });
         }
-        self.make(Step::SetUp { pid: inside, link: peer.clone() });
-        self.make(Step::AddRoute { pid, gateway: record.gateway, link: peer });
+        self.make(Step::SetUp { pid: inside, link: peer });
+    }
+
+    pub(super) fn loopback(&mut self, pid: i32) {
+        if let Ok(lo) = "lo".parse() {
+            self.make(Step::SetUp { pid: Some(pid), link: lo });
+        }
+    }
+
+    /// By the bridge, unless the container `has_gateway` on an interface of its own. Then only
+    /// what is sent from its address on the bridge leaves by it: the answers of published
+    /// ports must not go another way than the questions came.
+    pub(super) fn default_route(&mut self, record: &Record, has_gateway: bool) {
+        let (Some(gateway), pid) = (record.gateway, record.process.pid) else { return };
+        let link = record.interface.clone();
+        if !has_gateway {
+            return self.make(Step::AddRoute { pid, gateway, link });
+        }
+        self.make(Step::AddSourceRoute { pid, gateway, link });
+        for address in &record.addresses {
+            self.make(Step::AddSourceRule { pid, source: address.ip() });
+        }
     }
 
     /// The namespace under the container's id in `ip netns`. A name that it has already is left

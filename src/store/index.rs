@@ -39,7 +39,7 @@ pub struct Entry {
     /// As in [`Record`].
     pub process: Process,
     /// As in [`Record`].
-    pub bridge: Iface,
+    pub bridge: Option<Iface>,
     /// As in [`Record`].
     pub addresses: Vec<IpNetwork>,
     /// As in [`Record`].
@@ -206,7 +206,7 @@ pub(super) mod tests {
             id: id.to_owned(),
             bundle: "/b".into(),
             process: Process { pid: 1, start_time: 2, netns: 3, boot_id: "boot".into(), path: None },
-            bridge: "netns0".parse().unwrap(),
+            bridge: Some("netns0".parse().unwrap()),
             addresses: vec!["172.19.0.2/16".parse().unwrap()],
             published: Vec::new(),
             shared: Vec::new(),

@@ -231,15 +231,17 @@ impl Store {
     ///
     /// # Errors
     /// A file cannot be written, as on a full disk.
-    pub fn finish(&mut self, record: &Record, network: &Network) -> Result<()> {
+    pub fn finish(&mut self, record: &Record, network: Option<&Network>) -> Result<()> {
         let finished = Record { done: true, ..record.clone() };
         records::write(&self.dir, &container_file(&self.dir, &record.id, &record.bundle), &finished)?;
         let key = journal::key(&record.id, &record.bundle);
         self.index.done(key)?;
         self.note(|catalogue, dir| {
             catalogue.change(key, |row| row.done = true)?;
-            match network.cursor {
-                Some(cursor) => LeaseFile::open(dir, &network.bridge)?.keep_cursor(network.gateway, cursor),
+            match network.and_then(|network| Some((network, network.cursor?))) {
+                Some((network, cursor)) => {
+                    LeaseFile::open(dir, &network.bridge)?.keep_cursor(network.gateway, cursor)
+                }
                 None => Ok(()),
             }
         });
@@ -322,6 +324,7 @@ impl Store {
 
 /// Marks the addresses of a container as leased, or as free.
 fn mark(dir: &Path, entry: &Entry, leased: bool) -> io::Result<()> {
-    let file = LeaseFile::open(dir, &entry.bridge)?;
+    let Some(bridge) = &entry.bridge else { return Ok(()) };
+    let file = LeaseFile::open(dir, bridge)?;
     entry.addresses.iter().try_for_each(|address| file.mark(*address, leased))
 }

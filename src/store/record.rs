@@ -24,18 +24,18 @@ pub struct Record {
     pub bundle: PathBuf,
     /// Its first process.
     pub process: Process,
-    /// Its network, by the name of the bridge.
-    pub bridge: Iface,
-    /// The interface inside.
+    /// Its network, by the name of the bridge, if it is on one.
+    pub bridge: Option<Iface>,
+    /// The interface inside; without a bridge, the first that was moved there.
     pub interface: Iface,
-    /// The other end of its cable, on the host.
-    pub host_interface: Iface,
-    /// The address of the interface inside.
-    pub mac: Mac,
-    /// Its leases.
+    /// The other end of its cable, on the host, if it has one.
+    pub host_interface: Option<Iface>,
+    /// The address of the interface inside, if it has one.
+    pub mac: Option<Mac>,
+    /// Its leases; without a bridge, the addresses that it was given.
     pub addresses: Vec<IpNetwork>,
-    /// Its default route's next hop.
-    pub gateway: IpAddr,
+    /// The next hop of the interface inside, if there is one.
+    pub gateway: Option<IpAddr>,
     /// Its ports.
     pub published: Vec<Published>,
     /// When it was attached, in seconds since 1970.
@@ -116,7 +116,7 @@ impl Survey {
 
     /// Tells which addresses are leased on `bridge`.
     pub fn leased(&self, bridge: &Iface) -> impl Fn(IpAddr) -> bool {
-        let here = self.containers.iter().filter(|entry| entry.bridge == *bridge);
+        let here = self.containers.iter().filter(|entry| entry.bridge.as_ref() == Some(bridge));
         let taken: HashSet<IpAddr> =
             here.flat_map(|entry| &entry.addresses).map(|lease| lease.ip()).collect();
         let rest = self.rest.as_ref().and_then(|rest| rest.leases.as_ref());
@@ -133,6 +133,6 @@ impl Survey {
     /// The container that `address` is leased to on `bridge`.
     pub fn lessee(&self, bridge: &Iface, address: IpAddr) -> Option<&Entry> {
         let has = |entry: &&Entry| entry.addresses.iter().any(|taken| taken.ip() == address);
-        self.containers.iter().filter(|entry| entry.bridge == *bridge).find(has)
+        self.containers.iter().filter(|entry| entry.bridge.as_ref() == Some(bridge)).find(has)
     }
 }

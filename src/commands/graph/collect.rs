@@ -81,8 +81,10 @@ pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture>
     let mut rooms: Vec<Vec<&Record>> = rooms.into_values().collect();
     for room in &mut rooms {
         // The one first that the cable was made for.
-        let joined =
-            |record: &Record| !record.host_interface.as_str().ends_with(&format!("-{}", record.process.pid));
+        let joined = |record: &Record| {
+            let of_its_own = format!("-{}", record.process.pid);
+            record.host_interface.as_ref().is_none_or(|name| !name.as_str().ends_with(&of_its_own))
+        };
         room.sort_by_key(|record| (joined(record), record.since, record.id.clone()));
     }
     rooms.sort_by_key(|room| room.first().map(|first| (first.addresses.clone(), first.id.clone())));
@@ -140,7 +142,7 @@ fn namespace(
 ) -> Result<Namespace> {
     let mut namespace = Namespace::default();
     for record in room {
-        namespace.bridge = record.bridge.to_string();
+        namespace.bridge = record.bridge.as_ref().map_or_else(String::new, ToString::to_string);
         namespace.containers.push(Container {
             id: record.id.clone(),
             bundle: record.bundle.display().to_string(),

@@ -118,9 +118,9 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     Ok(Inspection {
         row,
         shared_with: records.containers.iter().filter(beside).map(|other| other.id.clone()).collect(),
-        host_end: host.named(record.host_interface.as_str()),
+        host_end: record.host_interface.as_ref().and_then(|name| host.named(name.as_str())),
         container_end: interfaces.iter().find(|end| end.name == record.interface.as_str()).cloned(),
-        bridge_link: host.named(record.bridge.as_str()),
+        bridge_link: record.bridge.as_ref().and_then(|name| host.named(name.as_str())),
         interfaces,
         routes,
         rules: iptables::rules_of(&record.id)?,

@@ -26,9 +26,17 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     line("status", row.status);
     line("since", &format!("{}, {} ago", row.since, age(record.since)));
     for lease in &record.addresses {
-        line("lease", &format!("{lease} on {}", record.bridge));
+        match &record.bridge {
+            Some(bridge) => line("lease", &format!("{lease} on {bridge}")),
+            None => line("address", &lease.to_string()),
+        }
     }
-    line("gateway", &record.gateway.to_string());
+    for nic in &row.nics {
+        line("nic", &format!("{} of the host, {} inside", nic.name, nic.interface));
+    }
+    if let Some(gateway) = record.gateway {
+        line("gateway", &gateway.to_string());
+    }
     inspection.shared_with.iter().for_each(|id| line("shared with", id));
     let width = counter_widths(inspection);
     let mut end = |name: &str, end: &End| {
@@ -49,7 +57,8 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     let there = ends.iter().filter_map(|(name, end)| Some((*name, end.as_ref()?)));
     let others = inspection.interfaces.iter().filter(ours).map(|end| ("inside", end));
     there.chain(others).for_each(|(name, found)| end(name, found));
-    for (name, _) in ends.iter().filter(|(_, end)| end.is_none()) {
+    let missing = ends.iter().filter(|(_, end)| end.is_none() && record.bridge.is_some());
+    for (name, _) in missing {
         line(name, "not there");
     }
     inspection.routes.iter().for_each(|route| line("route", route));
