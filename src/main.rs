@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use netns::commands::graph::Format;
 use netns::commands::inject::Extras;
@@ -29,6 +29,13 @@ Annotation, flag, environment, file, default: the first that is set wins.")]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    told: Told,
+}
+
+/// What stands with or without a command.
+#[derive(Args)]
+struct Told {
     #[command(flatten)]
     options: Options,
     /// Configuration file [default: /etc/netns-hook.toml, if it exists]
@@ -154,7 +161,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("NETNS_COMMI
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let Cli { command, options, config } = parse(std::env::args_os().collect());
+    let Cli { command, told: Told { options, config } } = parse(std::env::args_os().collect());
     let settings = Settings::new(started, options, config);
     match run(command, &settings) {
         Ok(()) => ExitCode::SUCCESS,
@@ -241,18 +248,26 @@ fn attach(settings: &Settings, pid: Option<i32>, netns: Option<PathBuf>, id: Opt
 /// Parses the arguments, or prints help or what is wrong with them and exits with 2.
 ///
 /// `-bridge br0` means `--bridge br0`, as the flags of the Go hook of this name may be written.
+///
+/// The hook starts often and has no command: for its sake the options alone are tried first,
+/// since making all the commands known takes longer than everything else here.
 fn parse(mut args: Vec<OsString>) -> Cli {
-    let cli = Cli::command();
+    let mut hook = Told::augment_args(clap::Command::new("netns").disable_help_flag(true));
     // What comes after `exec` is for another program.
     for arg in args.iter_mut().skip(1).take_while(|arg| *arg != "exec") {
         let Some(text) = arg.to_str() else { continue };
         let name = text.strip_prefix('-').and_then(|rest| rest.split('=').next());
         let is =
-            |name: &str| name.len() > 1 && cli.get_arguments().any(|known| known.get_long() == Some(name));
+            |name: &str| name.len() > 1 && hook.get_arguments().any(|known| known.get_long() == Some(name));
         if name.is_some_and(is) {
             *arg = format!("-{text}").into();
         }
     }
-    let matches = cli.get_matches_from(args);
+    if let Ok(told) =
+        hook.try_get_matches_from_mut(&args).and_then(|matches| Told::from_arg_matches(&matches))
+    {
+        return Cli { command: None, told };
+    }
+    let matches = Cli::command().get_matches_from(args);
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }

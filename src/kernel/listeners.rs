@@ -31,13 +31,15 @@ const ANSWERS: usize = 4096;
 /// hides them: then the container gets its port, and the listener no longer hears it.
 pub fn in_the_way(wanted: &[Published]) -> Vec<Listener> {
     let mut found = Vec::new();
+    let socket = if wanted.is_empty() { None } else { open() };
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let here: Vec<&Published> = wanted.iter().filter(|wanted| wanted.protocol == protocol).collect();
         if here.is_empty() {
             continue;
         }
         for family in [nix::libc::AF_INET, nix::libc::AF_INET6] {
-            let sockets = dump(family as u8, protocol).unwrap_or_default();
+            let sockets = socket.as_ref().and_then(|socket| dump(socket, family as u8, protocol));
+            let sockets = sockets.unwrap_or_default();
             let listening = sockets.into_iter().map(|socket| (socket.published(protocol), socket.inode));
             let in_way = listening.filter(|(at, _)| here.iter().any(|wanted| wanted.conflicts(at)));
             found.extend(in_way.map(|(at, inode)| Listener { at, who: owner(inode) }));
@@ -61,14 +63,18 @@ impl Listening {
     }
 }
 
-fn dump(family: u8, protocol: Protocol) -> Option<Vec<Listening>> {
+fn open() -> Option<Socket> {
+    let mut socket = Socket::new(SOCK_DIAG).ok()?;
+    socket.bind_auto().ok()?;
+    Some(socket)
+}
+
+fn dump(socket: &Socket, family: u8, protocol: Protocol) -> Option<Vec<Listening>> {
     let (protocol, states) = match protocol {
         Protocol::Tcp => (nix::libc::IPPROTO_TCP, TCP_LISTENS),
         Protocol::Udp => (nix::libc::IPPROTO_UDP, UDP_LISTENS),
         Protocol::Sctp => return None,
     };
-    let mut socket = Socket::new(SOCK_DIAG).ok()?;
-    socket.bind_auto().ok()?;
     let mut request = Vec::with_capacity(REQUEST);
     request.extend((REQUEST as u32).to_ne_bytes());
     request.extend(BY_FAMILY.to_ne_bytes());

@@ -22,6 +22,7 @@ pub mod view;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::thread::JoinHandle;
 
 use crate::apply::Target;
 use crate::error::{Doing, Error, Result};
@@ -37,8 +38,9 @@ use netlink::Netlink;
 pub struct Kernel {
     netlink: Netlink,
     inside: Option<Inside>,
-    /// The firewall's program, started ahead of its orders.
-    waiting: Option<Waiting>,
+    /// The firewall's program, started ahead of its orders, by a thread: for that long the
+    /// kernel stops whoever starts a program, a third of a millisecond.
+    waiting: Option<JoinHandle<Result<Waiting>>>,
     /// The firewall's program while it runs, and what it was told.
     running: Option<(Restore, Change, Vec<Rule>)>,
     /// Without close-on-exec, and so open in every program that is run.
@@ -91,8 +93,13 @@ impl Kernel {
     /// with a reason, when there are orders.
     pub fn expect_rules(&mut self) {
         if self.waiting.is_none() {
-            self.waiting = Waiting::start().ok();
+            self.waiting = std::thread::Builder::new().spawn(Waiting::start).ok();
         }
+    }
+
+    /// What became of the program that was started ahead of its orders.
+    fn expected(&mut self) -> Option<Result<Waiting>> {
+        self.waiting.take().and_then(|starting| starting.join().ok())
     }
 
     /// Puts back the rules that `missing` names, and with them the chains of ours they stand in.
@@ -229,7 +236,7 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
+        if let Some(Ok(waiting)) = self.expected() {
             waiting.dismiss();
         }
     }
@@ -246,10 +253,8 @@ impl Target for Kernel {
                 self.log.debug(&format!("{undo}{command}"));
             }
         }
-        let waiting = match self.waiting.take() {
-            Some(waiting) => waiting,
-            None => Waiting::start().map_err(|error| error.during(iptables::opening(first)))?,
-        };
+        let waiting = self.expected().unwrap_or_else(Waiting::start);
+        let waiting = waiting.map_err(|error| error.during(iptables::opening(first)))?;
         let rules_kept = rules.iter().map(|rule| (*rule).clone()).collect();
         self.running = Some((waiting.order(change, rules), change, rules_kept));
         Ok(())

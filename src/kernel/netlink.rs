@@ -18,7 +18,7 @@ use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
@@ -124,7 +124,10 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn link(&self, name: &str) -> io::Result<Option<LinkSeen>> {
-        let request = self.handle.link().get().match_name(name).execute();
+        let request = self.handle.link().get().match_name(name);
+        // Half of the answer would be counters, which are to be collected and read.
+        let request =
+            request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]).execute();
         match self.wait(async move { std::pin::pin!(request).try_next().await }) {
             Ok(message) => Ok(message.as_ref().map(describe)),
             Err(error) if gone(&error) => Ok(None),
