@@ -233,6 +233,25 @@ fn a_state_directory_deleted_by_hand_stops_nobody() {
 }
 
 #[test]
+fn gc_finds_the_rules_of_one_whom_no_record_tells_of() {
+    let Some(mut world) = World::new() else { return };
+    let (lost, kept) = (world.process(), world.process());
+    world.attach_ok("kept", kept, &[("publish", "8081:80"), ("ipfile", "kept")]);
+    let before = world.rules();
+    world.attach_ok("lost", lost, &[("publish", "8080:80,9000-9999:9000-9999/udp"), ("ipfile", "lost")]);
+    world.sh("iptables -t nat -A PREROUTING -p tcp --dport 1 -j DNAT --to-destination 172.19.0.9");
+    world.sh("rm /run/netns-hook/containers/lost@* /run/netns-hook/index");
+    world.kill(lost);
+    let strays = world.netns_ok(&["gc", "--dry-run"], "");
+    assert_eq!(strays.matches("rule iptables -t nat -A NETNS-").count(), 2, "{strays}");
+    assert!(strays.lines().all(|line| line.contains("netns container lost")), "{strays}");
+    assert_eq!(world.netns_ok(&["gc"], ""), strays);
+    assert_eq!(world.netns_ok(&["gc"], ""), "", "never twice");
+    world.sh("iptables -t nat -D PREROUTING -p tcp --dport 1 -j DNAT --to-destination 172.19.0.9");
+    assert_eq!(world.rules(), before, "a stranger's rule was left alone");
+}
+
+#[test]
 fn a_lock_that_is_held_is_waited_for() {
     let Some(mut world) = World::new() else { return };
     let a = world.process();

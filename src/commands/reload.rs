@@ -70,7 +70,7 @@ fn renew(session: &mut Session) -> Result<Vec<Rule>> {
 
 /// Every rule that should be there: what is shared once, before what stands in it. A container
 /// that is only just coming, or cannot go, has none.
-fn wanted(survey: &Survey) -> Vec<Rule> {
+pub(super) fn wanted(survey: &Survey) -> Vec<Rule> {
     let containers: Vec<&Entry> = survey.containers.iter().filter(|entry| entry.done).collect();
     let published: Vec<Rule> = containers.iter().flat_map(|entry| entry.published_rules()).collect();
     let mut rules = Vec::new();

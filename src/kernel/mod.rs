@@ -116,6 +116,18 @@ impl Kernel {
         Ok(())
     }
 
+    /// Takes away rules of ours that are there.
+    ///
+    /// # Errors
+    /// They cannot be taken away.
+    pub fn take_away(&mut self, commands: Vec<iptables::Command>) -> Result<()> {
+        for command in &commands {
+            self.log.debug(&format!("undo {command}"));
+        }
+        self.transactions += iptables::remove(commands)?;
+        Ok(())
+    }
+
     /// Takes away every chain of ours, whoever it is for, and puts `rules` there instead.
     ///
     /// # Errors

@@ -4,7 +4,10 @@
 //! The slow way: it reads all tables, where everything else only writes.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::process::Stdio;
+
+use ipnetwork::IpNetwork;
 
 use super::programs::{TABLES, Waiting, find, one_line, process};
 use super::{Command, Verb, commands};
@@ -37,6 +40,29 @@ pub fn differs(rules: &[Rule]) -> Result<bool> {
     let there: HashSet<String> = saved()?.iter().filter(|command| ours(command)).map(identity).collect();
     let wanted: HashSet<String> = rules.iter().flat_map(commands).map(|command| identity(&command)).collect();
     Ok(there != wanted)
+}
+
+/// The rules of ours that lead to an address in one of these subnets and are not among `rules`:
+/// their owner is unknown, and nobody else will ever take them away.
+///
+/// # Errors
+/// The tables cannot be read.
+pub fn ownerless(rules: &[Rule], subnets: &[IpNetwork]) -> Result<Vec<Command>> {
+    let wanted: HashSet<String> = rules.iter().flat_map(commands).map(|command| identity(&command)).collect();
+    let leads_home = |command: &Command| {
+        let to = destination(&command.spec);
+        to.is_some_and(|to| subnets.iter().any(|subnet| subnet.contains(to)))
+    };
+    let strays = saved()?.into_iter().filter(|command| {
+        command.chain.starts_with(PREFIX) && leads_home(command) && !wanted.contains(&identity(command))
+    });
+    Ok(strays.collect())
+}
+
+/// Where a rule sends packets to: `172.19.0.2:80`, or the address alone.
+fn destination(spec: &str) -> Option<IpAddr> {
+    let (_, to) = spec.split_once("--to-destination ")?;
+    to.split([':', ' ']).next()?.parse().ok()
 }
 
 /// Puts back what is `missing` of `rules`, and says how many transactions it took. A chain of
@@ -89,7 +115,11 @@ pub fn remove_all() -> Result<u64> {
     remove(saved()?.into_iter().filter(ours).collect())
 }
 
-fn remove(mut commands: Vec<Command>) -> Result<u64> {
+/// Takes away chains and rules that are there, and says how many transactions it took.
+///
+/// # Errors
+/// They could not be removed.
+pub fn remove(mut commands: Vec<Command>) -> Result<u64> {
     // A chain can go when nothing is in it and nothing leads to it.
     commands.sort_by_key(|command| command.verb == Verb::NewChain);
     if commands.is_empty() {
@@ -169,6 +199,14 @@ mod tests {
         let text: Vec<String> = ours.iter().map(ToString::to_string).collect();
         let rule = "iptables -t raw -A NETNS-GUARD -i lo -m comment --comment \"netns\" -j RETURN";
         assert_eq!(text, ["iptables -t raw -N NETNS-GUARD", rule]);
+    }
+
+    #[test]
+    fn where_a_rule_leads_is_read_from_it() {
+        for spec in ["-j DNAT --to-destination 172.19.0.2:80", "-j DNAT --to-destination 172.19.0.2"] {
+            assert_eq!(destination(spec), "172.19.0.2".parse().ok(), "{spec}");
+        }
+        assert_eq!(destination("-s 172.19.0.2/32 -j ACCEPT"), None);
     }
 
     #[test]

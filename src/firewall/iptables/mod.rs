@@ -25,7 +25,7 @@ use std::fmt;
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
 pub use counted::{Counted, counters_of};
-pub use mending::{differs, missing, put_back, remove_all, remove_what_is_left};
+pub use mending::{differs, missing, ownerless, put_back, remove, remove_all, remove_what_is_left};
 pub use programs::{Restore, Waiting, rules_of};
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
