@@ -9,7 +9,11 @@
 #![allow(unreachable_pub, reason = "everything in one program")]
 
 mod common;
+#[allow(dead_code, reason = "some of it only the benchmarks need")]
+#[path = "../benches/cost/mod.rs"]
+mod cost;
 
+mod bench;
 mod chaos;
 mod conntrack;
 mod drift;

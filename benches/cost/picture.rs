@@ -93,10 +93,10 @@ pub fn svg(panels: &[Panel]) -> String {
 fn legend(names: &[&str]) -> String {
     let (mut svg, mut x) = (String::new(), LEFT);
     for (class, name) in names.iter().enumerate() {
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<path class=\"line l{class}\" d=\"M{x:.0} 26h24\"/>\
-             <text x=\"{:.0}\" y=\"30\">{name}</text>\n",
+             <text x=\"{:.0}\" y=\"30\">{name}</text>",
             x + 30.0
         );
         x += 54.0 + 7.0 * name.len() as f64;

@@ -38,7 +38,7 @@ pub fn write(report: &Report) {
         machine()
     );
     put(&root.join("benches/results.md"), &(head + &markdown(report)));
-    put(&root.join("benches/cost.svg"), &picture::svg(&panels(report)));
+    put(&root.join("benches/cost.svg"), &picture(report));
     let readme = root.join("README.md");
     let text = fs::read_to_string(&readme).expect("read README.md");
     let main = report.iter().find(|table| table.title == SET_UP).map(Table::markdown).unwrap_or_default();
@@ -72,7 +72,7 @@ fn machine() -> String {
 }
 
 /// Setting up and taking down, side by side.
-fn panels(report: &Report) -> Vec<Panel> {
+pub fn picture(report: &Report) -> String {
     let panel = |title: &str, main: &str| {
         let quiet = report.iter().filter(|table| table.title == QUIET);
         let tables = report.iter().filter(|table| table.title == main).chain(quiet);
@@ -86,7 +86,7 @@ fn panels(report: &Report) -> Vec<Panel> {
     };
     let mut down = panel("Take down", TAKE_DOWN);
     down.series.retain(|series| !series.name.contains("IPv6"));
-    vec![panel("Set up", SET_UP), down]
+    picture::svg(&[panel("Set up", SET_UP), down])
 }
 
 /// A line for each column.

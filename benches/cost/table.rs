@@ -132,7 +132,8 @@ fn line(cells: &[String]) -> String {
 }
 
 fn ratio(figure: Option<&Figure>, base: Option<&Figure>) -> String {
-    figure.zip(base).map_or(String::new(), |(figure, base)| digits(figure.median() / base.median()))
+    let base = base.map(Figure::median).filter(|base| *base > 0.0);
+    figure.zip(base).map_or(String::new(), |(figure, base)| digits(figure.median() / base))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{PACKETS, thousands};
 use crate::common::traffic::{inside, serve_tcp};
-use crate::common::{self, Process};
+use crate::common::{Process, scene};
 use crate::cost::Scale;
 use crate::cost::call::Call;
 use crate::cost::lane::Lane;
@@ -79,8 +79,12 @@ fn connect<P: Peer + ?Sized>(
         serve_tcp(container.process, 80, "hello");
     }
     let other: Process = lane.world.neighbour();
-    let reached = |port: &u16| common::scene::ask(Some(other), "10.0.0.1", &format!("{port}/tcp")) == "hello";
-    assert!(ports.iter().all(reached), "a published port leads nowhere");
+    for port in ports {
+        let port = format!("{port}/tcp");
+        // A packet that is lost on a busy machine is sent again.
+        let reached = (0..4).any(|_| scene::ask(Some(other), "10.0.0.1", &port) == "hello");
+        assert!(reached, "{port} leads nowhere");
+    }
     let (ports, times) = (ports.to_vec(), 10 * scale.rounds);
     inside(other, move || {
         let ports = ports.iter().cycle().take(times);

@@ -127,11 +127,11 @@ pub fn others() -> Vec<Box<dyn Peer>> {
         if Path::new(path).exists() {
             others.push(peer);
         } else {
-            eprintln!("skipped: {path} is not installed");
+            crate::common::skip(&format!("{path} is not installed"));
         }
     };
     add(netavark::PATH, Box::new(Netavark));
-    add(cni::PATH, Box::new(Cni::default()));
+    add(cni::PATH, Box::<Cni>::default());
     others
 }
 
