@@ -18,14 +18,14 @@ mod cost;
 use std::process::ExitCode;
 
 use cost::cases::CASES;
-use cost::{Scale, report};
+use cost::{FULL, QUICK, report};
 
 fn main() -> ExitCode {
-    let (mut scale, mut whole, mut only) = (Scale::full(), true, Vec::new());
+    let (mut scale, mut whole, mut only) = (FULL, true, Vec::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match (arg.as_str(), CASES.iter().map(|case| case.name)) {
-            ("--quick", _) => (scale, whole) = (Scale::quick(), false),
+            ("--quick", _) => (scale, whole) = (QUICK, false),
             ("--only", mut names) => {
                 let name = args.next().unwrap_or_default();
                 if !names.any(|known| known == name) {

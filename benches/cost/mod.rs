@@ -27,47 +27,35 @@ use cases::CASES;
 use table::Table;
 
 /// How much of everything.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Scale {
     /// How often each thing is measured.
     pub rounds: usize,
     /// At how many containers up.
-    pub sizes: Vec<usize>,
+    pub sizes: &'static [usize],
     /// Up to how many netavark and CNI go along: filling them takes minutes.
     pub peers_up_to: usize,
     /// At how many leases.
-    pub leases: Vec<usize>,
+    pub leases: &'static [usize],
     /// How many set-ups at once.
     pub at_once: usize,
     /// How many containers of ten ports each.
     pub ports_of: usize,
 }
 
-impl Scale {
-    /// What is published.
-    pub fn full() -> Self {
-        Self {
-            rounds: 30,
-            sizes: vec![1, 10, 30, 100, 300, 600, 1000],
-            peers_up_to: 300,
-            leases: vec![10, 100, 1_000, 10_000, 60_000],
-            at_once: 100,
-            ports_of: 1000,
-        }
-    }
+/// What is published.
+pub const FULL: Scale = Scale {
+    rounds: 30,
+    sizes: &[1, 10, 30, 100, 300, 600, 1000],
+    peers_up_to: 300,
+    leases: &[10, 100, 1_000, 10_000, 60_000],
+    at_once: 100,
+    ports_of: 1000,
+};
 
-    /// What shows that it works.
-    pub fn quick() -> Self {
-        Self {
-            rounds: 3,
-            sizes: vec![1, 10],
-            peers_up_to: 10,
-            leases: vec![10, 100],
-            at_once: 10,
-            ports_of: 10,
-        }
-    }
-}
+/// What shows that it works.
+pub const QUICK: Scale =
+    Scale { rounds: 3, sizes: &[1, 10], peers_up_to: 10, leases: &[10, 100], at_once: 10, ports_of: 10 };
 
 /// Everything that was found out, in the order of finding.
 pub type Report = Vec<Table>;

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use super::cases::thousands;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
@@ -23,8 +25,8 @@ const HEIGHT: f64 = 400.0;
 /// Where the diagrams are, from above; and what is left of and between them.
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 348.0;
-const LEFT: f64 = 56.0;
-const GAP: f64 = 70.0;
+const LEFT: f64 = 60.0;
+const GAP: f64 = 78.0;
 /// What numbers at two lines' ends need between their baselines.
 const LINE: f64 = 14.0;
 
@@ -130,8 +132,9 @@ fn frame(panel: &Panel, x: Scale, y: Scale) -> String {
         let _ = writeln!(
             svg,
             "<path class=\"grid\" d=\"M{at:.1} {TOP:.1}V{BOTTOM:.1}\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick}</text>",
-            BOTTOM + 18.0
+             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            BOTTOM + 18.0,
+            thousands(tick as usize)
         );
     }
     svg
@@ -141,7 +144,8 @@ fn frame(panel: &Panel, x: Scale, y: Scale) -> String {
 fn lines(panel: &Panel, names: &[&str], x: Scale, y: Scale) -> String {
     let mut svg = String::new();
     let mut ends = Vec::new();
-    for series in &panel.series {
+    // The first lines lie above the others.
+    for series in panel.series.iter().rev() {
         let class = names.iter().position(|name| *name == series.name).unwrap_or(names.len());
         let points: Vec<(f64, f64)> = series.points.iter().map(|(n, ms)| (x.at(*n), y.at(*ms))).collect();
         let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();

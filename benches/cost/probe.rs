@@ -2,18 +2,23 @@
 
 use std::fs;
 
+use super::Scale;
 use super::call::Call;
 use super::lane::Lane;
 use super::peers::{Ours, Ports, Program as _, Verb};
 use super::table::{Figure, Unit};
 
-/// How often each thing is counted: what else the machine does changes little.
-const TIMES: usize = 5;
-
-/// Counts something of our own process, setting up and taking down.
-pub fn both(lane: &mut Lane<Ours>, ports: Ports, unit: Unit, count: fn(&Call) -> f64) -> [Option<Figure>; 2] {
+/// Counts something of our own process, setting up and taking down. A few times will do:
+/// what else the machine does changes little.
+pub fn both(
+    lane: &mut Lane<Ours>,
+    ports: Ports,
+    scale: &Scale,
+    unit: Unit,
+    count: fn(&Call) -> f64,
+) -> [Option<Figure>; 2] {
     let (mut up, mut down) = (Vec::new(), Vec::new());
-    for _ in 0..TIMES {
+    for _ in 0..scale.rounds.div_ceil(6) {
         let container = lane.newcomer(ports);
         up.push(count(&lane.peer.call(Verb::Up, &container)));
         down.push(count(&lane.peer.call(Verb::Down, &container)));

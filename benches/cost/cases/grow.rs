@@ -14,7 +14,7 @@ pub fn run(scale: &Scale) -> Vec<Table> {
     peers.extend(others());
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
     let mut rows = Vec::new();
-    for &size in &scale.sizes {
+    for &size in scale.sizes {
         if size > scale.peers_up_to && lanes.len() > flat {
             lanes.truncate(flat);
             settle();

@@ -33,7 +33,7 @@ pub fn run(scale: &Scale) -> Vec<Table> {
     let mut table = Table::new(LEASES, note, head);
     let mut lane = Lane::new(Box::new(Ours { without_bundle: true }));
     lane.grow(|_| Ports::None);
-    for &count in &scale.leases {
+    for &count in scale.leases {
         eprintln!("  {} leases", thousands(count));
         lane.enter();
         pretend(count);
@@ -75,7 +75,7 @@ fn figures(lane: &mut Lane<Ours>, scale: &Scale) -> Vec<Option<Figure>> {
     for cost in measure(std::slice::from_mut(lane), scale.rounds, Ports::None) {
         cells = [cost.up, cost.down].map(|times| Some(Figure::times(Unit::Millis, &times))).into();
     }
-    cells.extend(probe::both(lane, Ports::None, Unit::Count, probe::system_calls));
-    cells.extend(probe::both(lane, Ports::None, Unit::Millions, probe::instructions));
+    cells.extend(probe::both(lane, Ports::None, scale, Unit::Count, probe::system_calls));
+    cells.extend(probe::both(lane, Ports::None, scale, Unit::Millions, probe::instructions));
     cells
 }

@@ -21,12 +21,12 @@ pub fn run(scale: &Scale) -> Vec<Table> {
     ];
     let mut table = Table::new(PROCESS, note, head);
     let mut lanes = [Lane::new(Box::new(Ours { without_bundle: true }))];
-    for &size in &scale.sizes {
+    for &size in scale.sizes {
         eprintln!("  {} containers up", thousands(size));
         fill(&mut lanes, size, |n| Ports::one(10_000 + n));
         let lane = &mut lanes[0];
-        let instructions = probe::both(lane, Ports::one(40_000), Unit::Millions, probe::instructions);
-        let memory = probe::both(lane, Ports::one(40_000), Unit::MiB, probe::peak_memory);
+        let instructions = probe::both(lane, Ports::one(40_000), scale, Unit::Millions, probe::instructions);
+        let memory = probe::both(lane, Ports::one(40_000), scale, Unit::MiB, probe::peak_memory);
         table.row(thousands(size), instructions.into_iter().chain(memory).collect());
     }
     let size = std::fs::metadata(NETNS).expect("the program").len();
