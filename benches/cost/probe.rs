@@ -1,12 +1,16 @@
 //! What can be counted of one process: the same on every machine, or nearly so.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::Scale;
 use super::call::Call;
 use super::lane::Lane;
 use super::peers::{Ours, Ports, Program as _, Verb};
 use super::table::{Figure, Unit};
+
+/// What takes longer than this, as a long run under callgrind does, is not counted once more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counts something of our own process, setting up and taking down. A few times will do:
 /// what else the machine does changes little.
@@ -18,7 +22,11 @@ pub fn both(
     count: fn(&Call) -> f64,
 ) -> [Option<Figure>; 2] {
     let (mut up, mut down) = (Vec::new(), Vec::new());
-    for _ in 0..scale.rounds.div_ceil(6) {
+    let started = Instant::now();
+    for round in 0..scale.rounds.div_ceil(6) {
+        if round > 0 && started.elapsed() > PATIENCE {
+            break;
+        }
         let container = lane.newcomer(ports);
         up.push(count(&lane.peer.call(Verb::Up, &container)));
         down.push(count(&lane.peer.call(Verb::Down, &container)));
