@@ -25,8 +25,8 @@ const HEIGHT: f64 = 400.0;
 /// Where the diagrams are, from above; and what is left of and between them.
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 348.0;
-const LEFT: f64 = 60.0;
-const GAP: f64 = 78.0;
+const LEFT: f64 = 62.0;
+const GAP: f64 = 72.0;
 /// What numbers at two lines' ends need between their baselines.
 const LINE: f64 = 14.0;
 
@@ -119,13 +119,12 @@ fn frame(panel: &Panel, x: Scale, y: Scale) -> String {
     );
     for tick in y.ticks() {
         let at = y.at(tick);
-        let _ = writeln!(
-            svg,
-            "<path class=\"grid\" d=\"M{left:.1} {at:.1}H{right:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{tick} ms</text>",
-            left - 6.0,
-            at + 4.0
-        );
+        let _ = writeln!(svg, "<path class=\"grid\" d=\"M{left:.1} {at:.1}H{right:.1}\"/>");
+        // Once is enough: the diagrams share this axis.
+        if left <= LEFT {
+            let (x, y, tick) = (left - 6.0, at + 4.0, milliseconds(tick));
+            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{tick}</text>");
+        }
     }
     for tick in x.ticks() {
         let at = x.at(tick);
@@ -138,6 +137,10 @@ fn frame(panel: &Panel, x: Scale, y: Scale) -> String {
         );
     }
     svg
+}
+
+fn milliseconds(number: f64) -> String {
+    if number < 1000.0 { format!("{number} ms") } else { format!("{} s", number / 1000.0) }
 }
 
 /// The lines, and at the end of each what it has come to.

@@ -8,7 +8,7 @@ use crate::cost::Scale;
 use crate::cost::call::Call;
 use crate::cost::lane::Lane;
 use crate::cost::peers::{Floor, Ours, Peer, Ports};
-use crate::cost::race::{Cost, fill, measure_and};
+use crate::cost::race::{fill, measure_and};
 use crate::cost::table::{Figure, Table, Unit};
 
 /// The column of the rule's deletion.
@@ -18,23 +18,17 @@ pub fn run(scale: &Scale) -> Vec<Table> {
     let peers: [Box<dyn Peer>; 2] = [Box::new(Floor::<true>), Box::new(Ours::default())];
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
     fill(&mut lanes, 1, |_| Ports::one(10_000));
-    let (costs, restores) = measure(&mut lanes, scale.rounds, Ports::one(40_000));
+    let mut restores = Vec::new();
+    let costs = measure_and(&mut lanes, scale.rounds, 1, Ports::one(40_000), |lane| {
+        if lane.peer.name() == "netns" {
+            restores.push(delete_a_rule(lane));
+        }
+    });
     let note = "One container is up, another with one published port comes and goes. The floor deletes the \
                 link alone, with ip(8).";
     let [_, mut down] = up_and_down([BESIDE; 2], note, "", &[("take down".to_owned(), costs)]);
     add(&mut down, &[restores]);
     vec![down]
-}
-
-/// As [`super::super::race::measure`], with a rule's deletion beside every round.
-pub fn measure(lanes: &mut [Lane], rounds: usize, ports: Ports) -> (Vec<Cost>, Vec<Duration>) {
-    let mut restores = Vec::new();
-    let costs = measure_and(lanes, rounds, ports, |lane| {
-        if lane.peer.name() == "netns" {
-            restores.push(delete_a_rule(lane));
-        }
-    });
-    (costs, restores)
 }
 
 /// Adds the column.
@@ -46,7 +40,9 @@ pub fn add(table: &mut Table, restores: &[Vec<Duration>]) {
 }
 
 /// How long the deletion of one rule takes, in a chain of its own.
-fn delete_a_rule(lane: &Lane) -> Duration {
+/// It changes the ruleset behind our back, and so the next set-up looks whether all rules are
+/// still there: none is to be measured after it.
+pub fn delete_a_rule(lane: &Lane) -> Duration {
     lane.enter();
     let restore = |lines: &str| {
         let input = format!("*nat\n{lines}\nCOMMIT\n");

@@ -4,7 +4,7 @@ use super::{FULL_DOWN, FULL_UP, beside, packets, thousands, up_and_down};
 use crate::cost::Scale;
 use crate::cost::lane::Lane;
 use crate::cost::peers::{Floor, Ours, Peer, Ports};
-use crate::cost::race::fill;
+use crate::cost::race::{fill, measure};
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
@@ -14,9 +14,8 @@ pub fn run(scale: &Scale) -> Vec<Table> {
     for size in [1, scale.ports_of] {
         eprintln!("  {} containers up", thousands(size));
         fill(&mut lanes, size, |n| Ports::each(10_000 + 10 * n, 10));
-        let (costs, times) = beside::measure(&mut lanes, scale.rounds, Ports::each(40_000, 10));
-        rows.push((thousands(size), costs));
-        restores.push(times);
+        rows.push((thousands(size), measure(&mut lanes, scale.rounds, Ports::each(40_000, 10))));
+        restores.push((0..scale.rounds).map(|_| beside::delete_a_rule(&lanes[1])).collect());
     }
     let note = "One container more, with ten ports of its own, is set up and taken down again.";
     let [up, mut down] = up_and_down([FULL_UP, FULL_DOWN], note, "containers up", &rows);

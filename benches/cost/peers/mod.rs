@@ -58,6 +58,16 @@ impl Ports {
         Self::Each { first: first.try_into().expect("a port"), count }
     }
 
+    /// As many other ports for the `n`th container beside this one.
+    pub fn nth(self, n: usize) -> Self {
+        let after = |first: u16, count: u16| first + count * u16::try_from(n).expect("a port");
+        match self {
+            Self::None => Self::None,
+            Self::Each { first, count } => Self::Each { first: after(first, count), count },
+            Self::Range { first, count } => Self::Range { first: after(first, count), count },
+        }
+    }
+
     /// Ports of the host and of the container, and how many from there on.
     fn mappings(self) -> Vec<(u16, u16, u16)> {
         match self {
