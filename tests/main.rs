@@ -9,8 +9,12 @@
 #![allow(unreachable_pub, reason = "everything in one program")]
 
 mod common;
+#[allow(dead_code, reason = "some of it only the benchmarks need")]
+#[path = "../benches/cost/mod.rs"]
+mod cost;
 
 mod attach;
+mod bench;
 mod chaos;
 mod completions;
 mod conntrack;

@@ -118,7 +118,7 @@ impl World {
     /// A container that is only a process in a network namespace of its own.
     pub fn process(&mut self) -> Process {
         let child = Command::new("unshare")
-            .args(["--net", "sleep", "1000"])
+            .args(["--net", "sleep", "3000"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

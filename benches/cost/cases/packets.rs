@@ -1,0 +1,101 @@
+//! What published ports cost a new connection's first packet, which is the only one that the
+//! rules see: our tree of blocks beside one long chain.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::{PACKETS, thousands};
+use crate::common::traffic::{inside, serve_tcp};
+use crate::common::{Process, scene};
+use crate::cost::Scale;
+use crate::cost::call::Call;
+use crate::cost::lane::Lane;
+use crate::cost::peers::{Container, Ours, Peer, Ports};
+use crate::cost::table::{Figure, Table, Unit};
+
+/// How many of the published ports are called, and how often each.
+const CALLED: usize = 40;
+
+/// `full` has ten published ports for each container, from 10,000 on.
+pub fn first<P: Peer + ?Sized>(scale: &Scale, full: &mut Lane<P>) -> Table {
+    eprintln!("  first packets");
+    let count = 10 * scale.ports_of;
+    let tree = {
+        let step = (scale.ports_of / CALLED).max(1);
+        let called: Vec<usize> = (0..scale.ports_of).step_by(step).collect();
+        let containers: Vec<Container> = called.iter().map(|at| full.up[*at]).collect();
+        connect(full, &containers, &called.iter().map(|at| port(10 * at)).collect::<Vec<_>>(), scale)
+    };
+    let mut few = Lane::new(Box::new(Ours::default()));
+    few.grow(|_| Ports::one(10_000));
+    let containers = few.up.clone();
+    let one = connect(&mut few, &containers, &[port(0)], scale);
+    let mut flat = Lane::new(Box::new(Ours::default()));
+    flat.grow(|_| Ports::None);
+    publish_in_one_chain(&flat, count);
+    let ports: Vec<u16> = (0..count).step_by((count / CALLED).max(1)).map(port).collect();
+    let containers = flat.up.clone();
+    let chain = connect(&mut flat, &containers, &ports, scale);
+
+    let note = "Another host connects to a published port: from its SYN to the container's answer. The ports \
+                called are spread evenly over those published.";
+    let mut table = Table::new(PACKETS, note, ["published ports", "connect"]);
+    let rows = [
+        ("one".to_owned(), one),
+        (format!("{}, our tree of blocks", thousands(count)), tree),
+        (format!("{}, one chain of rules", thousands(count)), chain),
+    ];
+    for (name, times) in rows {
+        table.row(name, vec![Some(Figure::times(Unit::Micros, &times))]);
+    }
+    table
+}
+
+fn port(number: usize) -> u16 {
+    (10_000 + number).try_into().expect("a port")
+}
+
+/// The layout that everybody begins with.
+fn publish_in_one_chain(lane: &Lane<Ours>, count: usize) {
+    lane.enter();
+    let mut rules = ":FLAT - [0:0]\n-A PREROUTING -m addrtype --dst-type LOCAL -j FLAT\n".to_owned();
+    for number in 0..count {
+        let port = port(number);
+        rules += &format!("-A FLAT -p tcp --dport {port} -j DNAT --to-destination 172.19.0.2:80\n");
+    }
+    Call::new(["iptables-restore", "--noflush"], format!("*nat\n{rules}COMMIT\n")).run();
+}
+
+/// How long a host beside this one takes to connect to each of the ports, which lead to port
+/// 80 of `containers`.
+fn connect<P: Peer + ?Sized>(
+    lane: &mut Lane<P>,
+    containers: &[Container],
+    ports: &[u16],
+    scale: &Scale,
+) -> Vec<Duration> {
+    lane.enter();
+    for container in containers {
+        serve_tcp(container.process, 80, "hello");
+    }
+    let other: Process = lane.world.neighbour();
+    for port in ports {
+        let port = format!("{port}/tcp");
+        // A packet that is lost on a busy machine is sent again.
+        let reached = (0..4).any(|_| scene::ask(Some(other), "10.0.0.1", &port) == "hello");
+        assert!(reached, "{port} leads nowhere");
+    }
+    let (ports, times) = (ports.to_vec(), 10 * scale.rounds);
+    inside(other, move || {
+        let ports = ports.iter().cycle().take(times);
+        ports.map(|port| connect_once(SocketAddr::from(([10, 0, 0, 1], *port)))).collect()
+    })
+}
+
+fn connect_once(address: SocketAddr) -> Duration {
+    let started = Instant::now();
+    let stream = TcpStream::connect(address).expect("connect");
+    let took = started.elapsed();
+    drop(stream);
+    took
+}
