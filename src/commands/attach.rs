@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
-use crate::kernel::{Kernel, observe};
+use crate::kernel::{Kernel, observe, resolver};
 use crate::plan::{self, Plan};
 use crate::store::Store;
 use crate::store::index::Entry;
@@ -64,6 +64,8 @@ pub(super) fn plan(
     owner: Option<&Record>,
 ) -> Result<Plan> {
     let mut host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
+    resolver::network(&mut host, config);
+    resolver::container(&mut host, config, container, &process, kernel.log());
     let name = plan::usual_host_interface(process.pid)?;
     let busy = survey.containers.iter().flat_map(|entry| &entry.published);
     observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;

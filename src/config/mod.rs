@@ -4,6 +4,7 @@
 //! ports in [`publish`].
 
 pub mod file;
+pub mod names;
 mod options;
 pub mod policy;
 pub mod publish;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Result};
+use names::Names;
 pub use options::Options;
 use policy::Policy;
 use publish::Publish;
@@ -50,6 +52,10 @@ pub struct Config {
     pub publish: Vec<Publish>,
     /// Where the leased address is written; relative to the bundle.
     pub ipfile: PathBuf,
+    /// What it is called, and whom it asks for others' names.
+    pub names: Names,
+    /// Where the state lives.
+    pub state_dir: PathBuf,
 }
 
 impl Config {
@@ -79,6 +85,11 @@ impl Config {
             static_ip: layers.iter().find_map(|layer| layer.static_ip),
             publish: publish.map_or_else(Vec::new, |layer| layer.publish.clone()),
             ipfile: or_default(first(|layer| layer.ipfile.clone()), DEFAULT_IPFILE).into(),
+            names: Names::resolve(layers),
+            state_dir: layers
+                .iter()
+                .find_map(|layer| layer.state_dir.clone())
+                .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         })
     }
 }

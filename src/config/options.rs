@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::names::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
 use crate::error::{Error, is_obeyed};
@@ -44,6 +45,21 @@ pub struct Options {
     /// File for the leased address; relative to the bundle [default: .ip]
     #[arg(long, global = true, env = "NETNS_IPFILE", value_name = "PATH")]
     pub ipfile: Option<String>,
+    /// Name server in the container's resolv.conf [default: those of the host]
+    #[arg(long, global = true, env = "NETNS_DNS", value_name = "ADDR", value_delimiter = ',')]
+    pub dns: Vec<Server>,
+    /// Search domain in the container's resolv.conf, "." for none [default: those of the host]
+    #[arg(long, global = true, env = "NETNS_DNS_SEARCH", value_name = "DOMAIN", value_delimiter = ',')]
+    pub dns_search: Vec<Domain>,
+    /// Option in the container's resolv.conf, as ndots:2 [default: those of the host]
+    #[arg(long, global = true, env = "NETNS_DNS_OPTION", value_name = "OPT", value_delimiter = ',')]
+    pub dns_option: Vec<ResolverOption>,
+    /// Name of the container for its neighbours, beside its id and its hostname
+    #[arg(long, global = true, env = "NETNS_ALIAS", value_name = "NAME", value_delimiter = ',')]
+    pub alias: Vec<HostName>,
+    /// Leave the container's resolv.conf and hosts alone
+    #[arg(long, global = true, env = "NETNS_NO_DNS", value_parser = BoolishValueParser::new())]
+    pub no_dns: bool,
     /// Directory of leases and records [default: /run/netns-hook]
     #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -56,8 +72,23 @@ pub struct Options {
 }
 
 /// The names of all options that a file may set.
-pub(super) const NAMES: [&str; 10] =
-    ["bridge", "ip", "iface", "mtu", "static-ip", "publish", "ipfile", "state-dir", "debug", "log"];
+pub(super) const NAMES: [&str; 15] = [
+    "bridge",
+    "ip",
+    "iface",
+    "mtu",
+    "static-ip",
+    "publish",
+    "ipfile",
+    "dns",
+    "dns-search",
+    "dns-option",
+    "alias",
+    "no-dns",
+    "state-dir",
+    "debug",
+    "log",
+];
 /// Those that an annotation may not set.
 pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "log"];
 
@@ -96,6 +127,11 @@ impl Options {
                 return Err(Problem::Value("there are control characters in it".to_owned()));
             }
             "ipfile" => self.ipfile = Some(value.to_owned()),
+            "dns" => add(&mut self.dns, value, MAX_SERVERS)?,
+            "dns-search" => add(&mut self.dns_search, value, MAX_WORDS)?,
+            "dns-option" => add(&mut self.dns_option, value, MAX_WORDS)?,
+            "alias" => add(&mut self.alias, value, MAX_WORDS)?,
+            "no-dns" => self.no_dns = parse(value)?,
             "state-dir" => self.state_dir = Some(value.into()),
             "debug" => self.debug = parse(value)?,
             "log" => self.log = Some(value.into()),
@@ -116,15 +152,21 @@ impl Options {
             ("ipfile", self.ipfile.clone()),
             ("state-dir", text(&self.state_dir)),
             ("log", text(&self.log)),
+            ("no-dns", self.no_dns.then(String::new)),
             ("debug", self.debug.then(String::new)),
         ];
         let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
+        let servers = self.dns.iter().map(|server| ("dns", server.to_string()));
+        let search = self.dns_search.iter().map(|domain| ("dns-search", domain.to_string()));
+        let options = self.dns_option.iter().map(|option| ("dns-option", option.to_string()));
+        let aliases = self.alias.iter().map(|alias| ("alias", alias.to_string()));
+        let names = servers.chain(search).chain(options).chain(aliases);
         let argument = |(name, value): (&str, String)| match value.as_str() {
             "" => format!("--{name}"),
             value => format!("--{name}={value}"),
         };
-        single.chain(publish).map(argument).collect()
+        single.chain(publish).chain(names).map(argument).collect()
     }
 }
 
@@ -140,6 +182,18 @@ impl Problem {
             }
         }
     }
+}
+
+/// Adds the values of a list, which may be given with commas.
+fn add<T: std::str::FromStr<Err: std::fmt::Display>>(
+    list: &mut Vec<T>,
+    value: &str,
+    most: usize,
+) -> Result<(), Problem> {
+    for one in value.split(',') {
+        list.push(parse(one.trim())?);
+    }
+    if list.len() > most { Err(Problem::Value(format!("more than {most}"))) } else { Ok(()) }
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T, Problem> {

@@ -7,14 +7,18 @@ mod conntrack;
 pub mod files;
 mod inside;
 pub mod listeners;
+mod mounts;
+mod names;
 pub mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod ports;
 pub mod process;
+pub mod resolver;
 pub mod sysctl;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
 use crate::apply::Target;
@@ -22,7 +26,7 @@ use crate::error::{Doing, Error, Result};
 use crate::firewall::iptables::{self, Restore, Waiting};
 use crate::firewall::{Change, Rule};
 use crate::log::Log;
-use crate::plan::Step;
+use crate::plan::{Covering, Step};
 use inside::Inside;
 use netlink::Netlink;
 
@@ -122,6 +126,11 @@ impl Kernel {
         self.transactions
     }
 
+    /// What is told of each step.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// The host's netlink socket.
     pub fn netlink(&self) -> &Netlink {
         &self.netlink
@@ -169,7 +178,38 @@ impl Kernel {
                 self.socket(Some(*pid))?.add_default_route(link, *gateway).doing(|| step)
             }
             Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
+            Step::KeepNames { dir } => names::make(dir).doing(|| step),
+            Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
+            Step::WriteResolver { path, contents, .. } => {
+                names::write_resolver(path, contents).doing(|| step)
+            }
+            Step::Cover(covering) => self.cover(covering),
         }
+    }
+
+    /// Covers what can be. What was asked for must be, and all else is a warning: a container
+    /// without names is better than none.
+    fn cover(&self, covering: &Covering) -> Result<()> {
+        let outcomes = match mounts::cover(covering) {
+            Ok(outcomes) => outcomes,
+            Err(error) => vec![Err(error)],
+        };
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            let Err(cause) = outcome else { continue };
+            let quiet = cause.kind() == ErrorKind::ReadOnlyFilesystem;
+            let error = mounts::explain(covering, at, cause);
+            match covering.files.iter().any(|file| file.asked) {
+                true => return Err(error.also(self.uncover(covering).err())),
+                false if quiet => self.log.debug(&format!("# {error}")),
+                false => self.log.warn(&error),
+            }
+        }
+        Ok(())
+    }
+
+    /// In a container that runs; in any other the mounts go with it.
+    fn uncover(&self, covering: &Covering) -> Result<()> {
+        if covering.runs { mounts::uncover(covering).doing(|| format!("undo {covering}")) } else { Ok(()) }
     }
 
     fn socket(&self, pid: Option<i32>) -> Result<&Netlink> {
@@ -198,6 +238,10 @@ impl Kernel {
                 netlink::or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
             }
             Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
+            Step::KeepNames { dir } => names::remove(dir).doing(undoing),
+            Step::AddHost { path, slot, line } => names::remove_line(path, *slot, line).doing(undoing),
+            Step::WriteResolver { path, shared: false, .. } => names::remove_resolver(path).doing(undoing),
+            Step::Cover(covering) => self.uncover(covering),
             // See `Step::is_undone`.
             Step::Sysctl { .. }
             | Step::SetAlias { .. }
@@ -205,7 +249,8 @@ impl Kernel {
             | Step::Hairpin { .. }
             | Step::SetUp { .. }
             | Step::AddAddress { .. }
-            | Step::AddRoute { .. } => Ok(()),
+            | Step::AddRoute { .. }
+            | Step::WriteResolver { .. } => Ok(()),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use ipnetwork::IpNetwork;
 
+use super::names::Files;
 use crate::config::publish::{Ports, Published};
+use crate::names::resolver::Resolver;
 
 /// The kernel as the plan finds it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +27,12 @@ pub struct Host {
     pub listeners: Vec<Listener>,
     /// Free ports of the host, one range for each request that names none, in their order.
     pub free_ports: Vec<Ports>,
+    /// What a container can use of the host's `resolv.conf`.
+    pub resolver: Resolver,
+    /// What the bridge's `resolv.conf` says, if there is one.
+    pub resolv_conf: Option<String>,
+    /// What is known of the container's files.
+    pub files: Files,
 }
 
 /// A link of the host as the plan needs to know it.

@@ -6,6 +6,7 @@
 
 mod claims;
 mod host;
+mod names;
 mod step;
 mod steps;
 
@@ -22,6 +23,7 @@ use crate::link::veth::{self, Veth};
 use crate::store::record::{Network, Record, Survey};
 use claims::{lease, resolve_ports};
 pub use host::{Host, Link, Listener, Route};
+pub use names::{Cover, Covering, Files, directory, resolv_conf};
 pub use step::Step;
 use steps::Steps;
 pub use steps::usual_host_interface;
@@ -63,6 +65,7 @@ pub fn network(config: &Config, host: &Host, survey: &Survey) -> Result<(Network
     }));
     steps.sysctl("net/ipv4/ip_forward", "1", &host.ip_forward);
     bridge_steps(&mut steps, config, host, mtu);
+    steps.keep_names(config, host);
     let network = Network {
         bridge: config.bridge.clone(),
         gateway: config.gateway,
@@ -188,6 +191,7 @@ pub fn attach(
     steps.publish(&record, host);
     steps.cable(veth, &record, host.ipv6);
     steps.hairpin(&record);
+    steps.names(config, host, &record);
     steps.ipfile(config, &record);
     network.cursor = match config.static_ip {
         Some(_) => network.cursor,
@@ -233,11 +237,13 @@ pub fn join(
     };
     let cable = |step: &Step| {
         !matches!(step, Step::Firewall(_) | Step::WriteFile { .. } | Step::Sysctl { before: Some(_), .. })
+            && !step.is_of_names()
     };
     let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
     steps.publish(&record, host);
     steps.hairpin(&record);
+    steps.names(config, host, &record);
     steps.ipfile(config, &record);
     record.steps = steps.hold;
     Ok(Plan { network, record, take: steps.take })

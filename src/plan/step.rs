@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::names::Covering;
 use crate::config::value::Iface;
 use crate::firewall::{Rule, iptables};
 use crate::link::bridge::Bridge;
@@ -98,6 +99,31 @@ pub enum Step {
         /// All of it.
         contents: String,
     },
+    /// The directory of the files that a bridge's containers have mounted.
+    KeepNames {
+        /// With everything in it.
+        dir: PathBuf,
+    },
+    /// A line of a bridge's `hosts` file.
+    AddHost {
+        /// The file.
+        path: PathBuf,
+        /// Where in it: see [`crate::names`].
+        slot: u32,
+        /// An address and names.
+        line: String,
+    },
+    /// A `resolv.conf`.
+    WriteResolver {
+        /// The file.
+        path: PathBuf,
+        /// All of it.
+        contents: String,
+        /// Whether it is the one for everybody on the bridge, which goes with the directory.
+        shared: bool,
+    },
+    /// Files of ours over those of the container.
+    Cover(Covering),
 }
 
 impl Step {
@@ -112,6 +138,11 @@ impl Step {
         }
     }
 
+    /// Whether the step is about a container's own names and files.
+    pub(super) fn is_of_names(&self) -> bool {
+        matches!(self, Self::AddHost { .. } | Self::WriteResolver { .. } | Self::Cover(_))
+    }
+
     /// Whether the step has an undoing of its own. What is done to an end of a cable goes with
     /// the cable, and a container's loopback is the container's own: runtimes bring it up too.
     pub fn is_undone(&self) -> bool {
@@ -121,6 +152,8 @@ impl Step {
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
                 false
             }
+            Self::WriteResolver { shared, .. } => !shared,
+            Self::Cover(covering) => covering.runs,
             _ => true,
         }
     }
@@ -150,6 +183,12 @@ impl fmt::Display for Step {
             Self::WriteFile { base, path, contents } => {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
+            Self::KeepNames { dir } => write!(f, "mkdir -p {}", dir.display()),
+            Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
+            Self::WriteResolver { path, contents, .. } => {
+                write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
+            }
+            Self::Cover(covering) => covering.fmt(f),
         }
     }
 }

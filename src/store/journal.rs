@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::index::Entry;
 
 /// The first bytes of the file; another number for another form of [`Event`].
-const MAGIC: &[u8; 8] = b"netns-01";
+const MAGIC: &[u8; 8] = b"netns-02";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box is an allocation for each")]
 pub(super) enum Event {
     Came(Entry),
     Done(u64),

@@ -10,6 +10,7 @@
 //! index                        of all containers what every run must know, read at once
 //! containers/ID@HASH.json      HASH is of id and bundle, which only together are unique
 //! networks/BRIDGE.json
+//! names/BRIDGE/hosts           what all containers on the bridge have mounted, and resolv.conf
 //! damaged/…                    records that could not be read, set aside for a human
 //! ```
 
