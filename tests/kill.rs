@@ -28,14 +28,14 @@ const MOST: usize = 300;
 const PORTS: &str = "8081:81,8082:82/udp";
 
 /// How one run ended that was to be killed at the `n`th `call`.
-enum End {
+pub enum End {
     /// It was killed, or one of its programs was and it gave up.
     Cut,
     /// It never made that many.
     Whole,
 }
 
-fn kill_at(call: &str, n: usize, input: &str) -> End {
+pub fn kill_at(call: &str, n: usize, input: &str) -> End {
     let output = run(
         Command::new("strace")
             .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])

@@ -22,6 +22,7 @@ mod inject;
 mod install;
 mod ipfile;
 mod kill;
+mod names;
 mod network;
 mod options;
 mod plan;

@@ -6,7 +6,7 @@ use crate::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process::{Census, Process};
 use crate::log::Log;
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::store::Store;
 use crate::store::index::Entry;
 use crate::store::record::{Network, Survey};
@@ -131,7 +131,11 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
         Ok(None) => Vec::new(),
         Err(error) => {
             log.warn(&error);
-            entry.published_rules().map(Step::Firewall).chain(entry.shared.iter().cloned()).collect()
+            let hosts = plan::directory(store.dir(), &entry.bridge).join("hosts");
+            // Whatever the lines say: nobody else has these slots.
+            let line = |slot: &u32| Step::AddHost { path: hosts.clone(), slot: *slot, line: String::new() };
+            let rules = entry.published_rules().map(Step::Firewall);
+            rules.chain(entry.shared.iter().cloned()).chain(entry.slots.iter().map(line)).collect()
         }
     }
 }

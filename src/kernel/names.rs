@@ -53,15 +53,17 @@ pub(super) fn add_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
     file.write_all_at(&line[..1], at)
 }
 
-/// Frees the slot, if it says `line` or is on the way to: otherwise it is another's.
+/// Frees the slot, if it says `line` or is on the way to: otherwise it is another's. Without a
+/// `line`, whatever it says.
 pub(super) fn remove_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
     let file = match open_existing(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         file => file?,
     };
+    let anything = line.is_empty();
     let (line, at) = (slot_of(line), offset(slot));
     let found = read_slot(&file, at)?;
-    if found.is_empty() || found.get(1..) != line.get(1..) {
+    if found.is_empty() || !(anything || found.get(1..) == line.get(1..)) {
         return Ok(());
     }
     // One byte, and the line is none.
@@ -196,6 +198,40 @@ mod tests {
         let n = opened.read_at(&mut bytes, 0).unwrap();
         assert_eq!(&bytes[..n], b"nameserver 1.1.1.1\n", "whoever had it open sees it");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        remove(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_reader_sees_each_line_whole_or_not_at_all() {
+        let dir = directory("reader");
+        let hosts = dir.join("hosts");
+        let line = |slot: u32| format!("172.19.1.{} c{slot} {}", slot % 250, "x".repeat(slot as usize % 90));
+        let (stop, path) = (std::sync::atomic::AtomicBool::new(false), &hosts);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for read in lines(path) {
+                        let slot = read.split(['c', ' ']).nth(2).and_then(|slot| slot.parse().ok());
+                        assert_eq!(read, slot.map(line).unwrap_or_default().trim_end());
+                        seen += 1;
+                    }
+                }
+                seen
+            });
+            for n in 0..20_000 {
+                // Three hundred, in an order that is none.
+                let slot = 1 + n * 7919 % 300;
+                if n / 300 % 2 == 0 {
+                    add_line(path, slot, &line(slot))
+                } else {
+                    remove_line(path, slot, &line(slot))
+                }
+                .unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(reader.join().unwrap() > 0);
+        });
         remove(&dir).unwrap();
     }
 

@@ -117,6 +117,11 @@ impl Store {
         Ok((store, survey))
     }
 
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The lock.
     pub fn lock_file(&self) -> &Lock {
         &self.lock
