@@ -23,8 +23,11 @@ const HOSTS: [&str; 3] =
 /// The most that is read of a `resolv.conf`, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
-/// Looks at the host's `resolv.conf` and at the bridge's.
+/// Looks at the host's `resolv.conf` and at the bridge's, unless no file is wanted.
 pub fn network(host: &mut Host, config: &Config) {
+    if config.names.hands_off {
+        return;
+    }
     host.resolver = of_host();
     host.resolv_conf = read(&directory(&config.state_dir, &config.bridge).join("resolv.conf"));
 }
