@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{ContainerState, State};
 
@@ -28,6 +28,8 @@ pub struct Container {
     pub bundle: PathBuf,
     /// The container's first process in our pid namespace, if the state names one above 0.
     pub pid: Option<i32>,
+    /// Where its network namespace is, if it is known by a path and not by a process.
+    pub netns: Option<PathBuf>,
     /// What the runtime is about to do, or has done.
     pub wants: Wants,
     /// All annotations, ours and others'.
@@ -95,9 +97,32 @@ impl Container {
             id,
             bundle: PathBuf::new(),
             pid: Some(pid),
+            netns: None,
             wants: Wants::Attach,
             annotations: BTreeMap::new(),
         })
+    }
+
+    /// Whoever lives in the network namespace that `path` leads to, called by the last part of
+    /// it unless it gets a name. `/proc/PID/ns/net` is that of a process.
+    ///
+    /// # Errors
+    /// The id cannot be one, or the path cannot be recorded.
+    pub fn in_namespace(path: &Path, id: Option<String>) -> Result<Self> {
+        let operation = || format!("use network namespace {}", path.display());
+        let path = std::path::absolute(path).doing(operation)?;
+        let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+        if let ["/", "proc", pid, "ns", "net"] = parts[..]
+            && let Ok(pid) = pid.parse()
+        {
+            return Self::running(pid, id.unwrap_or_else(|| pid.to_string()));
+        }
+        if path.to_str().is_none_or(|text| text.contains(is_obeyed)) {
+            return Err(Error::new(operation(), "there are control characters in it, or it is no UTF-8"));
+        }
+        let name = parts.last().copied().unwrap_or_default();
+        let container = Self::running(0, id.unwrap_or_else(|| name.to_owned()))?;
+        Ok(Self { pid: None, netns: Some(path), ..container })
     }
 
     /// The container's process.
@@ -126,6 +151,7 @@ impl Container {
             id: state.id().clone(),
             bundle,
             pid: state.pid().filter(|pid| *pid > 0),
+            netns: None,
             wants: match state.status() {
                 ContainerState::Stopped => Wants::Detach,
                 _ => Wants::Attach,

@@ -20,7 +20,8 @@
 //!   among networks, `route_localnet` among containers, the cable among the containers of a pod.
 //! - **Detach reads the record, never the configuration.**
 //! - **One lock** for the whole of every run that changes something.
-//! - **The main thread never enters a container**: a second one opens a socket there.
+//! - **The main thread never enters a container**: a second one opens a socket there. Only
+//!   [`commands::exec`] does, for good.
 //!
 //! | room | what is in it | may use |
 //! |---|---|---|
@@ -31,6 +32,7 @@
 //! | [`lease`], [`plan`], [`link`], [`names`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
 //! | [`store`] | the state directory | values only |
 //! | [`failures`] | the state directory's log | `error` |
+//! | [`graph`] | the cabling as one value, and the formats that draw it | values only |
 //! | [`edit`] | others' files: text put in and taken out again | `error` |
 //! | [`mod@apply`] | the two walks, over a trait | values only |
 //! | [`firewall::iptables`], [`kernel`] | the two that act | no config, no store |
@@ -43,6 +45,7 @@ pub mod edit;
 pub mod error;
 pub mod failures;
 pub mod firewall;
+pub mod graph;
 pub mod hook;
 pub mod kernel;
 pub mod lease;

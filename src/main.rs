@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use netns::commands::graph::Format;
 use netns::commands::inject::Extras;
 use netns::commands::install::Engine;
 use netns::commands::{self, Settings};
@@ -51,11 +53,16 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Attach a running container by the pid of one of its processes
+    /// Attach a running container, by one of its processes or its network namespace
+    #[command(group = clap::ArgGroup::new("whom").args(["pid", "netns"]).required(true))]
     Attach {
         /// A process in the container's network namespace
-        pid: i32,
-        /// What to call the container [default: the pid]
+        #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+        pid: Option<i32>,
+        /// The network namespace itself, as /run/netns/NAME
+        #[arg(long, value_name = "PATH")]
+        netns: Option<PathBuf>,
+        /// What to call the container [default: the pid, or the last part of the path]
         #[arg(long, value_name = "ID")]
         id: Option<String>,
     },
@@ -64,6 +71,14 @@ enum Command {
         /// The container's id
         id: String,
     },
+    /// Run a program of the host in a container's network
+    Exec {
+        /// The container's id
+        id: String,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     /// Show everything about one container
     Inspect {
         /// The container's id
@@ -71,6 +86,18 @@ enum Command {
         /// As a JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Draw uplinks, bridges, cables, containers and published ports
+    Graph {
+        /// What to draw it for
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: Format,
+        /// Draw it again whenever something changes, until interrupted
+        #[arg(long)]
+        watch: bool,
+        /// Text without box drawing [default: where the locale is not UTF-8]
+        #[arg(long)]
+        ascii: bool,
     },
     /// Reap containers that are dead or were attached half way only
     Gc {
@@ -109,6 +136,16 @@ enum Command {
     },
     /// Print what the hook would do for the state JSON on standard input; changes nothing
     Plan,
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write manual pages to a directory: netns.1 and one for each command
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
     /// Print version and commit
     Version,
 }
@@ -146,9 +183,13 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Create) => Ok(commands::create::create(settings)?),
         Some(Command::Ls { json }) => Ok(commands::ls::ls(settings, json)?),
         Some(Command::Rm { force }) => Ok(commands::rm::rm(settings, force)?),
-        Some(Command::Attach { pid, id }) => Ok(attach(settings, pid, id)?),
+        Some(Command::Attach { pid, netns, id }) => Ok(attach(settings, pid, netns, id)?),
         Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
+        Some(Command::Exec { id, command }) => Ok(commands::exec::exec(settings, &id, &command)?),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
+        Some(Command::Graph { format, watch, ascii }) => {
+            Ok(commands::graph::graph(settings, format, ascii, watch)?)
+        }
         Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
         Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
         Some(Command::Inject { bundle, undo: true, .. }) => Ok(commands::inject::undo(&bundle)?),
@@ -160,6 +201,10 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         }
         Some(Command::Uninstall { engine }) => Ok(commands::install::uninstall(engine)?),
         Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
+        Some(Command::Completions { shell }) => {
+            Ok(commands::completions::completions(Cli::command(), shell)?)
+        }
+        Some(Command::Man { dir }) => Ok(commands::completions::man(Cli::command(), &dir)?),
         Some(Command::Version) => {
             let _ = writeln!(std::io::stdout(), "netns {VERSION}");
             Ok(())
@@ -182,8 +227,14 @@ fn hook(settings: &Settings, container: &Container) -> std::result::Result<(), F
     done
 }
 
-fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {
-    let container = Container::running(pid, id.unwrap_or_else(|| pid.to_string()))?;
+fn attach(settings: &Settings, pid: Option<i32>, netns: Option<PathBuf>, id: Option<String>) -> Result<()> {
+    let container = match netns {
+        Some(path) => Container::in_namespace(&path, id)?,
+        None => {
+            let pid = pid.unwrap_or_default();
+            Container::running(pid, id.unwrap_or_else(|| pid.to_string()))?
+        }
+    };
     commands::attach::attach(settings, &container)
 }
 
@@ -192,7 +243,8 @@ fn attach(settings: &Settings, pid: i32, id: Option<String>) -> Result<()> {
 /// `-bridge br0` means `--bridge br0`, as the flags of the Go hook of this name may be written.
 fn parse(mut args: Vec<OsString>) -> Cli {
     let cli = Cli::command();
-    for arg in args.iter_mut().skip(1) {
+    // What comes after `exec` is for another program.
+    for arg in args.iter_mut().skip(1).take_while(|arg| *arg != "exec") {
         let Some(text) = arg.to_str() else { continue };
         let name = text.strip_prefix('-').and_then(|rest| rest.split('=').next());
         let is =

@@ -97,22 +97,24 @@ fn the_hooks_readme_tells_where_each_file_goes() {
 }
 
 /// What `netns --help` prints.
-fn help() -> String {
+pub fn help() -> String {
     let output = run(std::process::Command::new(NETNS).arg("--help"), "");
     assert!(output.status.success(), "{}", stderr(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// The long options in a help text.
-fn options(help: &str) -> BTreeSet<&str> {
+pub fn options(help: &str) -> BTreeSet<&str> {
     let words = help.split(|c: char| c.is_whitespace() || ",[]=`".contains(c));
     words.filter(|word| word.starts_with("--") && word.len() > 2).collect()
 }
 
-/// The commands in a help text: the first word of each line between the two headings.
-fn commands(help: &str) -> Vec<&str> {
+/// The commands in a help text: the first word of each line between the two headings that is
+/// not the rest of the line before.
+pub fn commands(help: &str) -> Vec<&str> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let lines = lines.take_while(|line| !line.is_empty());
+    let lines = lines.filter(|line| !line.starts_with("   "));
     lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
 }
 

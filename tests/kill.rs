@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::{NETNS, Process, World, run, state, stderr};
 
 /// The system calls by which the hook and its programs change anything.
-const CALLS: [&str; 12] = [
+pub const CALLS: [&str; 12] = [
     "sendto",
     "sendmsg",
     "write",
@@ -23,7 +23,7 @@ const CALLS: [&str; 12] = [
 ];
 
 /// More than any of them is made by one run.
-const MOST: usize = 300;
+pub const MOST: usize = 300;
 
 const PORTS: &str = "8081:81,8082:82/udp";
 

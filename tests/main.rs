@@ -10,20 +10,27 @@
 
 mod common;
 
+mod attach;
 mod chaos;
+mod completions;
 mod conntrack;
 mod drift;
 mod engines;
+mod exec;
 mod faults;
 mod firewall;
+mod graph;
 mod hook;
 mod hooks_files;
 mod inject;
+mod inspect;
 mod install;
 mod ipfile;
 mod kill;
+mod named;
 mod names;
 mod network;
+mod nic;
 mod options;
 mod plan;
 mod pod;
@@ -32,4 +39,5 @@ mod ports;
 mod refusals;
 mod rollback;
 mod runc;
+mod sharing;
 mod store;

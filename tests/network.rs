@@ -34,3 +34,14 @@ fn a_pod_reaches_the_port_that_its_second_container_publishes() {
     assert!(pod.pings("172.19.0.1"), "the first container is still there");
     assert_eq!(ask(Some(pod), "172.19.0.1", "8080/tcp"), "", "the port is gone");
 }
+
+#[test]
+fn a_chosen_mtu_stays_when_the_last_container_goes() {
+    let Some(mut world) = World::new() else { return };
+    world.netns_ok(&["create", "--mtu", "1400"], "");
+    let before = world.snapshot();
+    let web = world.process();
+    world.attach_ok("web", web, &[]);
+    world.detach_ok("web");
+    world.assert_as(&before);
+}

@@ -111,10 +111,10 @@ fn ls_is_a_row_a_container() {
             "protocol": protocol, "range": 1})
     };
     let row = serde_json::json!({
-        "id": "web", "bundle": "/run/test", "pid": container.pid, "status": "running",
+        "id": "web", "bundle": "/run/test", "pid": container.pid, "netns": null, "status": "running",
         "interface": "eth0", "host_interface": veth, "bridge": "netns0", "mac": "02:6e:ac:13:00:02",
         "addresses": ["172.19.0.2/16"], "gateway": "172.19.0.1", "since": null,
-        "published": [port(8080, 80, "tcp"), port(53, 53, "udp")],
+        "published": [port(8080, 80, "tcp"), port(53, 53, "udp")], "nics": [],
     });
     assert_eq!(listed, row);
 }
@@ -182,6 +182,7 @@ fn the_version_is_told_and_help_knows_every_option() {
         "static-ip",
         "publish",
         "ipfile",
+        "name-netns",
         "state-dir",
         "config",
         "debug",
@@ -189,7 +190,7 @@ fn the_version_is_told_and_help_knows_every_option() {
     ] {
         assert!(help.contains(&format!("--{option}")), "--{option} in: {help}");
     }
-    for command in ["create", "ls", "rm", "version", "attach", "detach", "inspect", "plan"] {
+    for command in ["create", "ls", "rm", "version", "attach", "detach", "exec", "inspect", "plan"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in: {help}");
     }
 }

@@ -12,7 +12,9 @@ use netns::config::{Config, Options};
 use netns::error::Result;
 use netns::hook::{Container, Wants};
 use netns::kernel::process::Process;
-use netns::plan::{self, Host, Link, Plan, Route};
+use netns::link::physical::{Before, Identity};
+use netns::link::saved::Octets;
+use netns::plan::{self, Host, Interface, Link, Name, Plan, Route};
 use netns::store::index::Entry;
 use netns::store::record::Survey;
 
@@ -55,21 +57,23 @@ fn container(id: &str, pid: i32) -> Container {
         id: id.to_owned(),
         bundle: PathBuf::from("/bundles").join(id),
         pid: Some(pid),
+        netns: None,
         wants: Wants::Attach,
         annotations: Default::default(),
     }
 }
 
 fn process(pid: i32) -> Process {
-    Process { pid, start_time: 1, netns: pid.unsigned_abs().into(), boot_id: "boot".to_owned() }
+    Process { pid, start_time: 1, netns: pid.unsigned_abs().into(), boot_id: "boot".to_owned(), path: None }
 }
 
 /// What is remembered once this plan has been carried out.
 pub fn after(plan: &Plan) -> Survey {
     Survey {
-        networks: vec![plan.network.clone()],
+        networks: plan.network.clone().into_iter().collect(),
         containers: vec![Entry::from(&plan.record)],
         damaged: vec![],
+        rest: None,
     }
 }
 
@@ -83,7 +87,7 @@ pub fn publish(specs: &str) -> Options {
 fn assert_golden(name: &str, plan: &Plan) {
     let take = plan.take.iter().map(ToString::to_string).collect();
     let container = undo_lines(&plan.record.steps);
-    let mut network = undo_lines(&plan.network.steps);
+    let mut network = plan.network.as_ref().map_or_else(Vec::new, |network| undo_lines(&network.steps));
     network.retain(|line| !line.starts_with("undo iptables"));
     let parts: [(&str, Vec<String>); 3] =
         [("attach", take), ("detach", container), ("remove the network", network)];
@@ -158,7 +162,71 @@ fn a_static_address_and_every_name_are_the_ones_asked_for() {
     let host = Host { host_interface_taken: true, ..fresh_host() };
     let plan = attach(options, &host, &Survey::default(), "web", 42).unwrap();
     assert_golden("static-address", &plan);
-    assert_eq!(plan.network.cursor, None, "it is not the cursor's business");
+    assert_eq!(plan.network.unwrap().cursor, None, "it is not the cursor's business");
+}
+
+/// An interface of the host as it may be asked for.
+pub fn interface(name: &str) -> Interface {
+    let identity = Identity { index: 3, address: Octets(vec![2, 0xaa, 0, 0, 0, 1]), ..Identity::default() };
+    Interface {
+        name: name.parse().unwrap(),
+        loopback: false,
+        immovable: false,
+        uplink: false,
+        master_kind: None,
+        before: Before { identity, mtu: 1500, up: true, ..Before::default() },
+    }
+}
+
+pub fn nics(specs: &[&str]) -> Options {
+    Options { nic: specs.iter().map(|spec| spec.parse().unwrap()).collect(), ..Options::default() }
+}
+
+#[test]
+fn an_interface_with_a_gateway_takes_the_default_route_and_leaves_the_bridge_its_answers() {
+    let first = attach(Options::default(), &fresh_host(), &Survey::default(), "web", 42).unwrap();
+    let host = Host { interfaces: vec![interface("ens6f0")], ..host_with_network() };
+    let asked = nics(&["ens6f0=lan,ip=12.0.0.10/8,gateway=12.0.0.1,mac=02:00:00:00:00:05,mtu=9000"]);
+    let plan = attach(asked, &host, &after(&first), "db", 43).unwrap();
+    assert_golden("nic-beside-the-bridge", &plan);
+}
+
+#[test]
+fn interfaces_alone_take_no_network() {
+    let interfaces = ["ens6f0", "ens6f1"].map(interface).to_vec();
+    let host = Host { interfaces, ..Host::default() };
+    let asked = nics(&["ens6f0,ip=12.0.0.10/8", "ens6f1=wan,ip=fd00::2/64,gateway=fd00::1"]);
+    let asked = Options { no_bridge: Some(true), ..asked };
+    let plan = attach(asked, &host, &Survey::default(), "web", 42).unwrap();
+    assert_eq!(plan.network, None);
+    assert_golden("nic-alone", &plan);
+}
+
+/// The plan of a container whose namespace is to have a name that `holder` has.
+fn named(process: Process, holder: Name) -> Result<Plan> {
+    let config = Config::resolve(&[Options { name_netns: Some(true), ..Options::default() }])?;
+    let host = Host { name: holder, ..host_with_network() };
+    let first = attach(Options::default(), &fresh_host(), &Survey::default(), "web", 42)?;
+    plan::attach(&config, &host, &after(&first), &container("db", 43), process, 0)
+}
+
+#[test]
+fn a_namespace_gets_a_name_unless_it_has_it() {
+    for free in [Name::Free, Name::Stale] {
+        assert_golden("named", &named(process(43), free).unwrap());
+    }
+    let has_it = named(process(43), Name::Same).unwrap();
+    assert!(!has_it.take.iter().chain(&has_it.record.steps).any(|step| step.name_file().is_some()));
+    let error = named(process(43), Name::Others("another has it".to_owned())).unwrap_err().to_string();
+    let expected =
+        "name the network namespace of container db: ip netns attach db 43: another has it\n  hint: ";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_namespace_without_a_process_is_called_by_a_variable() {
+    let by_path = Process { pid: 0, path: Some("/run/netns/blue".into()), ..process(43) };
+    assert_golden("by-path", &named(by_path, Name::Free).unwrap());
 }
 
 /// The lines of a debug log without their times.

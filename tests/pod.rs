@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::common::{Process, World, state, stderr, wait_for};
 
 /// Another process in the network namespace of `first`.
-fn beside(world: &mut World, first: Process) -> Process {
+pub fn beside(world: &mut World, first: Process) -> Process {
     let child = Command::new("nsenter")
         .args(["-t", &first.pid.to_string(), "-n", "sleep", "1000"])
         .stdin(Stdio::null())

@@ -71,7 +71,7 @@ fn an_address_or_a_port_that_is_taken_is_refused_with_its_holder() {
             if host == 4 { Options { publish: publish("8080:80").publish, ..options } } else { options };
         let id = if host == 4 { "web".to_owned() } else { format!("c{host}") };
         let plan = attach(options, &fresh_host(), &survey, &id, pid).unwrap();
-        survey.networks = vec![plan.network];
+        survey.networks = plan.network.into_iter().collect();
         survey.containers.push(Entry::from(&plan.record));
     }
     let refused = |options, survey: &Survey| refusal(options, &fresh_host(), survey);

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use netns::apply::{Failed, Target, apply, undo, undo_lines};
+use netns::config::Options;
 use netns::error::{Error, Result};
 use netns::firewall::{Change, Rule};
-use netns::plan::Step;
+use netns::plan::{Host, Step};
 use netns::store::record::Survey;
 
-use crate::plan::{attach, fresh_host, publish};
+use crate::plan::{attach, fresh_host, interface, nics, publish};
 
 /// A kernel that is only a set of what exists.
 #[derive(Default)]
@@ -45,7 +46,10 @@ fn goes_with(step: &Step) -> Option<String> {
         Step::SetAlias { link, .. }
         | Step::Hairpin { link }
         | Step::SetMaster { link, .. }
+        | Step::AddSourceRoute { link, .. }
         | Step::AddRoute { link, .. } => Some(link.to_string()),
+        // The container's own, like its loopback.
+        Step::AddSourceRule { .. } => Some("lo".to_owned()),
         Step::SetUp { pid: Some(_), link } | Step::AddAddress { pid: Some(_), link, .. } => {
             Some(link.to_string())
         }
@@ -92,6 +96,7 @@ impl Target for Fake {
         let links = match step {
             Step::AddVeth(veth) => vec![veth.name.to_string(), veth.peer.to_string()],
             Step::AddBridge(bridge) => vec![bridge.name.to_string()],
+            Step::MoveNic(nic) => vec![nic.inside.to_string()],
             _ => Vec::new(),
         };
         self.exists.retain(|text| !links.iter().any(|link| text.starts_with(&format!("on {link}: "))));
@@ -100,10 +105,12 @@ impl Target for Fake {
     }
 }
 
-/// All that the first container of a host takes, ports and all.
+/// All that the first container of a host takes, ports, an interface and all.
 fn steps() -> Vec<Step> {
-    let options = publish("8080:80 127.0.0.1:53:53/udp");
-    attach(options, &fresh_host(), &Survey::default(), "web", 42).unwrap().take
+    let nic = nics(&["ens6f0=lan,ip=12.0.0.10/8,gateway=12.0.0.1"]).nic;
+    let options = Options { nic, ..publish("8080:80 127.0.0.1:53:53/udp") };
+    let host = Host { interfaces: vec![interface("ens6f0")], ..fresh_host() };
+    attach(options, &host, &Survey::default(), "web", 42).unwrap().take
 }
 
 fn others() -> Vec<Step> {
@@ -114,7 +121,7 @@ fn others() -> Vec<Step> {
 fn what_is_taken_exists_and_what_is_undone_does_not() {
     let mut fake = Fake::default();
     apply(&steps(), &mut fake).unwrap();
-    let (taken, lo) = (steps(), 1);
+    let (taken, lo) = (steps(), 2);
     assert_eq!(fake.exists.len(), taken.len() - lo, "every step leaves something");
     undo(&taken, &mut fake).unwrap();
     assert_eq!(fake.exists, BTreeSet::new());

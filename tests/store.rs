@@ -209,3 +209,40 @@ fn a_damaged_network_record_takes_nobodys_ports() {
     world.detach_ok("a");
     world.detach_ok("b");
 }
+
+/// Each of these is made anew from what is left; none of them may cost an address or a port.
+#[test]
+fn whatever_is_lost_or_damaged_of_the_index_nobody_gets_what_another_has() {
+    let Some(mut world) = World::new() else { return };
+    let (old, new) = (world.process(), world.process());
+    let state = "/run/netns-hook";
+    for (n, harm) in [
+        format!("rm {state}/catalogue"),
+        format!("rm -r {state}/leases"),
+        format!("rm {state}/leases/netns0"),
+        format!("rm {state}/index"),
+        format!("rm {state}/index {state}/catalogue; rm -r {state}/leases"),
+        format!("truncate -s 4000 {state}/catalogue"),
+        format!("echo nonsense > {state}/catalogue"),
+        format!("echo nonsense >> {state}/index"),
+        format!("printf 0 | dd of={state}/catalogue bs=1 seek=8 conv=notrunc 2>&1"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        // The cursor would hide the fault: make it point before the old container's address.
+        let address = format!("172.19.5.{}", n + 10);
+        world.attach_ok("old", old, &[("static-ip", &address), ("publish", "8080:80"), ("ipfile", "old")]);
+        world.sh(harm);
+        let taken = world.attach("new", new, &[("static-ip", &address)]);
+        assert!(stderr(&taken).contains("container old has it"), "{harm}: {}", stderr(&taken));
+        let taken = world.attach("new", new, &[("publish", "8080:80")]);
+        assert!(stderr(&taken).contains("already published by container old"), "{harm}: {}", stderr(&taken));
+        world.attach_ok("new", new, &[("publish", "8081:80")]);
+        assert!(old.pings("172.19.0.1") && new.pings("172.19.0.1"), "{harm}");
+        world.detach_ok("old");
+        assert!(world.rules().contains("-j NETNS-tcp-31"), "{harm}: the new one's block stays");
+        world.detach_ok("new");
+        assert!(!world.rules().contains("NETNS-tcp-31"), "{harm}: the block goes with the last");
+    }
+}

@@ -22,7 +22,7 @@ pub fn check_error(error: &Error) {
 /// Plans `container` on an untouched host, and checks every step.
 pub fn check_plan(container: &Container, layers: &[Options]) {
     let config = Config::resolve(layers).expect("only a default could fail");
-    let process = Process { pid: 4242, start_time: 1, netns: 2, boot_id: "boot".to_owned() };
+    let process = Process { pid: 4242, start_time: 1, netns: 2, boot_id: "boot".to_owned(), path: None };
     let free_ports = config.publish.iter().filter(|publish| publish.host.is_none());
     let host = Host {
         ip_forward: "0".to_owned(),
@@ -46,6 +46,7 @@ pub fn container(id: &str) -> Container {
         id: id.to_owned(),
         bundle: "/bundle".into(),
         pid: Some(4242),
+        netns: None,
         wants: Wants::Attach,
         annotations: Default::default(),
     }

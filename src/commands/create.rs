@@ -22,6 +22,7 @@ pub fn create(settings: &Settings) -> Result<()> {
     if session.is_suspicious() {
         put_back(&mut session)?;
     }
+    session.everyone()?;
     let mut host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
     resolver::network(&mut host, &config);
     let (network, take) = plan::network(&config, &host, &session.survey)?;

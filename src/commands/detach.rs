@@ -37,7 +37,7 @@ fn detach_entry(settings: &Settings, id: &str, bundle: &Path) -> Result<()> {
         return Ok(());
     }
     let mut session = Session::open(settings)?;
-    let Some(entry) = session.survey.container(id, bundle).cloned() else {
+    let Some(entry) = session.container(id, bundle)? else {
         return Ok(());
     };
     if !entry.published.is_empty() {

@@ -1,6 +1,6 @@
 //! The dead are reaped on demand.
 
-use super::reap::{Look, find_dead, reap};
+use super::reap::{Look, reap};
 use super::session::Session;
 use super::{Settings, print};
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub fn gc(settings: &Settings, dry_run: bool) -> Result<()> {
     }
     let mut session = Session::open(settings)?;
     let reaped = if dry_run {
-        let dead = find_dead(&session.survey, session.kernel.netlink(), Look::Close)?;
+        let dead = session.find_dead(Look::Close)?;
         dead.iter().map(|entry| format!("container {}", entry.id)).collect()
     } else {
         reap(&mut session, Look::Close)?

@@ -5,13 +5,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::reap::outlives_its_process;
-use super::{Settings, print, warn_of_damage};
+use super::reap::lives;
+use super::{Settings, census_of, print, warn_of_damage};
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
 use crate::failures;
 use crate::kernel::netlink::Netlink;
+use crate::kernel::nic;
 use crate::kernel::process::Census;
+use crate::link::physical::Physical;
+use crate::plan::Step;
 use crate::store::Records;
 use crate::store::index::Entry;
 use crate::store::record::Record;
@@ -21,16 +24,30 @@ use crate::store::record::Record;
 pub(super) struct Row {
     id: String,
     bundle: PathBuf,
-    pid: i32,
+    pid: Option<i32>,
+    /// Where its network namespace was found, if it was not by a process.
+    netns: Option<PathBuf>,
     pub(super) status: &'static str,
     interface: String,
-    host_interface: String,
-    bridge: String,
-    mac: String,
+    host_interface: Option<String>,
+    bridge: Option<String>,
+    mac: Option<String>,
     addresses: Vec<String>,
-    gateway: String,
+    gateway: Option<String>,
     published: Vec<Port>,
     pub(super) since: String,
+    pub(super) nics: Vec<Nic>,
+}
+
+/// An interface of the host that is inside.
+#[derive(Debug, Serialize)]
+pub(super) struct Nic {
+    /// Its name on the host.
+    pub(super) name: String,
+    /// Its name inside.
+    pub(super) interface: String,
+    /// What it was given inside.
+    addresses: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,18 +66,39 @@ impl Row {
         Ok(Self {
             id: record.id.clone(),
             bundle: record.bundle.clone(),
-            pid: record.process.pid,
+            pid: record.process.pid(),
+            netns: record.process.path.clone(),
             status: status(record, census, netlink)?,
             interface: record.interface.to_string(),
-            host_interface: record.host_interface.to_string(),
-            bridge: record.bridge.to_string(),
-            mac: record.mac.to_string(),
+            host_interface: record.host_interface.as_ref().map(ToString::to_string),
+            bridge: record.bridge.as_ref().map(ToString::to_string),
+            mac: record.mac.map(|mac| mac.to_string()),
             addresses: record.addresses.iter().map(ToString::to_string).collect(),
-            gateway: record.gateway.to_string(),
+            gateway: record.gateway.map(|gateway| gateway.to_string()),
             published: record.published.iter().map(Port::new).collect(),
             since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(record.since))
                 .to_string(),
+            nics: nics(record).map(|nic| Nic::new(nic, record)).collect(),
         })
+    }
+}
+
+fn nics(record: &Record) -> impl Iterator<Item = &Physical> {
+    record.steps.iter().filter_map(|step| match step {
+        Step::MoveNic(nic) => Some(&**nic),
+        _ => None,
+    })
+}
+
+impl Nic {
+    fn new(nic: &Physical, record: &Record) -> Self {
+        let own = record.steps.iter().filter_map(|step| match step {
+            Step::AddAddress { link, address, pid: Some(_) } if *link == nic.inside => {
+                Some(address.to_string())
+            }
+            _ => None,
+        });
+        Self { name: nic.name.to_string(), interface: nic.inside.to_string(), addresses: own.collect() }
     }
 }
 
@@ -77,18 +115,28 @@ impl Port {
 }
 
 /// `dead` is to be reaped by the next run; `incomplete` was interrupted half way, or has lost
-/// its cable or its bridge.
-fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
+/// its cable, its bridge or an interface.
+pub(super) fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'static str> {
     let entry = Entry::from(record);
-    if !census.runs(&record.process) && !outlives_its_process(&entry, census, netlink)? {
+    if !lives(&entry, census, netlink, false)? {
         return Ok("dead");
     }
-    let name = record.host_interface.as_str();
+    let mut whole = record.done && hangs(record, netlink)?;
+    for nic in nics(record) {
+        whole = whole && nic::is_inside(netlink, nic)?;
+    }
+    Ok(if whole { "running" } else { "incomplete" })
+}
+
+/// Whether the container's cable, if it has one, is there and on the bridge.
+fn hangs(record: &Record, netlink: &Netlink) -> Result<bool> {
+    let (Some(name), Some(bridge)) = (&record.host_interface, &record.bridge) else {
+        return Ok(true);
+    };
     let operation = || format!("look at link {name}");
-    let cable = netlink.link(name).doing(operation)?;
-    let bridge = netlink.link(record.bridge.as_str()).doing(operation)?.map(|bridge| bridge.index);
-    let hangs = cable.is_some_and(|cable| cable.master.is_some() && cable.master == bridge);
-    Ok(if record.done && hangs { "running" } else { "incomplete" })
+    let cable = netlink.link(name.as_str()).doing(operation)?;
+    let bridge = netlink.link(bridge.as_str()).doing(operation)?.map(|bridge| bridge.index);
+    Ok(cable.is_some_and(|cable| cable.master.is_some() && cable.master == bridge))
 }
 
 /// Prints every container, as a table or as a JSON array.
@@ -98,7 +146,7 @@ fn status(record: &Record, census: &Census, netlink: &Netlink) -> Result<&'stati
 pub fn ls(settings: &Settings, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records.damaged);
-    let (census, netlink) = (Census::new()?, Netlink::open()?);
+    let (census, netlink) = (census_of(&records)?, Netlink::open()?);
     let rows = records.containers.iter().map(|record| Row::new(record, &census, &netlink));
     let rows = rows.collect::<Result<Vec<_>>>()?;
     if json {
@@ -110,8 +158,9 @@ pub fn ls(settings: &Settings, json: bool) -> Result<()> {
         |record: &Record| record.published.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let cells = rows.into_iter().zip(&records.containers).map(|(row, record)| {
         let ips: Vec<String> = record.addresses.iter().map(|a| a.ip().to_string()).collect();
-        let [ip, pid] = [ips.join(","), row.pid.to_string()];
-        [ip, row.host_interface, pid, row.status.to_owned(), row.id, ports(record)]
+        let [ip, pid] = [ips.join(","), row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())];
+        let veth = row.host_interface.unwrap_or_else(|| "-".to_owned());
+        [ip, veth, pid, row.status.to_owned(), row.id, ports(record)]
     });
     print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))?;
     let failures = failures::recall(&settings.state_dir, None);

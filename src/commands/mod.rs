@@ -1,9 +1,12 @@
 //! What a user can ask for: one file a command, each a story read from top to bottom.
 
 pub mod attach;
+pub mod completions;
 pub mod create;
 pub mod detach;
+pub mod exec;
 pub mod gc;
+pub mod graph;
 pub mod inject;
 pub mod inspect;
 pub mod install;
@@ -22,9 +25,14 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::config::file::File;
+use crate::config::value::Iface;
 use crate::config::{self, Config, Options};
 use crate::error::{Doing, Error, Result};
+use crate::kernel::process::Census;
 use crate::log::Log;
+use crate::plan::Step;
+use crate::store::Records;
+use crate::store::record::Record;
 
 /// What every command starts from: where its files are, and what the administrator has said.
 #[derive(Debug)]
@@ -100,11 +108,23 @@ impl Settings {
     }
 }
 
+/// A census for which the names that we have given keep nobody alive.
+fn census_of(records: &Records) -> Result<Census> {
+    let steps = records.containers.iter().flat_map(|record| &record.steps);
+    Ok(Census::new()?.despite(steps.filter_map(Step::name_file)))
+}
+
 /// Tells of every record that could not be read.
 fn warn_of_damage(log: &Log, damaged: &[(PathBuf, Error)]) {
     for (_, error) in damaged {
         log.warn(error);
     }
+}
+
+/// What those have in common who share a network namespace. Its number alone may be another
+/// namespace's by now; the cable's name tells.
+fn room(record: &Record) -> (&str, u64, Option<&Iface>) {
+    (&record.process.boot_id, record.process.netns, record.host_interface.as_ref())
 }
 
 /// Writes to standard output, which may be closed.

@@ -47,7 +47,8 @@ fn attach_steps(settings: &Settings, records: Records, container: &Container) ->
         return attach::same(entry, &process).map(|()| steps);
     }
     let owner = survey.inhabitant(process.netns).and_then(|entry| record_of(&all, entry));
-    let plan = attach::plan(&kernel, &config, &survey, container, process, owner)?;
+    let host = attach::look(&kernel, &config)?;
+    let plan = attach::plan(&kernel, host, &config, &survey, container, process, owner)?;
     steps.extend(plan.take.iter().map(Step::to_string));
     Ok(steps)
 }

@@ -1,9 +1,12 @@
 //! What the dead and the interrupted left behind: no runtime can be trusted to call `poststop`.
 
+use std::time::Duration;
+
 use super::session::Session;
 use crate::apply::undo;
 use crate::error::{Doing, Error, Result};
 use crate::kernel::netlink::Netlink;
+use crate::kernel::nic;
 use crate::kernel::process::{Census, Process};
 use crate::log::Log;
 use crate::plan::{self, Step};
@@ -14,6 +17,9 @@ use crate::store::record::{Network, Survey};
 /// How many containers are looked at closely by each attach, in turn: a pid that was given to
 /// another process hides a dead container from the cheap look.
 const CLOSE_LOOKS: usize = 8;
+
+/// How long to wait for the cable of a namespace that seems to be gone; in milliseconds.
+const CABLE_PATIENCE: u32 = 200;
 
 /// How closely to look for the dead.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +36,7 @@ pub(super) enum Look<'a> {
 ///
 /// What cannot be undone stays recorded for the next run, and stops nobody.
 pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>> {
-    let dead = find_dead(&session.survey, session.kernel.netlink(), look)?;
+    let dead = session.find_dead(look)?;
     let mut reaped: Vec<String> = dead.iter().map(|entry| format!("container {}", entry.id)).collect();
     if !dead.is_empty() {
         reaped.iter().for_each(|who| session.log.debug(&format!("# reap {who}")));
@@ -49,42 +55,109 @@ pub(super) fn reap(session: &mut Session, look: Look<'_>) -> Result<Vec<String>>
     Ok(reaped)
 }
 
-/// Those that are dead or unfinished.
-pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> Result<Vec<Entry>> {
-    let census = Census::new()?;
-    let all = &survey.containers;
-    let turn = std::process::id() as usize;
-    let close = |at: usize, entry: &Entry| match look {
-        Look::Close => true,
-        Look::Newcomer(newcomer) => {
-            let alike = entry.process.pid == newcomer.pid || entry.process.netns == newcomer.netns;
-            alike || (turn.wrapping_add(at) % all.len().max(1)) < CLOSE_LOOKS
+impl Session {
+    /// Those that are dead or unfinished.
+    pub(super) fn find_dead(&mut self, look: Look<'_>) -> Result<Vec<Entry>> {
+        if let Look::Newcomer(newcomer) = look
+            && self.survey.rest.is_some()
+            && self.all_seem_alive(newcomer)?
+        {
+            return Ok(Vec::new());
         }
+        self.everyone()?;
+        find_dead(&self.survey, self.kernel.netlink(), look)
+    }
+
+    /// Whether everyone seems alive and whole, by one system call each for most.
+    fn all_seem_alive(&mut self, newcomer: &Process) -> Result<bool> {
+        let census = Census::new()?;
+        let Some(rows) = self.store.sweep(census.boot_id()) else { return Ok(false) };
+        let turn = std::process::id() as usize;
+        for (at, row) in rows.iter().enumerate() {
+            let alike = row.pid == newcomer.pid || row.netns == newcomer.netns;
+            let close = alike || (turn.wrapping_add(at) % rows.len()) < CLOSE_LOOKS;
+            let seems_alive = match row.pid {
+                0 => self.store.entry(row).is_some_and(|entry| census.leads_to(&entry.process)),
+                pid if close => census.runs(pid, row.start_time),
+                pid => census.may_run(pid),
+            };
+            if !row.done || !seems_alive {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Those in `survey`, which knows of everyone, that are dead or unfinished.
+pub(super) fn find_dead(survey: &Survey, netlink: &Netlink, look: Look<'_>) -> Result<Vec<Entry>> {
+    let census = Census::new()?.despite(survey.held().filter_map(Step::name_file));
+    let patient = |entry: &Entry| match look {
+        Look::Close => true,
+        Look::Newcomer(newcomer) => alike(&entry.process, newcomer),
     };
     let mut dead = Vec::new();
-    for (at, entry) in all.iter().enumerate() {
-        let runs = || {
-            if close(at, entry) { census.runs(&entry.process) } else { census.may_run(&entry.process) }
-        };
-        if !entry.done || !(runs() || outlives_its_process(entry, &census, netlink)?) {
+    for entry in &survey.containers {
+        if !entry.done || !lives(entry, &census, netlink, patient(entry))? {
             dead.push(entry.clone());
         }
     }
     Ok(dead)
 }
 
+/// Whether one could be mistaken for the other.
+fn alike(known: &Process, newcomer: &Process) -> bool {
+    let same_pid = known.pid().is_some() && known.pid == newcomer.pid;
+    let same_path = known.path.is_some() && known.path == newcomer.path;
+    same_pid || same_path || known.netns == newcomer.netns
+}
+
+/// Whether a container is alive; `patient` waits for what the kernel is about to take away.
+pub(super) fn lives(entry: &Entry, census: &Census, netlink: &Netlink, patient: bool) -> Result<bool> {
+    if entry.process.path.is_some() {
+        return named_lives(entry, census, netlink, patient);
+    }
+    Ok(census.is(&entry.process) || outlives_its_process(entry, census, netlink)?)
+}
+
+/// As [`lives`], where the namespace was given by its path. If that no longer leads there, the
+/// cable tells, which the kernel takes away with the namespace, a little later: the path may be
+/// a mount that this run does not see. Unless a name of ours keeps the namespace.
+fn named_lives(entry: &Entry, census: &Census, netlink: &Netlink, patient: bool) -> Result<bool> {
+    if census.leads_to(&entry.process) {
+        return has_cable(entry, netlink);
+    }
+    if census.is_named(&entry.process) {
+        return outlives_its_process(entry, census, netlink);
+    }
+    let patience = if patient { CABLE_PATIENCE } else { 0 };
+    for _ in 0..patience {
+        if !has_cable(entry, netlink)? || census.is_inhabited(&entry.process) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    has_cable(entry, netlink)
+}
+
 /// Whether the container's namespace is kept alive by another process or a mount. Its number
 /// may belong to another namespace by now, but not while the cable is there: the kernel takes
 /// the cable away before it gives the number to anyone.
 pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Netlink) -> Result<bool> {
-    if !census.is_inhabited(&entry.process) {
-        return Ok(false);
-    }
+    Ok(census.is_inhabited(&entry.process) && has_cable(entry, netlink)?)
+}
+
+fn has_cable(entry: &Entry, netlink: &Netlink) -> Result<bool> {
     for step in &entry.shared {
         if let Step::AddVeth(veth) = step {
             let name = veth.name.as_str();
             let found = netlink.link(name).doing(|| format!("look at link {name}"))?;
             return Ok(found.is_some_and(|found| found.address == veth.mac.0));
+        }
+        if let Step::MoveNic(nic) = step
+            && nic::is_inside(netlink, nic)?
+        {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -98,15 +171,15 @@ pub(super) fn outlives_its_process(entry: &Entry, census: &Census, netlink: &Net
 /// # Errors
 /// What could not be undone or written.
 pub(super) fn remove(session: &mut Session, entries: Vec<Entry>) -> Result<()> {
+    session.take_leave(&entries)?;
     let Session { store, survey, kernel, log, .. } = session;
-    survey.containers.retain(|entry| !entries.contains(entry));
     let steps: Vec<Vec<Step>> = entries.iter().map(|entry| steps_of(store, log, entry)).collect();
     // A full disk keeps nobody from leaving.
     let unfinished = entries.iter().filter(|entry| entry.done);
     let mut failures: Vec<Error> = unfinished.filter_map(|entry| store.reopen(entry).err()).collect();
     let undone = undo(&shared_with_nobody(survey, steps.into_iter()), kernel);
     if undone.is_ok() {
-        failures.extend(entries.iter().filter_map(|entry| store.forget(&entry.id, &entry.bundle).err()));
+        failures.extend(entries.iter().filter_map(|entry| store.forget(entry).err()));
     } else {
         survey.containers.extend(entries.into_iter().map(|entry| Entry { done: false, ..entry }));
     }
@@ -131,11 +204,14 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
         Ok(None) => Vec::new(),
         Err(error) => {
             log.warn(&error);
-            let hosts = plan::directory(store.dir(), &entry.bridge).join("hosts");
+            let hosts =
+                entry.bridge.as_ref().map(|bridge| plan::directory(store.dir(), bridge).join("hosts"));
             // Whatever the lines say: nobody else has these slots.
-            let line = |slot: &u32| Step::AddHost { path: hosts.clone(), slot: *slot, line: String::new() };
+            let line =
+                |slot: &u32| Some(Step::AddHost { path: hosts.clone()?, slot: *slot, line: String::new() });
+            let lines = entry.slots.iter().filter_map(line);
             let rules = entry.published_rules().map(Step::Firewall);
-            rules.chain(entry.shared.iter().cloned()).chain(entry.slots.iter().map(line)).collect()
+            rules.chain(entry.shared.iter().cloned()).chain(lines).collect()
         }
     }
 }
@@ -145,6 +221,7 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
 /// # Errors
 /// What could not be undone or written.
 pub(super) fn remove_network(session: &mut Session, mut network: Network) -> Result<()> {
+    session.everyone()?;
     let Session { store, survey, kernel, .. } = session;
     survey.networks.retain(|other| other.bridge != network.bridge);
     network.done = false;

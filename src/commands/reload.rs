@@ -26,6 +26,7 @@ pub fn reload(settings: &Settings) -> Result<()> {
 
 /// Puts back what is missing; how many rules it was.
 pub(super) fn put_back(session: &mut Session) -> Result<usize> {
+    session.everyone()?;
     let rules = wanted(&session.survey);
     let missing = iptables::missing(&rules)?;
     if !missing.is_empty() {
@@ -57,6 +58,7 @@ pub(super) fn apply_or_renew(session: &mut Session, steps: &[Step]) -> std::resu
 
 /// Makes all rules anew unless they are just as they should be, and says which they are.
 fn renew(session: &mut Session) -> Result<Vec<Rule>> {
+    session.everyone()?;
     let rules = wanted(&session.survey);
     if iptables::differs(&rules)? {
         session.log.debug("# make all rules anew");
@@ -66,16 +68,18 @@ fn renew(session: &mut Session) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// Every rule that should be there: what is shared once, before what stands in it.
+/// Every rule that should be there: what is shared once, before what stands in it. A container
+/// that is only just coming, or cannot go, has none.
 fn wanted(survey: &Survey) -> Vec<Rule> {
-    let containers = survey.containers.iter().filter(|entry| entry.done);
-    let published: Vec<Rule> = containers.flat_map(Entry::published_rules).collect();
+    let containers: Vec<&Entry> = survey.containers.iter().filter(|entry| entry.done).collect();
+    let published: Vec<Rule> = containers.iter().flat_map(|entry| entry.published_rules()).collect();
     let mut rules = Vec::new();
     if !published.is_empty() {
         // Also where the network's record is lost.
         rules.push(Rule::Base);
     }
-    for step in survey.held() {
+    let networks = survey.networks.iter().flat_map(|network| &network.steps);
+    for step in networks.chain(containers.iter().flat_map(|entry| &entry.shared)) {
         if let Step::Firewall(rule) = step
             && !rules.contains(rule)
         {

@@ -19,7 +19,8 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
     }
     let mut session = Session::open(settings)?;
     reap(&mut session, Look::Close)?;
-    let here = session.survey.containers.iter().filter(|record| record.bridge == bridge);
+    session.everyone()?;
+    let here = session.survey.containers.iter().filter(|record| record.bridge.as_ref() == Some(&bridge));
     let here: Vec<_> = here.cloned().collect();
     if let (Some(first), false) = (here.first(), force) {
         let cause = format!("{} containers are attached, {} among them", here.len(), first.id);

@@ -1,12 +1,15 @@
 //! What every command that changes something holds while it runs: the locked store, what it
 //! says, and the kernel.
 
+use std::path::Path;
+
 use super::{Settings, warn_of_damage};
 use crate::error::Result;
 use crate::kernel::{Kernel, netfilter};
 use crate::log::Log;
-use crate::store::Store;
+use crate::store::index::Entry;
 use crate::store::record::Survey;
+use crate::store::{Store, Wish};
 
 /// No generation of a ruleset: the next attach looks whether the rules are there.
 const UNKNOWN: u64 = u64::MAX;
@@ -37,6 +40,57 @@ impl Session {
         Ok(Self { store, survey, kernel, log: settings.log.clone(), generation, verified })
     }
 
+    /// Reads of everyone.
+    pub(super) fn everyone(&mut self) -> Result<()> {
+        if self.survey.rest.take().is_some() {
+            self.survey.containers = self.store.everyone()?;
+        }
+        Ok(())
+    }
+
+    /// The container `id` in `bundle`.
+    pub(super) fn container(&mut self, id: &str, bundle: &Path) -> Result<Option<Entry>> {
+        if self.survey.rest.is_some() {
+            if let Some(answer) = self.store.container(id, bundle) {
+                return Ok(answer);
+            }
+            self.everyone()?;
+        }
+        Ok(self.survey.container(id, bundle).cloned())
+    }
+
+    /// Reads of those whom a newcomer has to know.
+    pub(super) fn meet(&mut self, wish: &Wish<'_>) -> Result<()> {
+        if self.survey.rest.is_none() {
+            return Ok(());
+        }
+        match self.store.meet(wish) {
+            Some((near, rest)) => {
+                self.survey.containers = near;
+                self.survey.rest = Some(rest);
+                Ok(())
+            }
+            None => self.everyone(),
+        }
+    }
+
+    /// Takes `going` out of what is known, having read of all who may share a step with them.
+    pub(super) fn take_leave(&mut self, going: &[Entry]) -> Result<()> {
+        if self.survey.rest.is_some() {
+            match self.store.mates(going) {
+                Some((mates, mut rest)) => {
+                    let shared = going.iter().flat_map(|entry| &entry.shared);
+                    shared.for_each(|step| rest.shares.count(step, false));
+                    self.survey.containers = mates;
+                    self.survey.rest = Some(rest);
+                }
+                None => self.everyone()?,
+            }
+        }
+        self.survey.containers.retain(|entry| !going.contains(entry));
+        Ok(())
+    }
+
     /// Whether somebody else may have changed the ruleset since our last run. Never on
     /// iptables-legacy, whose tables have no generation.
     pub(super) fn is_suspicious(&self) -> bool {
@@ -50,7 +104,8 @@ impl Session {
 
     /// Keeps the generation of the ruleset as we leave it, unless somebody else has changed it
     /// meanwhile: the next attach compares.
-    pub(super) fn close(self) -> Result<()> {
+    pub(super) fn close(mut self) -> Result<()> {
+        self.store.close();
         let after = netfilter::generation();
         let expected = self.generation.map(|before| before + self.kernel.transactions());
         // On iptables-legacy ours do not count.

@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod names;
+pub mod nic;
 mod options;
 pub mod policy;
 pub mod publish;
@@ -18,6 +19,7 @@ use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Result};
 use names::Names;
+use nic::Nic;
 pub use options::Options;
 use policy::Policy;
 use publish::Publish;
@@ -50,12 +52,18 @@ pub struct Config {
     pub static_ip: Option<IpAddr>,
     /// The ports to publish, in the order they were given.
     pub publish: Vec<Publish>,
+    /// The interfaces of the host to move in, in the order they were given.
+    pub nics: Vec<Nic>,
+    /// No bridge, and nothing that belongs to one.
+    pub no_bridge: bool,
     /// Where the leased address is written; relative to the bundle.
     pub ipfile: PathBuf,
     /// What it is called, and whom it asks for others' names.
     pub names: Names,
     /// Where the state lives.
     pub state_dir: PathBuf,
+    /// Whether `ip netns` is to show its network namespace.
+    pub name_netns: bool,
 }
 
 impl Config {
@@ -67,6 +75,7 @@ impl Config {
         let first = |pick: fn(&Options) -> Option<String>| layers.iter().find_map(pick);
         let or_default = |given: Option<String>, default: &str| given.unwrap_or(default.to_owned());
         let publish = layers.iter().find(|layer| !layer.publish.is_empty());
+        let nics = layers.iter().find(|layer| !layer.nic.is_empty());
         Ok(Self {
             bridge: layers
                 .iter()
@@ -84,12 +93,15 @@ impl Config {
             mtu: layers.iter().find_map(|layer| layer.mtu).map(|Mtu(mtu)| mtu),
             static_ip: layers.iter().find_map(|layer| layer.static_ip),
             publish: publish.map_or_else(Vec::new, |layer| layer.publish.clone()),
+            nics: nics.map_or_else(Vec::new, |layer| layer.nic.clone()),
+            no_bridge: layers.iter().find_map(|layer| layer.no_bridge).unwrap_or_default(),
             ipfile: or_default(first(|layer| layer.ipfile.clone()), DEFAULT_IPFILE).into(),
             names: Names::resolve(layers),
             state_dir: layers
                 .iter()
                 .find_map(|layer| layer.state_dir.clone())
                 .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            name_netns: layers.iter().find_map(|layer| layer.name_netns).unwrap_or_default(),
         })
     }
 }

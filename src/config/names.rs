@@ -156,7 +156,7 @@ impl Names {
             search: first(layers, |layer| &layer.dns_search),
             options: first(layers, |layer| &layer.dns_option),
             aliases: first(layers, |layer| &layer.alias),
-            hands_off: layers.iter().any(|layer| layer.no_dns),
+            hands_off: layers.iter().find_map(|layer| layer.no_dns).unwrap_or_default(),
             allowed: None,
         }
     }

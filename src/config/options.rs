@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::names::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
+use super::nic::Nic;
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
 use crate::error::{Error, is_obeyed};
@@ -42,9 +43,44 @@ pub struct Options {
         help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90"
     )]
     pub publish: Vec<Publish>,
+    /// Interfaces of the host to move in, in the grammar of [`super::nic`].
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NIC",
+        value_name = "SPEC",
+        value_delimiter = ';',
+        help = "Move an interface of the host in: NIC[=name][,ip=CIDR][,gateway=ADDR][,mac=MAC][,mtu=N][,force]"
+    )]
+    pub nic: Vec<Nic>,
+    /// No bridge, cable, lease or masquerade: only the interfaces of --nic
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NO_BRIDGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "YES",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_bridge: Option<bool>,
     /// File for the leased address; relative to the bundle [default: .ip]
     #[arg(long, global = true, env = "NETNS_IPFILE", value_name = "PATH")]
     pub ipfile: Option<String>,
+    /// Show the container's network namespace in `ip netns`, under the container's id
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NAME_NETNS",
+        value_parser = BoolishValueParser::new(),
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub name_netns: Option<bool>,
     /// Name server in the container's resolv.conf [default: those of the host]
     #[arg(long, global = true, env = "NETNS_DNS", value_name = "ADDR", value_delimiter = ',')]
     pub dns: Vec<Server>,
@@ -58,8 +94,17 @@ pub struct Options {
     #[arg(long, global = true, env = "NETNS_ALIAS", value_name = "NAME", value_delimiter = ',')]
     pub alias: Vec<HostName>,
     /// Leave the container's resolv.conf and hosts alone
-    #[arg(long, global = true, env = "NETNS_NO_DNS", value_parser = BoolishValueParser::new())]
-    pub no_dns: bool,
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NO_DNS",
+        value_parser = BoolishValueParser::new(),
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_dns: Option<bool>,
     /// Directory of leases and records [default: /run/netns-hook]
     #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -72,19 +117,22 @@ pub struct Options {
 }
 
 /// The names of all options that a file may set.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 18] = [
     "bridge",
     "ip",
     "iface",
     "mtu",
     "static-ip",
     "publish",
+    "nic",
+    "no-bridge",
     "ipfile",
     "dns",
     "dns-search",
     "dns-option",
     "alias",
     "no-dns",
+    "name-netns",
     "state-dir",
     "debug",
     "log",
@@ -96,6 +144,9 @@ pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "l
 /// while other containers wait for the lock: 60,000 of them, which fit a state document, would
 /// hold it for minutes.
 const MAX_PUBLISH: usize = 1024;
+
+/// The most interfaces of the host that one container may ask for, for the same reason.
+const MAX_NICS: usize = 64;
 
 /// Why [`Options::set`] refused.
 #[derive(Debug)]
@@ -123,6 +174,15 @@ impl Options {
                     return Err(Problem::Value(format!("more than {MAX_PUBLISH} ports or ranges")));
                 }
             }
+            "nic" => {
+                for spec in value.split(';') {
+                    self.nic.push(parse(spec.trim())?);
+                }
+                if self.nic.len() > MAX_NICS {
+                    return Err(Problem::Value(format!("more than {MAX_NICS} interfaces")));
+                }
+            }
+            "no-bridge" => self.no_bridge = Some(parse(value)?),
             "ipfile" if value.contains(is_obeyed) => {
                 return Err(Problem::Value("there are control characters in it".to_owned()));
             }
@@ -131,7 +191,8 @@ impl Options {
             "dns-search" => add(&mut self.dns_search, value, MAX_WORDS)?,
             "dns-option" => add(&mut self.dns_option, value, MAX_WORDS)?,
             "alias" => add(&mut self.alias, value, MAX_WORDS)?,
-            "no-dns" => self.no_dns = parse(value)?,
+            "no-dns" => self.no_dns = Some(parse(value)?),
+            "name-netns" => self.name_netns = Some(parse(value)?),
             "state-dir" => self.state_dir = Some(value.into()),
             "debug" => self.debug = parse(value)?,
             "log" => self.log = Some(value.into()),
@@ -150,10 +211,12 @@ impl Options {
             ("mtu", self.mtu.map(|Mtu(mtu)| mtu.to_string())),
             ("static-ip", self.static_ip.map(|ip| ip.to_string())),
             ("ipfile", self.ipfile.clone()),
+            ("name-netns", self.name_netns.map(|yes| yes.to_string())),
             ("state-dir", text(&self.state_dir)),
             ("log", text(&self.log)),
-            ("no-dns", self.no_dns.then(String::new)),
+            ("no-dns", self.no_dns.map(|yes| yes.to_string())),
             ("debug", self.debug.then(String::new)),
+            ("no-bridge", self.no_bridge.map(|yes| if yes { String::new() } else { yes.to_string() })),
         ];
         let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
@@ -162,11 +225,12 @@ impl Options {
         let options = self.dns_option.iter().map(|option| ("dns-option", option.to_string()));
         let aliases = self.alias.iter().map(|alias| ("alias", alias.to_string()));
         let names = servers.chain(search).chain(options).chain(aliases);
+        let nic = self.nic.iter().map(|nic| ("nic", nic.to_string()));
         let argument = |(name, value): (&str, String)| match value.as_str() {
             "" => format!("--{name}"),
             value => format!("--{name}={value}"),
         };
-        single.chain(publish).chain(names).map(argument).collect()
+        single.chain(publish).chain(nic).chain(names).map(argument).collect()
     }
 }
 

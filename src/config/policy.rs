@@ -22,6 +22,7 @@ use ipnetwork::IpNetwork;
 use toml::{Table, Value};
 
 use super::names::{Allowed, HostName};
+use super::nic::Nic;
 use super::options::{ADMINISTRATORS, NAMES, Options, nearest};
 use super::publish::{DYNAMIC, Ports, Publish};
 use super::value::{Iface, Mtu};
@@ -39,13 +40,14 @@ pub struct Policy {
     ifaces: Option<Vec<Iface>>,
     mtus: Option<Vec<String>>,
     aliases: Option<Vec<Allowed>>,
+    nics: Option<Vec<Nic>>,
 }
 
 /// Why not, unless it is allowed.
 type Verdict = std::result::Result<(), String>;
 
 /// The keys of the table.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "options",
     "publish-ports",
     "publish-addresses",
@@ -55,6 +57,7 @@ const KEYS: [&str; 9] = [
     "ifaces",
     "mtus",
     "aliases",
+    "nics",
 ];
 
 impl Policy {
@@ -90,6 +93,13 @@ impl Policy {
                     mtus(range).map_err(|cause| Error::new(operation, cause))?;
                 }
                 self.mtus = Some(ranges);
+            }
+            "nics" => {
+                let nics: Vec<Nic> = list(value, operation)?;
+                if let Some(nic) = nics.iter().find(|nic| !nic.is_only_a_name()) {
+                    return Err(Error::new(operation, format!("'{nic}': it must be a name, or NAME,force")));
+                }
+                self.nics = Some(nics);
             }
             _ => return Err(unknown(operation, "key", nearest(key, &KEYS))),
         }
@@ -128,6 +138,7 @@ impl Policy {
                     mtus(allowed).is_ok_and(|range| range.contains(mtu))
                 })
             }
+            "nic" => options.nic.iter().try_for_each(|nic| self.check_nic(nic)),
             // A file in the bundle, whoever asks: see [`super::annotations`].
             _ => Ok(()),
         }
@@ -136,6 +147,16 @@ impl Policy {
     /// What aliases are bounded to; no bound if `None`.
     pub fn aliases(&self) -> Option<&Vec<Allowed>> {
         self.aliases.as_ref()
+    }
+
+    /// Forcing takes the host off the network: no annotation may, unless the policy says so.
+    fn check_nic(&self, nic: &Nic) -> Verdict {
+        if nic.force && self.nics.is_none() {
+            return Err(format!("only the policy's nics may allow it, as [\"{},force\"]", nic.name));
+        }
+        bound("nics", self.nics.as_ref(), Some(nic), |allowed, wanted| {
+            allowed.name == wanted.name && (allowed.force || !wanted.force)
+        })
     }
 
     /// A port that no host port is asked for gets any of the dynamic ones. One that no address

@@ -32,9 +32,12 @@ struct Parameter {
 }
 
 impl Inside {
-    /// Enters the namespace that `netns` is open on, which is that of process `pid`.
+    /// Enters the namespace that `netns` is open on, which is that of process `pid`, if not 0.
     pub(super) fn enter(netns: File, pid: i32, host: &Netlink) -> Result<Self> {
-        let operation = || format!("enter the network namespace of process {pid}");
+        let operation = || match pid {
+            0 => "enter the network namespace".to_owned(),
+            pid => format!("enter the network namespace of process {pid}"),
+        };
         let entered = netns.try_clone().doing(operation)?;
         let runtime = host.runtime();
         let (parameters, orders) = mpsc::channel();

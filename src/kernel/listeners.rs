@@ -16,8 +16,10 @@ const SOCK_DIAG: isize = 4;
 const BY_FAMILY: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
-/// `1 << TCP_LISTEN | 1 << TCP_CLOSE`, which is what an unconnected UDP socket is in.
-const STATES: u32 = 1 << 10 | 1 << 7;
+/// `1 << TCP_LISTEN`; asked for any other state besides, the kernel walks all connections.
+const TCP_LISTENS: u32 = 1 << 10;
+/// `1 << TCP_CLOSE`, which is what an unconnected UDP socket is in.
+const UDP_LISTENS: u32 = 1 << 7;
 /// A netlink header, and an `inet_diag_req_v2` after it.
 const REQUEST: usize = 16 + 56;
 /// An `inet_diag_msg`, from `linux/inet_diag.h`.
@@ -60,9 +62,9 @@ impl Listening {
 }
 
 fn dump(family: u8, protocol: Protocol) -> Option<Vec<Listening>> {
-    let protocol = match protocol {
-        Protocol::Tcp => nix::libc::IPPROTO_TCP,
-        Protocol::Udp => nix::libc::IPPROTO_UDP,
+    let (protocol, states) = match protocol {
+        Protocol::Tcp => (nix::libc::IPPROTO_TCP, TCP_LISTENS),
+        Protocol::Udp => (nix::libc::IPPROTO_UDP, UDP_LISTENS),
         Protocol::Sctp => return None,
     };
     let mut socket = Socket::new(SOCK_DIAG).ok()?;
@@ -73,7 +75,7 @@ fn dump(family: u8, protocol: Protocol) -> Option<Vec<Listening>> {
     request.extend(DUMP.to_ne_bytes());
     request.extend([0; 8]);
     request.extend([family, protocol as u8, 0, 0]);
-    request.extend(STATES.to_ne_bytes());
+    request.extend(states.to_ne_bytes());
     request.resize(REQUEST, 0);
     socket.send_to(&request, &SocketAddr::new(0, 0), 0).ok()?;
     let mut found = Vec::new();

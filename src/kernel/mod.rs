@@ -3,19 +3,25 @@
 //! [`Kernel`] takes steps; [`observe`] looks; [`process`] says who a container is. Knows no
 //! configuration and no store.
 
+pub mod changes;
 mod conntrack;
 pub mod files;
 mod inside;
+pub mod interfaces;
 pub mod listeners;
 mod mounts;
+pub mod named;
 mod names;
+mod namespaces;
 pub mod netfilter;
 pub mod netlink;
+pub mod nic;
 pub mod observe;
 pub mod ports;
 pub mod process;
 pub mod resolver;
 pub mod sysctl;
+pub mod view;
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -158,7 +164,7 @@ impl Kernel {
             Step::Sysctl { pid: Some(_), key, value, .. } => {
                 self.inside()?.write_sysctl(key, value).doing(|| step)
             }
-            Step::AddBridge(bridge) => self.netlink.add_link(bridge.message()).doing(|| step),
+            Step::AddBridge(bridge) => self.netlink.add_bridge(bridge).doing(|| step),
             Step::AddVeth(veth) => {
                 let inside = self.inside()?;
                 let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
@@ -177,6 +183,7 @@ impl Kernel {
             Step::AddRoute { pid, gateway, link } => {
                 self.socket(Some(*pid))?.add_default_route(link, *gateway).doing(|| step)
             }
+            Step::NameNetns { name, .. } => named::give(name, self.inside()?.netns()).doing(|| step),
             Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
             Step::KeepNames { dir } => names::make(dir).doing(|| step),
             Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
@@ -184,6 +191,13 @@ impl Kernel {
                 names::write_resolver(path, contents).doing(|| step)
             }
             Step::Cover(covering) => self.cover(covering),
+            Step::MoveNic(nic) => nic::move_in(&self.netlink, nic, self.inside()?.netns(), &self.log),
+            Step::AddSourceRoute { gateway, link, .. } => {
+                self.inside()?.netlink().add_source_route(link, *gateway).doing(|| step)
+            }
+            Step::AddSourceRule { source, .. } => {
+                self.inside()?.netlink().add_source_rule(*source).doing(|| step)
+            }
         }
     }
 
@@ -237,12 +251,15 @@ impl Kernel {
             Step::AddAddress { pid: None, link, address } => {
                 netlink::or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
             }
+            Step::NameNetns { name, netns, .. } => named::take(name, *netns).doing(undoing),
             Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
             Step::KeepNames { dir } => names::remove(dir).doing(undoing),
             Step::AddHost { path, slot, line } => names::remove_line(path, *slot, line).doing(undoing),
             Step::WriteResolver { path, shared: false, .. } => names::remove_resolver(path).doing(undoing),
             Step::Cover(covering) => self.uncover(covering),
+            Step::MoveNic(nic) => nic::bring_back(&self.netlink, nic, &self.log),
             // See `Step::is_undone`.
+            Step::AddSourceRoute { .. } | Step::AddSourceRule { .. } => Ok(()),
             Step::Sysctl { .. }
             | Step::SetAlias { .. }
             | Step::SetMaster { .. }

@@ -2,11 +2,15 @@
 //! never so that anybody sees a half of it. The form of a `hosts` file is in [`crate::names`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::names::{SLOT, blank, header, slot as slot_of};
+use crate::plan::Slots;
+
+/// How many slots are read at once.
+const PART: usize = 128;
 
 /// Makes the directory of a bridge's files, with a `hosts` file that names nobody.
 pub(super) fn make(dir: &Path) -> io::Result<()> {
@@ -21,6 +25,28 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
     // The last one; if it is not, it stays.
     let _ = dir.parent().map(fs::remove_dir);
     Ok(())
+}
+
+/// The first free slots of the `hosts` file at `path`, at most `want`, and where it ends. As
+/// much is read as it takes to find them.
+pub(super) fn free_slots(path: &Path, want: usize) -> Slots {
+    let (mut slots, mut bytes) = (Slots::default(), vec![0; PART * SLOT]);
+    let Ok(mut file) = File::open(path) else { return slots };
+    while let Ok(read) = file.read(&mut bytes)
+        && read > 0
+    {
+        for slot in bytes[..read].chunks(SLOT) {
+            if slot.first() == Some(&b'#') && slots.end > 0 {
+                slots.free.push(slots.end);
+            }
+            slots.end += 1;
+        }
+        if slots.free.len() >= want {
+            break;
+        }
+    }
+    slots.free.truncate(want);
+    slots
 }
 
 /// Writes `line` into a slot of the `hosts` file at `path`.

@@ -3,10 +3,13 @@
 //! Every call is one request and waits for its answer. Errors are the kernel's own, for the
 //! caller to say what was being done.
 
+mod detail;
+mod ways_out;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +25,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
+use crate::link::bridge::Bridge;
+pub use detail::{Counter, Counters, LinkDetail, Port};
+pub use ways_out::WayOut;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
 const CARRIER_PATIENCE: u32 = 200;
@@ -58,6 +64,13 @@ pub struct LinkSeen {
     pub state: String,
 }
 
+impl LinkSeen {
+    /// The link-layer address in hexadecimal, with colons.
+    pub fn mac(&self) -> String {
+        self.address.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+    }
+}
+
 /// A route as the kernel describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteSeen {
@@ -91,11 +104,15 @@ impl Netlink {
         Ok(Self { runtime, handle })
     }
 
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(super) fn runtime(&self) -> Arc<Runtime> {
         Arc::clone(&self.runtime)
     }
 
-    fn wait<T>(
+    pub(super) fn wait<T>(
         &self,
         request: impl Future<Output = std::result::Result<T, rtnetlink::Error>>,
     ) -> io::Result<T> {
@@ -140,6 +157,15 @@ impl Netlink {
     /// The kernel refuses; `EEXIST` where either end's name is taken.
     pub fn add_link(&self, message: LinkMessage) -> io::Result<()> {
         self.wait(self.handle.link().add(message).execute())
+    }
+
+    /// Creates a bridge.
+    ///
+    /// # Errors
+    /// The kernel refuses; `EEXIST` where the name is taken.
+    pub fn add_bridge(&self, bridge: &Bridge) -> io::Result<()> {
+        self.add_link(bridge.message())?;
+        self.set_mtu(&bridge.name, bridge.mtu).inspect_err(|_| drop(self.delete(&bridge.name, bridge.mac)))
     }
 
     /// Changes a link.
@@ -281,11 +307,7 @@ impl Netlink {
     /// # Errors
     /// The gateway is not reachable over the link, or there is a default route (`EEXIST`).
     pub fn add_default_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
-        let IpAddr::V4(gateway) = gateway else {
-            return Err(ErrorKind::Unsupported.into());
-        };
-        let index = self.index(link.as_str())?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+        let route = default_route(self.index(link.as_str())?, gateway);
         self.wait(self.handle.route().add(route).execute())
     }
 
@@ -336,6 +358,14 @@ fn describe(message: &LinkMessage) -> LinkSeen {
         }
     }
     link
+}
+
+/// The default route by the link with this number.
+pub(super) fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(link).build(),
+        IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).output_interface(link).build(),
+    }
 }
 
 fn route(message: &RouteMessage) -> Option<RouteSeen> {

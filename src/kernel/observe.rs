@@ -49,17 +49,17 @@ fn look(netlink: &Netlink, bridge: &str, gateway: IpNetwork) -> io::Result<Host>
 }
 
 /// Looks at what [`crate::plan::attach`] wants to know besides: whether the host end's usual
-/// name is taken, and which ports are free, beside those `busy`, for the requests in `publish`
-/// that name none.
+/// name is taken, and which ports are free, beside those that `busy` says are not, for the
+/// requests in `publish` that name none.
 ///
 /// # Errors
 /// The kernel does not answer, or no port is free.
-pub fn container<'a>(
+pub fn container(
     host: &mut Host,
     netlink: &Netlink,
     host_interface: &Iface,
     publish: &[Publish],
-    busy: impl Iterator<Item = &'a Published>,
+    busy: impl Fn(&Published) -> Option<u16>,
 ) -> Result<()> {
     host.host_interface_taken =
         netlink.link(host_interface.as_str()).doing(|| format!("look at link {host_interface}"))?.is_some();
@@ -69,11 +69,13 @@ pub fn container<'a>(
     if named.len() == publish.len() {
         return Ok(());
     }
-    let mut busy: Vec<Published> = busy.copied().collect();
-    busy.extend(named);
+    let mut chosen = named;
     for publish in publish.iter().filter(|publish| publish.host.is_none()) {
-        let free = ports::free(publish, &busy)?;
-        busy.push(publish.at(free));
+        let own = |wanted: &Published| {
+            chosen.iter().filter(|other| other.conflicts(wanted)).map(|other| other.host.last).max()
+        };
+        let free = ports::free(publish, |wanted| own(wanted).max(busy(wanted)))?;
+        chosen.push(publish.at(free));
         host.free_ports.push(free);
     }
     Ok(())

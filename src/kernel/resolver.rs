@@ -6,9 +6,11 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::names;
 use super::process::Process;
 use crate::bundle::Bundle;
 use crate::config::Config;
+use crate::config::value::Iface;
 use crate::error::Error;
 use crate::hook::Container;
 use crate::log::Log;
@@ -47,8 +49,19 @@ fn read(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Looks at the container's bundle and at its mount namespace.
-pub fn container(host: &mut Host, config: &Config, container: &Container, process: &Process, log: &Log) {
+/// Looks at the container's bundle, at its mount namespace, and at its bridge's `hosts` file.
+pub fn container(
+    host: &mut Host,
+    config: &Config,
+    bridge: Option<&Iface>,
+    container: &Container,
+    process: &Process,
+    log: &Log,
+) {
+    let Some(bridge) = bridge else { return };
+    let hosts = directory(&config.state_dir, bridge).join("hosts");
+    // An id and a hostname fill two at most.
+    host.slots = names::free_slots(&hosts, 2 + config.names.aliases.len());
     let bundle = Bundle::read(&container.bundle).unwrap_or_else(|cause| {
         let operation = format!("read config.json in bundle {}", container.bundle.display());
         log.debug(&format!("# {}", Error::new(operation, cause)));

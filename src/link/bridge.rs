@@ -19,7 +19,7 @@ pub struct Bridge {
     /// Its address, pinned: otherwise it would follow the lowest port's, and containers would
     /// lose their gateway whenever that changes.
     pub mac: Mac,
-    /// In bytes. Set at creation, it no longer follows the ports' either.
+    /// In bytes. Set, and not only given at birth, it no longer follows the ports' either.
     pub mtu: u32,
 }
 
@@ -30,11 +30,9 @@ impl fmt::Display for Bridge {
 }
 
 impl Bridge {
-    /// The `RTM_NEWLINK` that creates it, down.
+    /// The `RTM_NEWLINK` that creates it, down, with the usual MTU: the kernel takes one for
+    /// chosen, and keeps it when the last port goes, only if it is changed later.
     pub fn message(&self) -> LinkMessage {
-        LinkMessageBuilder::<LinkBridge>::new(self.name.as_str())
-            .address(self.mac.0.to_vec())
-            .mtu(self.mtu)
-            .build()
+        LinkMessageBuilder::<LinkBridge>::new(self.name.as_str()).address(self.mac.0.to_vec()).build()
     }
 }

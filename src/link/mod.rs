@@ -3,4 +3,6 @@
 //! Pure: messages are built here and sent by [`crate::kernel`].
 
 pub mod bridge;
+pub mod physical;
+pub mod saved;
 pub mod veth;

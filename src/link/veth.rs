@@ -28,7 +28,7 @@ pub struct Veth {
     pub peer: Iface,
     /// The other end's address.
     pub peer_mac: Mac,
-    /// A process in the container's network namespace.
+    /// A process in the container's network namespace; 0 where there is none, but a path.
     pub pid: i32,
     /// Of both ends, in bytes.
     pub mtu: u32,
@@ -37,10 +37,11 @@ pub struct Veth {
 impl fmt::Display for Veth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, mac, bridge, peer, peer_mac, pid, mtu } = self;
+        let netns = if *pid == 0 { "$NETNS".to_owned() } else { pid.to_string() };
         write!(
             f,
             "ip link add {name} address {mac} mtu {mtu} master {bridge} up \
-             type veth peer name {peer} address {peer_mac} mtu {mtu} netns {pid}"
+             type veth peer name {peer} address {peer_mac} mtu {mtu} netns {netns}"
         )
     }
 }

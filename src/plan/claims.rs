@@ -22,9 +22,11 @@ pub(super) fn lease(
     // Whatever else the administrator has given the bridge would answer in the container's place.
     let bridge_has =
         |address| host.bridge.iter().flat_map(|bridge| &bridge.addresses).any(|taken| taken.ip() == address);
+    let leased = survey.leased(&config.bridge);
     let holder = |address| match survey.lessee(&config.bridge, address) {
         Some(record) => Some(format!("container {}", record.id)),
-        None => bridge_has(address).then(|| format!("bridge {}", config.bridge)),
+        None if bridge_has(address) => Some(format!("bridge {}", config.bridge)),
+        None => leased(address).then(|| "another container".to_owned()),
     };
     let address = match config.static_ip {
         Some(wanted) => {
@@ -37,14 +39,16 @@ pub(super) fn lease(
             }
             wanted
         }
-        None => lease::next(config.gateway, network.cursor, |address| holder(address).is_some())?
-            .ok_or_else(|| {
-                Error::new(
-                    format!("lease an address in {} for container {id}", value::subnet(config.gateway)),
-                    format!("all {} are taken", lease::capacity(config.gateway)),
-                )
-                .hint("`netns ls` shows by whom; `netns detach ID` frees one")
-            })?,
+        None => {
+            lease::next(config.gateway, network.cursor, |address| leased(address) || bridge_has(address))?
+                .ok_or_else(|| {
+                    Error::new(
+                        format!("lease an address in {} for container {id}", value::subnet(config.gateway)),
+                        format!("all {} are taken", lease::capacity(config.gateway)),
+                    )
+                    .hint("`netns ls` shows by whom; `netns detach ID` frees one")
+                })?
+        }
     };
     IpNetwork::new(address, config.gateway.prefix())
         .map_err(|cause| Error::new(format!("lease {address} for container {id}"), cause))
@@ -77,6 +81,9 @@ pub(super) fn resolve_ports(
                     format!("already published by container {} ({ip}:{})", record.id, other.container),
                 ));
             }
+        }
+        if let Some(port) = survey.obstacle(&wanted) {
+            return Err(Error::new(operation(), format!("another container publishes port {port}")));
         }
         if let Some(listener) = host.listeners.iter().find(|listener| listener.at.conflicts(&wanted)) {
             return Err(Error::new(operation(), format!("{} of the host listens there", listener.who))

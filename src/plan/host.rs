@@ -2,8 +2,10 @@
 
 use ipnetwork::IpNetwork;
 
-use super::names::Files;
+use super::names::{Files, Slots};
 use crate::config::publish::{Ports, Published};
+use crate::config::value::Iface;
+use crate::link::physical::Before;
 use crate::names::resolver::Resolver;
 
 /// The kernel as the plan finds it.
@@ -25,6 +27,8 @@ pub struct Host {
     pub ipv6: bool,
     /// Who of the host listens where a port is to be published.
     pub listeners: Vec<Listener>,
+    /// Who has the name that the container's namespace is to get, if it is.
+    pub name: Name,
     /// Free ports of the host, one range for each request that names none, in their order.
     pub free_ports: Vec<Ports>,
     /// What a container can use of the host's `resolv.conf`.
@@ -33,6 +37,41 @@ pub struct Host {
     pub resolv_conf: Option<String>,
     /// What is known of the container's files.
     pub files: Files,
+    /// Which slots of the bridge's `hosts` file are free.
+    pub slots: Slots,
+    /// Those interfaces that the container asks for and that are there.
+    pub interfaces: Vec<Interface>,
+}
+
+/// An interface of the host that a container asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: Iface,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Whether the kernel keeps it in its namespace.
+    pub immovable: bool,
+    /// Whether the host's default route needs it.
+    pub uplink: bool,
+    /// The kind of link that it is a part of.
+    pub master_kind: Option<String>,
+    /// All that it takes to bring it back.
+    pub before: Before,
+}
+
+/// Who has a name that `ip netns` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Name {
+    /// Nobody.
+    #[default]
+    Free,
+    /// What is left of one leads nowhere.
+    Stale,
+    /// The very namespace that is to have it.
+    Same,
+    /// Somebody else: who, for an error.
+    Others(String),
 }
 
 /// A link of the host as the plan needs to know it.

@@ -7,24 +7,27 @@
 mod claims;
 mod host;
 mod names;
+pub mod nics;
 mod step;
 mod steps;
 
 use ipnetwork::IpNetwork;
 
 use crate::config::Config;
+use crate::config::nic::Nic;
 use crate::config::value;
 use crate::error::{Error, Result};
 use crate::firewall::Rule;
 use crate::hook::Container;
 use crate::kernel::process::Process;
 use crate::link::bridge::{self, Bridge};
+use crate::link::physical::Physical;
 use crate::link::veth::{self, Veth};
 use crate::store::record::{Network, Record, Survey};
 use claims::{lease, resolve_ports};
-pub use host::{Host, Link, Listener, Route};
-pub use names::{Cover, Covering, Files, directory, resolv_conf};
-pub use step::Step;
+pub use host::{Host, Interface, Link, Listener, Name, Route};
+pub use names::{Cover, Covering, Files, Slots, directory, resolv_conf};
+pub use step::{SOURCE_TABLE, Step};
 use steps::Steps;
 pub use steps::usual_host_interface;
 
@@ -34,8 +37,8 @@ const DEFAULT_MTU: u32 = 1500;
 /// What an attach is going to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The network's record as it will be.
-    pub network: Network,
+    /// The network's record as it will be, unless the container is on none.
+    pub network: Option<Network>,
     /// The container's record as it will be.
     pub record: Record,
     /// The steps to take: firewall first, so that its program can run while the rest is done.
@@ -150,7 +153,7 @@ fn bridge_steps(steps: &mut Steps<'_>, config: &Config, host: &Host, mtu: u32) {
 ///
 /// # Errors
 /// Those of [`network`]; no address is free, or the one asked for is not; a port is already
-/// published by another container.
+/// published by another container; an interface is not the container's to have.
 pub fn attach(
     config: &Config,
     host: &Host,
@@ -159,6 +162,10 @@ pub fn attach(
     process: Process,
     now: u64,
 ) -> Result<Plan> {
+    let nics = nics::moving(config, host, survey, container, &process)?;
+    if config.no_bridge {
+        return without_bridge(config, host, survey, container, process, now, nics);
+    }
     let (mut network, mut take) = network(config, host, survey)?;
     let address = lease(config, host, &network, survey, container)?;
     let published = resolve_ports(config, host, survey, container)?;
@@ -176,12 +183,12 @@ pub fn attach(
         id: container.id.clone(),
         bundle: container.bundle.clone(),
         process,
-        bridge: config.bridge.clone(),
+        bridge: Some(config.bridge.clone()),
         interface: veth.peer.clone(),
-        host_interface: veth.name.clone(),
-        mac: veth.peer_mac,
+        host_interface: Some(veth.name.clone()),
+        mac: Some(veth.peer_mac),
         addresses: vec![address],
-        gateway: config.gateway.ip(),
+        gateway: Some(config.gateway.ip()),
         published,
         since: now,
         steps: Vec::new(),
@@ -189,8 +196,13 @@ pub fn attach(
     };
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
     steps.publish(&record, host);
+    // Before the cable: while the namespace is empty an interface keeps its number there.
+    let has_gateway = nics.iter().any(|(nic, _)| nic.gateway.is_some_and(|gateway| gateway.is_ipv4()));
+    steps.nics(nics);
     steps.cable(veth, &record, host.ipv6);
+    steps.default_route(&record, has_gateway);
     steps.hairpin(&record);
+    steps.name(config, host, &record)?;
     steps.names(config, host, &record);
     steps.ipfile(config, &record);
     network.cursor = match config.static_ip {
@@ -201,7 +213,43 @@ pub fn attach(
     take.extend(steps.take);
     // A stable sort: everything else keeps its order.
     take.sort_by_key(|step| !matches!(step, Step::Firewall(_)));
-    Ok(Plan { network, record, take })
+    Ok(Plan { network: Some(network), record, take })
+}
+
+/// What a container takes that is on no bridge: interfaces of the host alone.
+fn without_bridge(
+    config: &Config,
+    host: &Host,
+    survey: &Survey,
+    container: &Container,
+    process: Process,
+    now: u64,
+    nics: Vec<(Nic, Physical)>,
+) -> Result<Plan> {
+    let pid = process.pid;
+    let record = Record {
+        id: container.id.clone(),
+        bundle: container.bundle.clone(),
+        process,
+        bridge: None,
+        interface: config.iface.clone(),
+        host_interface: None,
+        mac: None,
+        addresses: Vec::new(),
+        gateway: None,
+        published: Vec::new(),
+        since: now,
+        steps: Vec::new(),
+        done: true,
+    };
+    let mut record = nics::without_bridge(record, &nics);
+    let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
+    steps.loopback(pid);
+    steps.nics(nics);
+    steps.name(config, host, &record)?;
+    steps.ipfile(config, &record);
+    record.steps = steps.hold;
+    Ok(Plan { network: None, record, take: steps.take })
 }
 
 /// What a container takes that joins the namespace of `owner`, who is attached already: the
@@ -226,7 +274,11 @@ pub fn join(
         ));
     }
     let lost = || Error::new(format!("join container {}", owner.id), "the record of its network is missing");
-    let network = survey.network(&owner.bridge).cloned().ok_or_else(lost)?;
+    let network = match &owner.bridge {
+        Some(bridge) => Some(survey.network(bridge).cloned().ok_or_else(lost)?),
+        None => nics::publishing_nothing(config, container, owner).map(|()| None)?,
+    };
+    let nics = nics::joining(config, host, survey, container, &process, owner)?;
     let mut record = Record {
         id: container.id.clone(),
         bundle: container.bundle.clone(),
@@ -236,13 +288,15 @@ pub fn join(
         ..owner.clone()
     };
     let cable = |step: &Step| {
-        !matches!(step, Step::Firewall(_) | Step::WriteFile { .. } | Step::Sysctl { before: Some(_), .. })
-            && !step.is_of_names()
+        let own = step.name_file().is_some() || matches!(step, Step::Firewall(_) | Step::WriteFile { .. });
+        !own && !step.is_of_names() && !matches!(step, Step::Sysctl { before: Some(_), .. })
     };
     let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
     steps.publish(&record, host);
     steps.hairpin(&record);
+    steps.name(config, host, &record)?;
+    steps.nics(nics);
     steps.names(config, host, &record);
     steps.ipfile(config, &record);
     record.steps = steps.hold;

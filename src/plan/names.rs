@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::config::value::Iface;
 use crate::names::{self, resolver::Resolver};
 use crate::store::journal;
-use crate::store::record::{Record, Survey};
+use crate::store::record::Record;
 
 /// Files of ours over files in a container's `/etc`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,22 @@ pub struct Files {
     pub unborn: bool,
 }
 
+/// A look at a bridge's `hosts` file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// The first that are free.
+    pub free: Vec<u32>,
+    /// Where the file ends.
+    pub end: u32,
+}
+
+impl Slots {
+    /// Those that are free, from the first on. The first of all is nobody's.
+    fn free(&self) -> impl Iterator<Item = u32> {
+        self.free.iter().copied().chain(self.end.max(1)..)
+    }
+}
+
 /// The directory of a bridge's files.
 pub fn directory(state_dir: &Path, bridge: &Iface) -> PathBuf {
     state_dir.join("names").join(bridge.as_str())
@@ -78,8 +94,8 @@ pub fn resolv_conf(state_dir: &Path, record: &Record) -> Option<PathBuf> {
         Step::WriteResolver { path, shared: false, .. } => Some(path.clone()),
         _ => None,
     });
-    let of_all = || directory(state_dir, &record.bridge).join("resolv.conf");
-    own.or_else(|| Some(of_all())).filter(|path| path.is_file())
+    let of_all = || Some(directory(state_dir, record.bridge.as_ref()?).join("resolv.conf"));
+    own.or_else(of_all).filter(|path| path.is_file())
 }
 
 impl Steps<'_> {
@@ -99,12 +115,13 @@ impl Steps<'_> {
 
     /// A container's names for its neighbours, and its own two files.
     pub(super) fn names(&mut self, config: &Config, host: &Host, record: &Record) {
-        let dir = directory(&config.state_dir, &record.bridge);
+        let Some(bridge) = &record.bridge else { return };
+        let dir = directory(&config.state_dir, bridge);
         let hostname = host.files.bundle.as_ref().and_then(|bundle| bundle.hostname.as_deref());
         let called = names::of(&record.id, hostname, &config.names);
         let ips = record.addresses.iter().map(|address| address.ip());
         let lines: Vec<String> = ips.flat_map(|ip| names::lines(ip, &called)).collect();
-        for (line, slot) in lines.into_iter().zip(free_slots(self.survey, &record.bridge)) {
+        for (line, slot) in lines.into_iter().zip(host.slots.free()) {
             self.make(Step::AddHost { path: dir.join("hosts"), slot, line });
         }
         let resolver = self.resolver(config, &host.resolver, record, &dir);
@@ -146,13 +163,4 @@ impl Steps<'_> {
             self.make(Step::Cover(Covering { pid, mntns, root, runs, careful, files }));
         }
     }
-}
-
-/// The slots of a bridge's `hosts` file that no container has, from the first on. The first of
-/// all is nobody's.
-fn free_slots(survey: &Survey, bridge: &Iface) -> impl Iterator<Item = u32> {
-    let here = survey.containers.iter().filter(|entry| entry.bridge == *bridge);
-    let mut taken: Vec<u32> = here.flat_map(|entry| entry.slots.iter().copied()).collect();
-    taken.sort_unstable();
-    (1..).filter(move |slot| taken.binary_search(slot).is_err())
 }

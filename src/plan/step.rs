@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::names::Covering;
 use crate::config::value::Iface;
 use crate::firewall::{Rule, iptables};
+use crate::kernel::named;
 use crate::link::bridge::Bridge;
+use crate::link::physical::Physical;
 use crate::link::veth::Veth;
 
 /// One reversible change of the machine.
 ///
 /// `pid` is a process in whose network namespace the step is taken; without one it is the
-/// host's.
+/// host's. 0 is no process: the namespace was given by its path, which the text calls `$NETNS`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -90,6 +92,15 @@ pub enum Step {
         /// The link that it leaves by.
         link: Iface,
     },
+    /// A name for the container's network namespace, as `ip netns` shows it.
+    NameNetns {
+        /// The container's id.
+        name: String,
+        /// Where.
+        pid: i32,
+        /// The inode of the namespace: another that has the name meanwhile is not ours.
+        netns: u64,
+    },
     /// A file for other hooks.
     WriteFile {
         /// The directory that symbolic links may lead to: the bundle, or the administrator's.
@@ -124,7 +135,29 @@ pub enum Step {
     },
     /// Files of ours over those of the container.
     Cover(Covering),
+    /// An interface of the host moves into the container.
+    MoveNic(Box<Physical>),
+    /// A way out for what is sent from one address, in a table of its own.
+    AddSourceRoute {
+        /// Where.
+        pid: i32,
+        /// The next hop.
+        gateway: IpAddr,
+        /// The link that it leaves by.
+        link: Iface,
+    },
+    /// What is sent from an address, and for which only the default route is left, takes the
+    /// way of [`Self::AddSourceRoute`].
+    AddSourceRule {
+        /// Where.
+        pid: i32,
+        /// The address.
+        source: IpAddr,
+    },
 }
+
+/// The table of [`Step::AddSourceRoute`], inside a container.
+pub const SOURCE_TABLE: u8 = 172;
 
 impl Step {
     /// Whether several records can hold the very same step: what networks share, what
@@ -133,7 +166,7 @@ impl Step {
         match self {
             Self::Firewall(rule) => !matches!(rule, Rule::Publish { .. }),
             Self::Sysctl { before, .. } => before.is_some(),
-            Self::AddVeth(_) | Self::WriteFile { .. } => true,
+            Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } | Self::MoveNic(_) => true,
             _ => false,
         }
     }
@@ -141,6 +174,14 @@ impl Step {
     /// Whether the step is about a container's own names and files.
     pub(super) fn is_of_names(&self) -> bool {
         matches!(self, Self::AddHost { .. } | Self::WriteResolver { .. } | Self::Cover(_))
+    }
+
+    /// The file of the name that the step gives a namespace.
+    pub fn name_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::NameNetns { name, .. } => Some(named::path(name)),
+            _ => None,
+        }
     }
 
     /// Whether the step has an undoing of its own. What is done to an end of a cable goes with
@@ -154,6 +195,7 @@ impl Step {
             }
             Self::WriteResolver { shared, .. } => !shared,
             Self::Cover(covering) => covering.runs,
+            Self::AddSourceRoute { .. } | Self::AddSourceRule { .. } => false,
             _ => true,
         }
     }
@@ -175,11 +217,16 @@ impl fmt::Display for Step {
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { pid, link } => write!(f, "{}ip link set {link} up", inside(*pid)),
             Self::AddAddress { pid, link, address } => {
-                write!(f, "{}ip addr add {address} brd + dev {link}", inside(*pid))
+                let broadcast = if address.is_ipv4() { " brd +" } else { "" };
+                write!(f, "{}ip addr add {address}{broadcast} dev {link}", inside(*pid))
             }
             Self::AddRoute { pid, gateway, link } => {
                 write!(f, "{}ip route add default via {gateway} dev {link}", inside(Some(*pid)))
             }
+            Self::NameNetns { name, pid: 0, .. } => {
+                write!(f, "mount --bind $NETNS {}", named::path(name).display())
+            }
+            Self::NameNetns { name, pid, .. } => write!(f, "ip netns attach {name} {pid}"),
             Self::WriteFile { base, path, contents } => {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
@@ -189,10 +236,24 @@ impl fmt::Display for Step {
                 write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
             }
             Self::Cover(covering) => covering.fmt(f),
+            Self::MoveNic(nic) => nic.fmt(f),
+            Self::AddSourceRoute { pid, gateway, link } => {
+                let inside = inside(Some(*pid));
+                write!(f, "{inside}ip route add default via {gateway} dev {link} table {SOURCE_TABLE}")
+            }
+            Self::AddSourceRule { pid, source } => {
+                let inside = inside(Some(*pid));
+                write!(f, "{inside}ip rule add from {source} lookup {SOURCE_TABLE} && ")?;
+                write!(f, "{inside}ip rule add lookup main suppress_prefixlength 0")
+            }
         }
     }
 }
 
 fn inside(pid: Option<i32>) -> String {
-    pid.map_or_else(String::new, |pid| format!("nsenter -t {pid} -n "))
+    match pid {
+        None => String::new(),
+        Some(0) => "nsenter --net=$NETNS ".to_owned(),
+        Some(pid) => format!("nsenter -t {pid} -n "),
+    }
 }

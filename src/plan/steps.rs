@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::host::Host;
+use super::host::{Host, Name};
 use super::step::Step;
 use crate::config::Config;
 use crate::config::publish::Published;
 use crate::config::value::Iface;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::firewall::Rule;
 use crate::hook::Container;
+use crate::kernel::process::Process;
 use crate::link::veth::Veth;
 use crate::store;
 use crate::store::record::{Record, Survey};
@@ -117,8 +118,10 @@ impl Steps<'_> {
         }
         // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge
         // would accept such packets too, which is why raw drops them.
-        if record.published.iter().any(Published::on_loopback) {
-            let key = format!("net/ipv4/conf/{}/route_localnet", record.bridge);
+        if let Some(bridge) = &record.bridge
+            && record.published.iter().any(Published::on_loopback)
+        {
+            let key = format!("net/ipv4/conf/{bridge}/route_localnet");
             self.sysctl(&key, "1", host.route_localnet.as_deref().unwrap_or("0"));
         }
     }
@@ -127,8 +130,8 @@ impl Steps<'_> {
     /// packet while it is bridged, and it must leave by the port that it came in by. Set also
     /// where there is no `br_netfilter`, since another program may load it at any time.
     pub(super) fn hairpin(&mut self, record: &Record) {
-        if !record.published.is_empty() {
-            self.make(Step::Hairpin { link: record.host_interface.clone() });
+        if let Some(link) = record.host_interface.clone().filter(|_| !record.published.is_empty()) {
+            self.make(Step::Hairpin { link });
         }
     }
 
@@ -142,14 +145,55 @@ impl Steps<'_> {
             self.quiet(None, &name);
             self.quiet(inside, &peer);
         }
-        if let Ok(lo) = "lo".parse() {
-            self.make(Step::SetUp { pid: inside, link: lo });
-        }
+        self.loopback(pid);
         for address in &record.addresses {
             self.make(Step::AddAddress { pid: inside, link: peer.clone(), address: *address });
         }
-        self.make(Step::SetUp { pid: inside, link: peer.clone() });
-        self.make(Step::AddRoute { pid, gateway: record.gateway, link: peer });
+        self.make(Step::SetUp { pid: inside, link: peer });
+    }
+
+    pub(super) fn loopback(&mut self, pid: i32) {
+        if let Ok(lo) = "lo".parse() {
+            self.make(Step::SetUp { pid: Some(pid), link: lo });
+        }
+    }
+
+    /// By the bridge, unless the container `has_gateway` on an interface of its own. Then only
+    /// what is sent from its address on the bridge leaves by it: the answers of published
+    /// ports must not go another way than the questions came.
+    pub(super) fn default_route(&mut self, record: &Record, has_gateway: bool) {
+        let (Some(gateway), pid) = (record.gateway, record.process.pid) else { return };
+        let link = record.interface.clone();
+        if !has_gateway {
+            return self.make(Step::AddRoute { pid, gateway, link });
+        }
+        self.make(Step::AddSourceRoute { pid, gateway, link });
+        for address in &record.addresses {
+            self.make(Step::AddSourceRule { pid, source: address.ip() });
+        }
+    }
+
+    /// The namespace under the container's id in `ip netns`. A name that it has already is left
+    /// to whoever gave it; if that is another container of ours, both hold it.
+    pub(super) fn name(&mut self, config: &Config, host: &Host, record: &Record) -> Result<()> {
+        let Process { pid, netns, .. } = record.process;
+        let step = Step::NameNetns { name: record.id.clone(), pid, netns };
+        match &host.name {
+            _ if !config.name_netns => {}
+            Name::Free | Name::Stale => self.make(step),
+            Name::Same => {
+                let alike = |held: &&Step| matches!(held, Step::NameNetns { name, netns: n, .. } if *name == record.id && *n == netns);
+                self.hold.extend(self.survey.held().find(alike).cloned());
+            }
+            Name::Others(who) => {
+                return Err(Error::new(
+                    format!("name the network namespace of container {}: {step}", record.id),
+                    who,
+                )
+                .hint(format!("`ip netns del {}` takes the name away, if it is not needed", record.id)));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn ipfile(&mut self, config: &Config, record: &Record) {
@@ -168,10 +212,10 @@ impl Steps<'_> {
     }
 }
 
-/// `netnsv0-PID`, as the Go hook names it; if that is taken, a name of the same form from the
+/// `netnsv0-PID`, as the Go hook names it; if that is taken or there is no pid, a name of the same form from the
 /// container's identity.
 pub(super) fn host_interface(container: &Container, pid: i32, taken: bool) -> Result<Iface> {
-    if taken {
+    if taken || pid == 0 {
         let hash = store::journal::key(&container.id, &container.bundle) & 0x0fff_ffff;
         format!("netnsv0-{hash:07x}").parse()
     } else {

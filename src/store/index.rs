@@ -1,13 +1,14 @@
-//! The index: what every run must know of every container, in one file that is read at once.
+//! The index: of every container what planning and reaping need to know, in one file.
 //!
 //! A [`journal`] of what has come and what has gone, so that coming and going cost one append
-//! however many are up. It is written before a container's record and after the record is gone:
-//! an entry without a record is nothing, a record without an entry cannot be. An index that is
-//! lost or of another version is made again from the records.
+//! however many are up; the catalogue says where in it each container stands. It is written
+//! before a container's record and after the record is gone: an entry without a record is
+//! nothing, a record without an entry cannot be. An index that is lost or of another version is
+//! made again from the records.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
@@ -38,7 +39,7 @@ pub struct Entry {
     /// As in [`Record`].
     pub process: Process,
     /// As in [`Record`].
-    pub bridge: Iface,
+    pub bridge: Option<Iface>,
     /// As in [`Record`].
     pub addresses: Vec<IpNetwork>,
     /// As in [`Record`].
@@ -92,31 +93,60 @@ fn slot(step: &Step) -> Option<u32> {
 pub(super) struct Index {
     path: PathBuf,
     file: File,
-    /// Events in the file.
-    events: usize,
+    /// Bytes in the file.
+    length: u64,
+}
+
+/// All of a journal.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Those who came and are not gone, each with where it came.
+    pub(super) entries: Vec<(u64, Entry)>,
+    /// How many events there are.
+    pub(super) events: usize,
 }
 
 impl Index {
-    /// Reads the journal; `None` if there is none that can be used.
-    pub(super) fn open(path: &Path) -> Result<Option<(Self, Vec<Entry>)>> {
-        let operation = || format!("read index {}", path.display());
-        let bytes = match fs::read(path) {
+    /// Opens the journal; `None` if there is none.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>> {
+        let operation = || format!("open index {}", path.display());
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).custom_flags(nix::libc::O_NOFOLLOW);
+        let file = match options.open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            bytes => bytes.doing(operation)?,
+            file => file.doing(operation)?,
         };
-        let Some(Replay { entries, events, whole }) = journal::replay(&bytes) else {
+        let length = file.metadata().doing(operation)?.len();
+        Ok(Some(Self { path: path.to_path_buf(), file, length }))
+    }
+
+    /// Reads all of it, and cuts off a torn end; `None` if it is of another version.
+    pub(super) fn read(&mut self) -> Result<Option<Contents>> {
+        let operation = || format!("read index {}", self.path.display());
+        let bytes = fs::read(&self.path).doing(operation)?;
+        let Some(Replay { entries, places, events, whole }) = journal::replay(&bytes) else {
             return Ok(None);
         };
-        let file = OpenOptions::new()
-            .append(true)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(path)
-            .doing(operation)?;
         if whole < bytes.len() {
             // Whoever wrote this was killed in the middle of it, before anything else.
-            file.set_len(whole as u64).doing(operation)?;
+            self.file.set_len(whole as u64).doing(operation)?;
         }
-        Ok(Some((Self { path: path.to_path_buf(), file, events }, entries)))
+        self.length = whole as u64;
+        Ok(Some(Contents { entries: places.into_iter().zip(entries).collect(), events }))
+    }
+
+    /// The entry that came at `place`; `None` if none did.
+    pub(super) fn entry(&self, place: u64) -> Option<Entry> {
+        let mut head = [0; 8];
+        self.file.read_exact_at(&mut head, place).ok()?;
+        let (length, _) = head.split_first_chunk::<4>()?;
+        let length = u64::from(u32::from_le_bytes(*length)) + 8;
+        if place.checked_add(length)? > self.length {
+            return None;
+        }
+        let mut frame = vec![0; length as usize];
+        self.file.read_exact_at(&mut frame, place).ok()?;
+        journal::entry(&frame)
     }
 
     /// Writes a journal of `entries` alone.
@@ -126,6 +156,7 @@ impl Index {
         let unfinished = path.with_file_name(UNFINISHED);
         let mut file = OpenOptions::new()
             .create(true)
+            .read(true)
             .append(true)
             .mode(0o600)
             .custom_flags(nix::libc::O_NOFOLLOW)
@@ -134,36 +165,46 @@ impl Index {
         file.set_len(0).doing(operation)?;
         file.write_all(&bytes).doing(operation)?;
         fs::rename(&unfinished, path).doing(operation)?;
-        Ok(Self { path: path.to_path_buf(), file, events: entries.len() })
+        Ok(Self { path: path.to_path_buf(), file, length: bytes.len() as u64 })
     }
 
-    /// A container is coming: its steps are about to be taken.
-    pub(super) fn came(&mut self, entry: Entry) -> Result<()> {
-        self.append(&Event::Came(entry))
+    /// How many bytes it has.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// A container is coming: its steps are about to be taken. Where that is said.
+    pub(super) fn came(&mut self, entry: &Entry) -> Result<u64> {
+        self.append(&Event::Came(entry.clone()))
     }
 
     /// All steps of a container have been taken.
-    pub(super) fn done(&mut self, id: &str, bundle: &Path) -> Result<()> {
-        self.append(&Event::Done(journal::key(id, bundle)))
+    pub(super) fn done(&mut self, key: u64) -> Result<()> {
+        self.append(&Event::Done(key)).map(drop)
     }
 
     /// A container is gone, and its record too.
-    pub(super) fn gone(&mut self, id: &str, bundle: &Path) -> Result<()> {
-        self.append(&Event::Gone(journal::key(id, bundle)))
+    pub(super) fn gone(&mut self, key: u64) -> Result<()> {
+        self.append(&Event::Gone(key)).map(drop)
     }
 
-    /// Whether most of the file is about containers that are gone.
-    pub(super) fn is_mostly_past(&self, containers: usize) -> bool {
-        self.events > 2 * (containers + SLACK)
-    }
-
-    fn append(&mut self, event: &Event) -> Result<()> {
+    fn append(&mut self, event: &Event) -> Result<u64> {
         let operation = || format!("write index {}", self.path.display());
         let bytes = encode(event).doing(operation)?;
-        self.file.write_all(&bytes).doing(operation)?;
-        self.events += 1;
-        Ok(())
+        let place = self.length;
+        if let Err(error) = self.file.write_all(&bytes) {
+            // What comes after half a frame would never be read.
+            let _ = self.file.set_len(place);
+            return Err(error).doing(operation);
+        }
+        self.length += bytes.len() as u64;
+        Ok(place)
     }
+}
+
+/// Whether most of a journal is about containers that are gone.
+pub(super) fn is_mostly_past(events: usize, containers: usize) -> bool {
+    events > 2 * (containers + SLACK)
 }
 
 #[cfg(test)]
@@ -174,8 +215,8 @@ pub(super) mod tests {
         Entry {
             id: id.to_owned(),
             bundle: "/b".into(),
-            process: Process { pid: 1, start_time: 2, netns: 3, boot_id: "boot".into() },
-            bridge: "netns0".parse().unwrap(),
+            process: Process { pid: 1, start_time: 2, netns: 3, boot_id: "boot".into(), path: None },
+            bridge: Some("netns0".parse().unwrap()),
             addresses: vec!["172.19.0.2/16".parse().unwrap()],
             published: Vec::new(),
             shared: Vec::new(),
@@ -192,8 +233,12 @@ pub(super) mod tests {
     }
 
     fn ids(path: &Path) -> Vec<(String, bool)> {
-        let (_, entries) = Index::open(path).unwrap().unwrap();
-        entries.into_iter().map(|entry| (entry.id, entry.done)).collect()
+        let mut index = Index::open(path).unwrap().unwrap();
+        let contents = index.read().unwrap().unwrap();
+        for (place, entry) in &contents.entries {
+            assert_eq!(index.entry(*place).unwrap().id, entry.id, "found where it came");
+        }
+        contents.entries.into_iter().map(|(_, entry)| (entry.id, entry.done)).collect()
     }
 
     #[test]
@@ -201,10 +246,10 @@ pub(super) mod tests {
         let dir = directory("events");
         let path = dir.join("index");
         let mut index = Index::create(&path, &[entry("a")]).unwrap();
-        index.came(entry("b")).unwrap();
-        index.came(entry("c")).unwrap();
-        index.done("c", Path::new("/b")).unwrap();
-        index.gone("a", Path::new("/b")).unwrap();
+        index.came(&entry("b")).unwrap();
+        index.came(&entry("c")).unwrap();
+        index.done(journal::key("c", Path::new("/b"))).unwrap();
+        index.gone(journal::key("a", Path::new("/b"))).unwrap();
         assert_eq!(ids(&path), [("c".to_owned(), true), ("b".to_owned(), false)]);
         fs::remove_dir_all(dir).unwrap();
     }
@@ -215,16 +260,16 @@ pub(super) mod tests {
         let path = dir.join("index");
         let mut index = Index::create(&path, &[entry("a")]).unwrap();
         let whole = fs::metadata(&path).unwrap().len();
-        index.came(entry("b")).unwrap();
+        index.came(&entry("b")).unwrap();
         let longer = fs::metadata(&path).unwrap().len();
         for length in whole + 1..longer {
             let file = OpenOptions::new().write(true).open(&path).unwrap();
             file.set_len(length).unwrap();
-            let (mut index, entries) = Index::open(&path).unwrap().unwrap();
-            assert_eq!(entries.len(), 1, "torn at {length}");
-            index.came(entry("c")).unwrap();
+            let mut index = Index::open(&path).unwrap().unwrap();
+            assert_eq!(index.read().unwrap().unwrap().entries.len(), 1, "torn at {length}");
+            index.came(&entry("c")).unwrap();
             assert_eq!(ids(&path).len(), 2, "and the next is read again");
-            drop(Index::create(&path, &[entry("a")]).unwrap().came(entry("b")));
+            drop(Index::create(&path, &[entry("a")]).unwrap().came(&entry("b")));
         }
         fs::remove_dir_all(dir).unwrap();
     }
@@ -234,7 +279,7 @@ pub(super) mod tests {
         let dir = directory("version");
         let path = dir.join("index");
         fs::write(&path, b"netns-00whatever").unwrap();
-        assert!(Index::open(&path).unwrap().is_none());
+        assert!(Index::open(&path).unwrap().unwrap().read().unwrap().is_none());
         assert!(Index::open(&dir.join("none")).unwrap().is_none());
         fs::remove_dir_all(dir).unwrap();
     }

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::index::Entry;
 
 /// The first bytes of the file; another number for another form of [`Event`].
-const MAGIC: &[u8; 8] = b"netns-02";
+const MAGIC: &[u8; 8] = b"netns-03";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time, and a box is an allocation for each")]
+#[allow(clippy::large_enum_variant, reason = "most are of this kind, and each is gone at once")]
 pub(super) enum Event {
     Came(Entry),
     Done(u64),
@@ -25,6 +25,8 @@ pub(super) enum Event {
 pub struct Replay {
     /// Those who came and are not gone.
     pub entries: Vec<Entry>,
+    /// Where in the journal each of them came.
+    pub places: Vec<u64>,
     /// How many events there are.
     pub events: usize,
     /// How many bytes of the journal are whole; the rest is a torn write.
@@ -36,11 +38,20 @@ pub fn replay(bytes: &[u8]) -> Option<Replay> {
     let mut rest = bytes.strip_prefix(MAGIC.as_slice())?;
     let (mut entries, mut events) = (Live::default(), 0);
     while let Some((event, next)) = first(rest) {
-        entries.apply(event);
+        entries.apply(event, (bytes.len() - rest.len()) as u64);
         events += 1;
         rest = next;
     }
-    Some(Replay { entries: entries.list, events, whole: bytes.len() - rest.len() })
+    let Live { list, places, .. } = entries;
+    Some(Replay { entries: list, places, events, whole: bytes.len() - rest.len() })
+}
+
+/// The entry of the frame that `bytes` begin with; `None` if it is no whole frame, or no entry.
+pub(super) fn entry(bytes: &[u8]) -> Option<Entry> {
+    match first(bytes)? {
+        (Event::Came(entry), _) => Some(entry),
+        _ => None,
+    }
 }
 
 /// A journal of `entries` alone.
@@ -59,19 +70,22 @@ pub fn of(entries: &[Entry]) -> postcard::Result<Vec<u8>> {
 #[derive(Default)]
 struct Live {
     list: Vec<Entry>,
+    places: Vec<u64>,
     positions: HashMap<u64, usize>,
 }
 
 impl Live {
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, event: Event, place: u64) {
         match event {
             Event::Came(entry) => {
                 let key = key(&entry.id, &entry.bundle);
-                if let Some(known) = self.positions.get(&key).and_then(|at| self.list.get_mut(*at)) {
-                    *known = entry;
-                } else {
-                    self.positions.insert(key, self.list.len());
-                    self.list.push(entry);
+                let at = *self.positions.entry(key).or_insert(self.list.len());
+                match (self.list.get_mut(at), self.places.get_mut(at)) {
+                    (Some(known), Some(known_place)) => (*known, *known_place) = (entry, place),
+                    _ => {
+                        self.list.push(entry);
+                        self.places.push(place);
+                    }
                 }
             }
             Event::Done(key) => {
@@ -82,6 +96,7 @@ impl Live {
             Event::Gone(gone) => {
                 if let Some(at) = self.positions.remove(&gone) {
                     self.list.swap_remove(at);
+                    self.places.swap_remove(at);
                     if let Some(moved) = self.list.get(at) {
                         self.positions.insert(key(&moved.id, &moved.bundle), at);
                     }

@@ -1,5 +1,6 @@
 //! What the state directory remembers of a container and of a network.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::index::Entry;
+use super::rest::Rest;
 use crate::config::publish::Published;
 use crate::config::value::{Iface, Mac};
 use crate::error::Error;
@@ -22,18 +24,18 @@ pub struct Record {
     pub bundle: PathBuf,
     /// Its first process.
     pub process: Process,
-    /// Its network, by the name of the bridge.
-    pub bridge: Iface,
-    /// The interface inside.
+    /// Its network, by the name of the bridge, if it is on one.
+    pub bridge: Option<Iface>,
+    /// The interface inside; without a bridge, the first that was moved there.
     pub interface: Iface,
-    /// The other end of its cable, on the host.
-    pub host_interface: Iface,
-    /// The address of the interface inside.
-    pub mac: Mac,
-    /// Its leases.
+    /// The other end of its cable, on the host, if it has one.
+    pub host_interface: Option<Iface>,
+    /// The address of the interface inside, if it has one.
+    pub mac: Option<Mac>,
+    /// Its leases; without a bridge, the addresses that it was given.
     pub addresses: Vec<IpNetwork>,
-    /// Its default route's next hop.
-    pub gateway: IpAddr,
+    /// The next hop of the interface inside, if there is one.
+    pub gateway: Option<IpAddr>,
     /// Its ports.
     pub published: Vec<Published>,
     /// When it was attached, in seconds since 1970.
@@ -54,7 +56,8 @@ pub struct Network {
     pub gateway: IpNetwork,
     /// In bytes.
     pub mtu: u32,
-    /// The address that was leased last.
+    /// The address that was leased last; kept with the leases.
+    #[serde(default, skip_serializing)]
     pub cursor: Option<IpAddr>,
     /// As in [`Record`].
     pub steps: Vec<Step>,
@@ -67,10 +70,12 @@ pub struct Network {
 pub struct Survey {
     /// Every network, in the order of names.
     pub networks: Vec<Network>,
-    /// Every container.
+    /// Every container; or, with a `rest`, those that matter to this run.
     pub containers: Vec<Entry>,
     /// The files that are no records, and why.
     pub damaged: Vec<(PathBuf, Error)>,
+    /// What is known of all containers without reading of them; `None` if all are read.
+    pub rest: Option<Rest>,
 }
 
 impl Survey {
@@ -89,15 +94,18 @@ impl Survey {
         self.containers.iter().find(|entry| netns != 0 && entry.process.netns == netns)
     }
 
-    /// All steps that anybody holds and others may share.
+    /// All steps that anybody holds and others may share; of those who were not read, only
+    /// kernel parameters.
     pub fn held(&self) -> impl Iterator<Item = &Step> {
         let networks = self.networks.iter().flat_map(|network| &network.steps);
-        networks.chain(self.containers.iter().flat_map(|entry| &entry.shared))
+        let containers = self.containers.iter().flat_map(|entry| &entry.shared);
+        networks.chain(containers).chain(self.rest.iter().flat_map(|rest| rest.shares.parameters()))
     }
 
     /// Whether anybody holds `step`.
     pub fn holds(&self, step: &Step) -> bool {
-        step.may_be_shared() && self.held().any(|held| held == step)
+        let rest = || self.rest.as_ref().is_some_and(|rest| rest.holds(step));
+        step.may_be_shared() && (self.held().any(|held| held == step) || rest())
     }
 
     /// The steps of `steps` that nobody in this survey holds: what is to be undone when their
@@ -106,9 +114,25 @@ impl Survey {
         steps.iter().filter(|step| !self.holds(step)).cloned().collect()
     }
 
+    /// Tells which addresses are leased on `bridge`.
+    pub fn leased(&self, bridge: &Iface) -> impl Fn(IpAddr) -> bool {
+        let here = self.containers.iter().filter(|entry| entry.bridge.as_ref() == Some(bridge));
+        let taken: HashSet<IpAddr> =
+            here.flat_map(|entry| &entry.addresses).map(|lease| lease.ip()).collect();
+        let rest = self.rest.as_ref().and_then(|rest| rest.leases.as_ref());
+        move |address| taken.contains(&address) || rest.is_some_and(|rest| rest.has(address))
+    }
+
+    /// The last of the ports `wanted` that somebody publishes already.
+    pub fn obstacle(&self, wanted: &Published) -> Option<u16> {
+        let all = self.containers.iter().flat_map(|entry| &entry.published);
+        let read = all.filter(|other| other.conflicts(wanted)).map(|other| other.host.last).max();
+        read.max(self.rest.as_ref().and_then(|rest| rest.publishes(wanted)))
+    }
+
     /// The container that `address` is leased to on `bridge`.
     pub fn lessee(&self, bridge: &Iface, address: IpAddr) -> Option<&Entry> {
         let has = |entry: &&Entry| entry.addresses.iter().any(|taken| taken.ip() == address);
-        self.containers.iter().filter(|entry| entry.bridge == *bridge).find(has)
+        self.containers.iter().filter(|entry| entry.bridge.as_ref() == Some(bridge)).find(has)
     }
 }

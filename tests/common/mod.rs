@@ -180,7 +180,7 @@ impl World {
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
-            "find /run -type f ! -path '/run/test/runc*' ! -path /run/test/log ! -path /run/netns-hook/index ! -path '/run/netns-hook/log*' | sort",
+            "find /run -type f ! -path '/run/test/runc*' ! -path /run/test/log ! -path /run/netns-hook/index ! -path /run/netns-hook/catalogue ! -path '/run/netns-hook/leases/*' ! -path '/run/netns-hook/log*' | sort",
             "grep -v '^#' /run/netns-hook/names/*/hosts /dev/null 2>/dev/null | sed 's/ *$//'; true",
         ];
         commands.iter().flat_map(|command| lines(&self.sh(command))).collect()

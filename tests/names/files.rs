@@ -46,6 +46,8 @@ fn flags_say_the_same_as_annotations() {
     let text = see(web, "cat /etc/resolv.conf");
     assert!(text.starts_with("nameserver 1.1.1.1\nnameserver 9.9.9.9\nsearch lan\n"), "{text}");
     assert!(see(web, "cat /etc/hosts").contains("172.19.0.2 web db "));
+    let seen = world.netns_ok(&["exec", "web", "cat", "/etc/resolv.conf"], "");
+    assert_eq!(seen, text, "a program of the host in its network asks whom it asks");
 }
 
 #[test]

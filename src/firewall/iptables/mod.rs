@@ -15,6 +15,7 @@
 //! (about 15 ms), an addition does not. For the same reason chains are made with `-N`: a
 //! `:CHAIN` line would flush, and so delete, where the chain exists.
 
+mod counted;
 mod mending;
 mod programs;
 
@@ -23,6 +24,7 @@ use std::fmt;
 
 use super::Rule;
 use crate::config::publish::{Protocol, Published};
+pub use counted::{Counted, counters_of};
 pub use mending::{differs, missing, put_back, remove_all, remove_what_is_left};
 pub use programs::{Restore, Waiting, rules_of};
 

@@ -13,7 +13,7 @@ const DIRECTORIES: [&str; 6] =
     ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"];
 
 /// How long `iptables-restore` waits for the xtables lock (legacy only), in seconds.
-const LOCK_WAIT: &str = "--wait=5";
+pub(super) const LOCK_WAIT: &str = "--wait=5";
 
 /// The order in which tables are changed, each in a transaction of its own: the guard first.
 pub(super) const TABLES: [&str; 3] = ["raw", "nat", "filter"];

@@ -1,0 +1,58 @@
+//! A program of the host in a container's network: tcpdump, ss or curl need not be in the image.
+//!
+//! As `ip netns exec` does it, with the container's resolv.conf and its links in /sys; but what
+//! is mounted below /sys, as cgroups, stays there. The program takes our place: its terminal,
+//! its signals and its exit status are its own.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::{Settings, detach};
+use crate::error::{Doing, Error, Result};
+use crate::kernel::{process, view};
+use crate::plan;
+use crate::store::Records;
+use crate::store::record::Record;
+
+/// Runs `command` in the place of this program, in the network of the container `id`.
+///
+/// # Errors
+/// There is none called `id`, or several; its namespace is gone; the program cannot be run.
+pub fn exec(settings: &Settings, id: &str, command: &[OsString]) -> Result<()> {
+    let [program, arguments @ ..] = command else {
+        return Ok(());
+    };
+    let records = Records::read(&settings.state_dir)?;
+    let record = detach::by_id(&records, id)?.ok_or_else(|| {
+        Error::new(format!("find container {id}"), "no container of this id is attached")
+            .hint("`netns ls` shows those that are")
+    })?;
+    let netns = namespace(&records, record)?;
+    let resolv_conf = resolv_conf(settings, record);
+    view::enter(netns).doing(|| format!("enter the network of container {id}"))?;
+    // Many programs do without either.
+    let links = view::show_links().doing(|| "mount /sys");
+    let names = resolv_conf.map_or(Ok(()), |text| view::show_resolv_conf(&text, &settings.state_dir));
+    for failure in [links.err(), names.doing(|| "mount /etc/resolv.conf").err()] {
+        failure.iter().for_each(|error| settings.log.warn(error));
+    }
+    let failure = Command::new(program).args(arguments).exec();
+    Err(Error::new(format!("run {} in the network of container {id}", program.display()), failure))
+}
+
+/// The container's namespace: by its own process or path, or by that of another in the same.
+fn namespace(records: &Records, record: &Record) -> Result<File> {
+    let shares = |other: &&Record| other.process.netns == record.process.netns;
+    let mut others = records.containers.iter().filter(shares);
+    process::reopen(&record.process, &record.id).or_else(|error| {
+        others.find_map(|other| process::reopen(&other.process, &other.id).ok()).ok_or(error)
+    })
+}
+
+/// What the container's resolv.conf says, or where it has none the one that is kept for it.
+fn resolv_conf(settings: &Settings, record: &Record) -> Option<Vec<u8>> {
+    let kept = || std::fs::read(plan::resolv_conf(&settings.state_dir, record)?).ok();
+    view::resolv_conf(&record.process, &record.id).or_else(kept)
+}

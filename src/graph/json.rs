@@ -1,0 +1,57 @@
+//! A picture for programs. Fields are added, never renamed.
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+use super::Picture;
+use crate::config::publish::{Protocol, Published};
+use crate::error::{Doing, Result, is_obeyed};
+
+/// A port as `ls --json` writes it.
+#[derive(Serialize)]
+struct Port {
+    host_ip: String,
+    host_port: u16,
+    container_port: u16,
+    protocol: Protocol,
+    range: u32,
+}
+
+pub(super) fn ports<S: Serializer>(published: &[Published], to: S) -> std::result::Result<S::Ok, S::Error> {
+    let mut all = to.serialize_seq(Some(published.len()))?;
+    for port in published {
+        all.serialize_element(&Port {
+            host_ip: port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
+            host_port: port.host.first,
+            container_port: port.container.first,
+            protocol: port.protocol,
+            range: port.host.count(),
+        })?;
+    }
+    all.end()
+}
+
+/// The picture as a JSON object.
+///
+/// # Errors
+/// None that is known.
+pub fn json(picture: &Picture) -> Result<String> {
+    written(picture)
+}
+
+/// Any value as JSON text. What a terminal may obey is only ever part of a string, and JSON has
+/// a way to spell it.
+pub(crate) fn written(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).doing(|| "write JSON")?;
+    let mut spelled = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if is_obeyed(c) && c != '\n' {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| spelled.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            spelled.push(c);
+        }
+    }
+    spelled.push('\n');
+    Ok(spelled)
+}

@@ -1,0 +1,276 @@
+//! What it takes to bring an interface of the host back, read before it is moved; and the
+//! messages for that.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt;
+use nix::libc;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
+
+use super::netlink::{Netlink, default_route};
+use super::sysctl;
+use crate::config::value::Iface;
+use crate::error::{Doing, Result};
+use crate::link::physical::{Before, Identity, alias};
+use crate::link::saved::{SavedAddress, SavedRoute, links_of};
+use crate::plan::{Interface, SOURCE_TABLE};
+
+/// Looks at those of `names` that are there.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn look(netlink: &Netlink, names: &[&Iface]) -> Result<Vec<Interface>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tables = Tables::read(netlink).doing(|| "look at the host's links, addresses and routes")?;
+    let uplinks = tables.uplinks();
+    let named = |name: &&&Iface| tables.links.iter().find(|link| name_of(link) == name.as_str());
+    let seen = names.iter().filter_map(|name| Some((name, named(&name)?)));
+    Ok(seen
+        .map(|(name, link)| Interface {
+            name: (*name).clone(),
+            loopback: link.header.flags.contains(LinkFlags::Loopback),
+            immovable: link.attributes.contains(&LinkAttribute::NetnsImmutable(true)),
+            uplink: uplinks.contains(&link.header.index),
+            before: tables.before(link),
+            master_kind: tables.master(link).and_then(|master| Identity::of(master).kind),
+        })
+        .collect())
+}
+
+struct Tables {
+    links: Vec<LinkMessage>,
+    addresses: Vec<AddressMessage>,
+    routes: Vec<RouteMessage>,
+}
+
+impl Tables {
+    fn read(netlink: &Netlink) -> io::Result<Self> {
+        let mut routes = netlink.route_messages(RouteMessageBuilder::<Ipv4Addr>::new().build())?;
+        routes.extend(netlink.route_messages(RouteMessageBuilder::<Ipv6Addr>::new().build())?);
+        Ok(Self { links: netlink.link_messages()?, addresses: netlink.address_messages()?, routes })
+    }
+
+    fn link(&self, index: u32) -> Option<&LinkMessage> {
+        self.links.iter().find(|link| link.header.index == index)
+    }
+
+    fn master(&self, link: &LinkMessage) -> Option<&LinkMessage> {
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Controller(index) => self.link(*index),
+            _ => None,
+        })
+    }
+
+    /// The links by which the host's default routes leave, and those that they stand on: the
+    /// ports of a bridge, the link below a VLAN.
+    fn uplinks(&self) -> BTreeSet<u32> {
+        let default = |route: &&RouteMessage| {
+            route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
+        };
+        let mut uplinks: BTreeSet<u32> = self.routes.iter().filter(default).flat_map(links_of).collect();
+        loop {
+            let carries =
+                |link: &&LinkMessage| self.master(link).is_some_and(|m| uplinks.contains(&m.header.index));
+            let ports = self.links.iter().filter(carries).map(|link| link.header.index);
+            let upper = self.links.iter().filter(|link| uplinks.contains(&link.header.index));
+            let more: Vec<u32> = ports.chain(upper.filter_map(lower)).collect();
+            let count = uplinks.len();
+            uplinks.extend(more);
+            if uplinks.len() == count {
+                return uplinks;
+            }
+        }
+    }
+
+    fn before(&self, link: &LinkMessage) -> Before {
+        let index = link.header.index;
+        let own = |address: &&AddressMessage| address.header.index == index;
+        let addresses: Vec<&AddressMessage> = self.addresses.iter().filter(own).collect();
+        let ips: Vec<IpAddr> = addresses.iter().filter_map(|address| local(address)).collect();
+        let mut before = Before {
+            identity: Identity::of(link),
+            up: link.header.flags.contains(LinkFlags::Up),
+            alias: alias(link).map(str::to_owned),
+            master: self.master(link).map(|master| name_of(master).to_owned()),
+            addresses: addresses.into_iter().map(SavedAddress::of).collect(),
+            routes: self
+                .routes
+                .iter()
+                .filter(|route| depends(route, index, &ips))
+                .map(SavedRoute::of)
+                .collect(),
+            parameters: parameters(name_of(link)),
+            ..Before::default()
+        };
+        for attribute in &link.attributes {
+            if let LinkAttribute::Mtu(mtu) = attribute {
+                before.mtu = *mtu;
+            }
+        }
+        before
+    }
+}
+
+/// Whether the kernel drops a route when the link with this number and these addresses goes,
+/// and does not make it again by itself when they come back.
+fn depends(route: &RouteMessage, index: u32, ips: &[IpAddr]) -> bool {
+    let by_itself = [RouteProtocol::Kernel, RouteProtocol::Ra, RouteProtocol::IcmpRedirect];
+    let from = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        RouteAttribute::PrefSource(RouteAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    });
+    let tied = links_of(route).contains(&index) || from.is_some_and(|from| ips.contains(&from));
+    tied && !by_itself.contains(&route.header.protocol)
+}
+
+/// The parameters of a link that are not what a new one gets.
+fn parameters(link: &str) -> Vec<(String, String, String)> {
+    let mut all = Vec::new();
+    for family in ["ipv4", "ipv6"] {
+        let entries = fs::read_dir(format!("/proc/sys/net/{family}/conf/{link}")).into_iter().flatten();
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            let read = |link: &str| sysctl::read(&format!("net/{family}/conf/{link}/{name}")).ok().flatten();
+            // An MTU is the link's, and shown here again.
+            if let Some(value) =
+                read(link).filter(|value| name != "mtu" && read("default").as_ref() != Some(value))
+            {
+                all.push((family.to_owned(), name, value));
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+fn name_of(link: &LinkMessage) -> &str {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    });
+    name.unwrap_or_default()
+}
+
+/// The link below, as a VLAN or a macvlan has one, unless it is in another namespace. A cable
+/// has another end there, and stands on nothing.
+pub(super) fn lower(link: &LinkMessage) -> Option<u32> {
+    if Identity::of(link).kind.as_deref() == Some("veth") {
+        return None;
+    }
+    if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_))) {
+        return None;
+    }
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn local(address: &AddressMessage) -> Option<IpAddr> {
+    let attributes = &address.attributes;
+    let local = attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
+    // IPv6 has only this one.
+    local.or_else(|| {
+        attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
+    })
+}
+
+impl Netlink {
+    /// Every link, with all that the kernel says of it.
+    pub(super) fn link_messages(&self) -> io::Result<Vec<LinkMessage>> {
+        self.wait(self.handle().link().get().execute().try_collect())
+    }
+
+    fn address_messages(&self) -> io::Result<Vec<AddressMessage>> {
+        let mut request = self.handle().address().get();
+        request.message_mut().header.family = AddressFamily::Unspec;
+        self.wait(request.execute().try_collect())
+    }
+
+    fn route_messages(&self, wanted: RouteMessage) -> io::Result<Vec<RouteMessage>> {
+        match self.wait(self.handle().route().get(wanted).execute().try_collect()) {
+            // A kernel without IPv6.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
+            routes => routes,
+        }
+    }
+
+    /// Changes a link by an `RTM_SETLINK`.
+    pub(super) fn set_link(&self, message: LinkMessage) -> io::Result<()> {
+        self.wait(self.handle().link().set(message).execute())
+    }
+
+    /// Deletes the link with this number.
+    pub(super) fn delete_link(&self, index: u32) -> io::Result<()> {
+        self.wait(self.handle().link().del(index).execute())
+    }
+
+    /// Gives a link an address, or makes the one it has like this one.
+    pub(super) fn put_address(&self, message: AddressMessage) -> io::Result<()> {
+        let mut request = self.handle().address().add(0, Ipv4Addr::UNSPECIFIED.into(), 0).replace();
+        *request.message_mut() = message;
+        self.wait(request.execute())
+    }
+
+    /// Adds a route, unless it is there.
+    pub(super) fn put_route(&self, message: RouteMessage) -> io::Result<()> {
+        or_there(self.wait(self.handle().route().add(message).execute()))
+    }
+
+    /// Adds a default route to the table of [`Step::AddSourceRoute`](crate::plan::Step).
+    pub(super) fn add_source_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
+        let mut route = default_route(self.index(link.as_str())?, gateway);
+        // One byte: a higher number would need an attribute.
+        route.header.table = SOURCE_TABLE;
+        self.put_route(route)
+    }
+
+    /// Sends what comes from `source` by that table, unless the main one knows better than by
+    /// its default route. The rules stay when a container that still runs is detached, and then
+    /// lead nowhere.
+    pub(super) fn add_source_rule(&self, source: IpAddr) -> io::Result<()> {
+        let rule = || {
+            let mut request =
+                self.handle().rule().add().table_id(SOURCE_TABLE.into()).action(RuleAction::ToTable);
+            request.message_mut().header.family = family(source);
+            request
+        };
+        let mut from = rule();
+        from.message_mut().header.src_len = if source.is_ipv4() { 32 } else { 128 };
+        from.message_mut().attributes.push(RuleAttribute::Source(source));
+        or_there(self.wait(from.execute()))?;
+        // Each new rule goes before those that are there.
+        let mut main = rule().table_id(RouteHeader::RT_TABLE_MAIN.into());
+        main.message_mut().attributes.push(RuleAttribute::SuppressPrefixLen(0));
+        or_there(self.wait(main.execute()))
+    }
+}
+
+fn or_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        result => result,
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}

@@ -1,0 +1,112 @@
+//! What is made from the definition of the command line: completions and manual pages.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::common::{NETNS, run, stderr};
+use crate::hooks_files::{commands, help, options};
+
+/// A directory that is gone with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("netns-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What `netns` prints.
+fn netns(args: &[&str]) -> String {
+    let output = run(Command::new(NETNS).args(args), "");
+    assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What bash offers for the last of these words.
+fn offered(words: &str) -> Vec<String> {
+    let last = words.split(' ').count() - 1;
+    let ask = format!(
+        "source /dev/stdin; COMP_WORDS=({words}); COMP_CWORD={last}; \
+         $(complete -p netns | sed 's/.* -F \\([^ ]*\\) .*/\\1/') netns \"${{COMP_WORDS[{last}]}}\" \
+         \"${{COMP_WORDS[{last}-1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let output = run(Command::new("bash").args(["--norc", "-c", &ask]), &netns(&["completions", "bash"]));
+    assert!(output.status.success() && output.stderr.is_empty(), "{words}: {}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_commands_and_options() {
+    assert_eq!(offered("netns at"), ["attach"]);
+    assert_eq!(offered("netns attach --nam"), ["--name-netns"]);
+    assert_eq!(offered("netns completions el"), ["elvish"]);
+    for option in options(&help()) {
+        assert!(offered(&format!("netns {option}")).contains(&option.to_owned()), "{option}");
+    }
+}
+
+#[test]
+fn every_shell_gets_a_script_with_every_command() {
+    let help = help();
+    for (shell, interpreter) in
+        [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish"), ("elvish", ""), ("powershell", "")]
+    {
+        let script = netns(&["completions", shell]);
+        for command in commands(&help) {
+            assert!(script.contains(command), "{command} for {shell}");
+        }
+        if Command::new(interpreter).arg("--version").output().is_ok() {
+            let checked = run(Command::new(interpreter).args(["-n", "/dev/stdin"]), &script);
+            assert!(checked.status.success() && checked.stderr.is_empty(), "{shell}: {}", stderr(&checked));
+        }
+    }
+    assert_eq!(run(Command::new(NETNS).args(["completions", "tcsh"]), "").status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_a_page_that_names_its_options_and_is_fine_for_groff() {
+    let dir = Directory::new("man");
+    netns(&["man", dir.0.join("man1").to_str().unwrap()]);
+    let help = help();
+    let mut expected: BTreeSet<String> =
+        commands(&help).iter().map(|command| format!("netns-{command}.1")).collect();
+    expected.insert("netns.1".to_owned());
+    let files = fs::read_dir(dir.0.join("man1")).unwrap();
+    let found: BTreeSet<String> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(found, expected);
+    for page in found {
+        let path = dir.0.join("man1").join(&page);
+        let output =
+            run(Command::new("groff").args(["-Kutf8", "-man", "-Tutf8", "-ww", "-P-cbou"]).arg(&path), "");
+        assert!(output.status.success() && output.stderr.is_empty(), "{page}: {}", stderr(&output));
+        // Where nobody has told groff otherwise, \- is a minus.
+        let text = String::from_utf8(output.stdout).unwrap().replace('\u{2212}', "-");
+        let own = page.trim_end_matches(".1").split_once('-').map(|(_, command)| command);
+        let own = netns(&[own.as_slice(), &["--help"]].concat());
+        for option in options(&own) {
+            assert!(text.contains(option), "{option} in {page}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_is_told() {
+    let output = run(Command::new(NETNS).args(["man", "/dev/null/man1"]), "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("netns: write manual pages to /dev/null/man1: "),
+        "{}",
+        stderr(&output)
+    );
+}
