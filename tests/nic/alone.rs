@@ -26,7 +26,7 @@ fn alone_it_needs_and_makes_no_network() {
     let expected = json!({
         "id": "web", "bundle": null, "pid": web.pid, "status": "running", "interface": "lan",
         "host_interface": null, "bridge": null, "mac": "02:00:00:00:00:05", "addresses": ["12.0.0.10/8"],
-        "gateway": "12.0.0.1", "published": [], "since": null,
+        "gateway": "12.0.0.1", "published": [], "since": null, "netns": null,
         "nics": [{"name": "nic0", "interface": "lan", "addresses": ["12.0.0.10/8"]}],
     });
     assert_eq!(row, expected);
