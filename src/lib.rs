@@ -27,8 +27,9 @@
 //! |---|---|---|
 //! | [`commands`] | one file a command, each a story | everything |
 //! | [`hook`] | standard input to `Container` | `error` |
+//! | [`bundle`] | a bundle's `config.json` to what names need of it | `error` |
 //! | [`config`] | flags, file, annotations to `Config` | `error` |
-//! | [`lease`], [`plan`], [`link`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
+//! | [`lease`], [`plan`], [`link`], [`names`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
 //! | [`store`] | the state directory | values only |
 //! | [`failures`] | the state directory's log | `error` |
 //! | [`graph`] | the cabling as one value, and the formats that draw it | values only |
@@ -37,6 +38,7 @@
 //! | [`firewall::iptables`], [`kernel`] | the two that act | no config, no store |
 
 pub mod apply;
+pub mod bundle;
 pub mod commands;
 pub mod config;
 pub mod edit;
@@ -49,5 +51,6 @@ pub mod kernel;
 pub mod lease;
 pub mod link;
 pub mod log;
+pub mod names;
 pub mod plan;
 pub mod store;

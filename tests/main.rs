@@ -32,6 +32,7 @@ mod install;
 mod ipfile;
 mod kill;
 mod named;
+mod names;
 mod network;
 mod nic;
 mod options;

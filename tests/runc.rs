@@ -20,7 +20,7 @@ fn rules_of_somebody_else(world: &World) {
 
 /// The files of `netns` below its state directory, without the lock and the networks.
 fn records(world: &World) -> String {
-    world.sh("find /run/netns-hook -type f ! -name lock ! -name index ! -name catalogue ! -path '*/leases/*' ! -name 'log*' ! -path '*/networks/*'")
+    world.sh("find /run/netns-hook -type f ! -name lock ! -name index ! -name catalogue ! -path '*/leases/*' ! -name 'log*' ! -path '*/networks/*' ! -path '*/names/*'")
 }
 
 /// The whole life of two containers with the hook in these stages, and of their network.

@@ -11,7 +11,7 @@ use crate::config::value::Iface;
 use crate::error::{Doing, Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
-use crate::kernel::{Kernel, interfaces, named, observe};
+use crate::kernel::{Kernel, interfaces, named, observe, resolver};
 use crate::plan::{self, Host, Plan, Step};
 use crate::store::index::Entry;
 use crate::store::record::{Network, Record, Survey};
@@ -89,7 +89,9 @@ pub(super) fn look(kernel: &Kernel, config: &Config) -> Result<Host> {
     if config.no_bridge {
         return Ok(Host::default());
     }
-    observe::network(kernel.netlink(), &config.bridge, config.gateway)
+    let mut host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
+    resolver::network(&mut host, config);
+    Ok(host)
 }
 
 /// Looks at the rest of the kernel and lists what attaching takes; `owner` is attached in the
@@ -107,6 +109,8 @@ pub(super) fn plan(
         let name = plan::usual_host_interface(process.pid)?;
         let busy = |wanted: &_| survey.obstacle(wanted);
         observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
+        let bridge = owner.map_or(Some(&config.bridge), |owner| owner.bridge.as_ref());
+        resolver::container(&mut host, config, bridge, container, &process, kernel.log());
     }
     let wanted: Vec<&Iface> = config.nics.iter().map(|nic| &nic.name).collect();
     host.interfaces = interfaces::look(kernel.netlink(), &wanted)?;

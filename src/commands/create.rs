@@ -7,7 +7,7 @@ use super::reap::{Look, reap};
 use super::reload::{apply_or_renew, put_back};
 use super::session::Session;
 use crate::error::Result;
-use crate::kernel::observe;
+use crate::kernel::{observe, resolver};
 use crate::plan;
 use crate::store::record::Network;
 
@@ -23,7 +23,8 @@ pub fn create(settings: &Settings) -> Result<()> {
         put_back(&mut session)?;
     }
     session.everyone()?;
-    let host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
+    let mut host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
+    resolver::network(&mut host, &config);
     let (network, take) = plan::network(&config, &host, &session.survey)?;
     let known = session.survey.network(&config.bridge).cloned();
     session.store.put_network(&Network { done: known.is_some(), ..network.clone() })?;

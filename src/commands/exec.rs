@@ -12,6 +12,7 @@ use std::process::Command;
 use super::{Settings, detach};
 use crate::error::{Doing, Error, Result};
 use crate::kernel::{process, view};
+use crate::plan;
 use crate::store::Records;
 use crate::store::record::Record;
 
@@ -50,7 +51,8 @@ fn namespace(records: &Records, record: &Record) -> Result<File> {
     })
 }
 
-/// What the container's resolv.conf says, if it has one.
-fn resolv_conf(_: &Settings, record: &Record) -> Option<Vec<u8>> {
-    view::resolv_conf(&record.process, &record.id)
+/// What the container's resolv.conf says, or where it has none the one that is kept for it.
+fn resolv_conf(settings: &Settings, record: &Record) -> Option<Vec<u8>> {
+    let kept = || std::fs::read(plan::resolv_conf(&settings.state_dir, record)?).ok();
+    view::resolv_conf(&record.process, &record.id).or_else(kept)
 }

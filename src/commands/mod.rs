@@ -89,7 +89,9 @@ impl Settings {
         let file = self.file.clone()?;
         let annotated = config::annotations(annotations, &file.policy)?;
         let layers = [annotated, self.flags.clone(), file.options];
-        Config::resolve(&layers)
+        let mut config = Config::resolve(&layers)?;
+        config.names.allowed = file.policy.aliases().cloned();
+        Ok(config)
     }
 
     /// The hook as a `config.json` and a hook directory name it: this program, and the options

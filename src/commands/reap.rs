@@ -9,7 +9,7 @@ use crate::kernel::netlink::Netlink;
 use crate::kernel::nic;
 use crate::kernel::process::{Census, Process};
 use crate::log::Log;
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::store::Store;
 use crate::store::index::Entry;
 use crate::store::record::{Network, Survey};
@@ -204,7 +204,14 @@ fn steps_of(store: &Store, log: &Log, entry: &Entry) -> Vec<Step> {
         Ok(None) => Vec::new(),
         Err(error) => {
             log.warn(&error);
-            entry.published_rules().map(Step::Firewall).chain(entry.shared.iter().cloned()).collect()
+            let hosts =
+                entry.bridge.as_ref().map(|bridge| plan::directory(store.dir(), bridge).join("hosts"));
+            // Whatever the lines say: nobody else has these slots.
+            let line =
+                |slot: &u32| Some(Step::AddHost { path: hosts.clone()?, slot: *slot, line: String::new() });
+            let lines = entry.slots.iter().filter_map(line);
+            let rules = entry.published_rules().map(Step::Firewall);
+            rules.chain(entry.shared.iter().cloned()).chain(lines).collect()
         }
     }
 }

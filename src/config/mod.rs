@@ -4,6 +4,7 @@
 //! ports in [`publish`].
 
 pub mod file;
+pub mod names;
 pub mod nic;
 mod options;
 pub mod policy;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Result};
+use names::Names;
 use nic::Nic;
 pub use options::Options;
 use policy::Policy;
@@ -56,6 +58,10 @@ pub struct Config {
     pub no_bridge: bool,
     /// Where the leased address is written; relative to the bundle.
     pub ipfile: PathBuf,
+    /// What it is called, and whom it asks for others' names.
+    pub names: Names,
+    /// Where the state lives.
+    pub state_dir: PathBuf,
     /// Whether `ip netns` is to show its network namespace.
     pub name_netns: bool,
 }
@@ -90,6 +96,11 @@ impl Config {
             nics: nics.map_or_else(Vec::new, |layer| layer.nic.clone()),
             no_bridge: layers.iter().find_map(|layer| layer.no_bridge).unwrap_or_default(),
             ipfile: or_default(first(|layer| layer.ipfile.clone()), DEFAULT_IPFILE).into(),
+            names: Names::resolve(layers),
+            state_dir: layers
+                .iter()
+                .find_map(|layer| layer.state_dir.clone())
+                .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             name_netns: layers.iter().find_map(|layer| layer.name_netns).unwrap_or_default(),
         })
     }

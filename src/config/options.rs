@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::names::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use super::nic::Nic;
 use super::publish::Publish;
 use super::value::{Gateway, Iface, Mtu};
@@ -80,6 +81,30 @@ pub struct Options {
         default_missing_value = "true"
     )]
     pub name_netns: Option<bool>,
+    /// Name server in the container's resolv.conf [default: those of the host]
+    #[arg(long, global = true, env = "NETNS_DNS", value_name = "ADDR", value_delimiter = ',')]
+    pub dns: Vec<Server>,
+    /// Search domain in the container's resolv.conf, "." for none [default: those of the host]
+    #[arg(long, global = true, env = "NETNS_DNS_SEARCH", value_name = "DOMAIN", value_delimiter = ',')]
+    pub dns_search: Vec<Domain>,
+    /// Option in the container's resolv.conf, as ndots:2 [default: those of the host]
+    #[arg(long, global = true, env = "NETNS_DNS_OPTION", value_name = "OPT", value_delimiter = ',')]
+    pub dns_option: Vec<ResolverOption>,
+    /// Name of the container for its neighbours, beside its id and its hostname
+    #[arg(long, global = true, env = "NETNS_ALIAS", value_name = "NAME", value_delimiter = ',')]
+    pub alias: Vec<HostName>,
+    /// Leave the container's resolv.conf and hosts alone
+    #[arg(
+        long,
+        global = true,
+        env = "NETNS_NO_DNS",
+        value_parser = BoolishValueParser::new(),
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_dns: Option<bool>,
     /// Directory of leases and records [default: /run/netns-hook]
     #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -92,7 +117,7 @@ pub struct Options {
 }
 
 /// The names of all options that a file may set.
-pub(super) const NAMES: [&str; 13] = [
+pub(super) const NAMES: [&str; 18] = [
     "bridge",
     "ip",
     "iface",
@@ -102,6 +127,11 @@ pub(super) const NAMES: [&str; 13] = [
     "nic",
     "no-bridge",
     "ipfile",
+    "dns",
+    "dns-search",
+    "dns-option",
+    "alias",
+    "no-dns",
     "name-netns",
     "state-dir",
     "debug",
@@ -157,6 +187,11 @@ impl Options {
                 return Err(Problem::Value("there are control characters in it".to_owned()));
             }
             "ipfile" => self.ipfile = Some(value.to_owned()),
+            "dns" => add(&mut self.dns, value, MAX_SERVERS)?,
+            "dns-search" => add(&mut self.dns_search, value, MAX_WORDS)?,
+            "dns-option" => add(&mut self.dns_option, value, MAX_WORDS)?,
+            "alias" => add(&mut self.alias, value, MAX_WORDS)?,
+            "no-dns" => self.no_dns = Some(parse(value)?),
             "name-netns" => self.name_netns = Some(parse(value)?),
             "state-dir" => self.state_dir = Some(value.into()),
             "debug" => self.debug = parse(value)?,
@@ -179,17 +214,23 @@ impl Options {
             ("name-netns", self.name_netns.map(|yes| yes.to_string())),
             ("state-dir", text(&self.state_dir)),
             ("log", text(&self.log)),
+            ("no-dns", self.no_dns.map(|yes| yes.to_string())),
             ("debug", self.debug.then(String::new)),
             ("no-bridge", self.no_bridge.map(|yes| if yes { String::new() } else { yes.to_string() })),
         ];
         let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
+        let servers = self.dns.iter().map(|server| ("dns", server.to_string()));
+        let search = self.dns_search.iter().map(|domain| ("dns-search", domain.to_string()));
+        let options = self.dns_option.iter().map(|option| ("dns-option", option.to_string()));
+        let aliases = self.alias.iter().map(|alias| ("alias", alias.to_string()));
+        let names = servers.chain(search).chain(options).chain(aliases);
         let nic = self.nic.iter().map(|nic| ("nic", nic.to_string()));
         let argument = |(name, value): (&str, String)| match value.as_str() {
             "" => format!("--{name}"),
             value => format!("--{name}={value}"),
         };
-        single.chain(publish).chain(nic).map(argument).collect()
+        single.chain(publish).chain(nic).chain(names).map(argument).collect()
     }
 }
 
@@ -205,6 +246,18 @@ impl Problem {
             }
         }
     }
+}
+
+/// Adds the values of a list, which may be given with commas.
+fn add<T: std::str::FromStr<Err: std::fmt::Display>>(
+    list: &mut Vec<T>,
+    value: &str,
+    most: usize,
+) -> Result<(), Problem> {
+    for one in value.split(',') {
+        list.push(parse(one.trim())?);
+    }
+    if list.len() > most { Err(Problem::Value(format!("more than {most}"))) } else { Ok(()) }
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T, Problem> {

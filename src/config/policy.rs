@@ -21,6 +21,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use toml::{Table, Value};
 
+use super::names::{Allowed, HostName};
 use super::nic::Nic;
 use super::options::{ADMINISTRATORS, NAMES, Options, nearest};
 use super::publish::{DYNAMIC, Ports, Publish};
@@ -38,6 +39,7 @@ pub struct Policy {
     ips: Option<Vec<IpNetwork>>,
     ifaces: Option<Vec<Iface>>,
     mtus: Option<Vec<String>>,
+    aliases: Option<Vec<Allowed>>,
     nics: Option<Vec<Nic>>,
 }
 
@@ -45,7 +47,7 @@ pub struct Policy {
 type Verdict = std::result::Result<(), String>;
 
 /// The keys of the table.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "options",
     "publish-ports",
     "publish-addresses",
@@ -54,6 +56,7 @@ const KEYS: [&str; 9] = [
     "ips",
     "ifaces",
     "mtus",
+    "aliases",
     "nics",
 ];
 
@@ -83,6 +86,7 @@ impl Policy {
             "bridges" => self.bridges = Some(list(value, operation)?),
             "ips" => self.ips = Some(list(value, operation)?),
             "ifaces" => self.ifaces = Some(list(value, operation)?),
+            "aliases" => self.aliases = Some(list(value, operation)?),
             "mtus" => {
                 let ranges: Vec<String> = list(value, operation)?;
                 for range in &ranges {
@@ -123,6 +127,11 @@ impl Policy {
                     allowed.prefix() <= wanted.prefix() && allowed.contains(wanted.ip())
                 })
             }
+            "alias" => options.alias.iter().try_for_each(|alias| {
+                bound("aliases", self.aliases.as_ref(), Some(alias), |allowed, alias: &&HostName| {
+                    allowed.allows(alias)
+                })
+            }),
             "mtu" => {
                 let wanted = options.mtu.map(|Mtu(mtu)| mtu);
                 bound("mtus", self.mtus.as_ref(), wanted, |allowed, mtu| {
@@ -133,6 +142,11 @@ impl Policy {
             // A file in the bundle, whoever asks: see [`super::annotations`].
             _ => Ok(()),
         }
+    }
+
+    /// What aliases are bounded to; no bound if `None`.
+    pub fn aliases(&self) -> Option<&Vec<Allowed>> {
+        self.aliases.as_ref()
     }
 
     /// Forcing takes the host off the network: no annotation may, unless the policy says so.
@@ -268,6 +282,12 @@ mod tests {
             ("ifaces = ['eth0', 'net0']", "iface", "lo", "ifaces allows eth0, net0, and not lo"),
             ("mtus = ['1280-1500', '9000']", "mtu", "1501", "mtus allows 1280-1500, 9000, and not 1501"),
             ("ips = ['10.0.0.0/8']", "ip", "192.168.0.1/24", "ips allows 10.0.0.0/8"),
+            (
+                "aliases = ['db', '*.lan']",
+                "alias",
+                "github.com",
+                "aliases allows db, *.lan, and not github.com",
+            ),
             ("options = ['publish', 'mtu']", "bridge", "br0", "options allows publish, mtu, and not bridge"),
         ] {
             let said = said(text, name, value);
@@ -287,6 +307,7 @@ mod tests {
             ("ips = ['10.0.0.0/8']", "ip", "10.7.0.1/16"),
             ("mtus = ['1280-1500']", "mtu", "1280"),
             ("options = ['ipfile']", "ipfile", "net/ip"),
+            ("aliases = ['db', '*.lan']", "alias", "db,a.b.lan"),
         ] {
             assert_eq!(said(text, name, value), "", "{text}");
         }
@@ -300,6 +321,7 @@ mod tests {
             ("publish-ports = ['8000-8999']", "publish", "80"),
             ("publish-ports = ['8000-8499', '8500-8999']", "publish", "8499-8500:1-2"),
             ("publish-addresses = ['10.0.0.1']", "publish", "0.0.0.0:80:80"),
+            ("aliases = ['*.lan']", "alias", "a.lan,lan"),
             ("ips = ['10.0.0.0/8']", "ip", "10.0.0.1/7"),
             ("ips = ['10.0.0.0/16']", "ip", "10.0.0.1/8"),
         ] {

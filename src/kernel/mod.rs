@@ -9,7 +9,9 @@ pub mod files;
 mod inside;
 pub mod interfaces;
 pub mod listeners;
+mod mounts;
 pub mod named;
+mod names;
 mod namespaces;
 pub mod netfilter;
 pub mod netlink;
@@ -17,10 +19,12 @@ pub mod nic;
 pub mod observe;
 pub mod ports;
 pub mod process;
+pub mod resolver;
 pub mod sysctl;
 pub mod view;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
@@ -29,7 +33,7 @@ use crate::error::{Doing, Error, Result};
 use crate::firewall::iptables::{self, Restore, Waiting};
 use crate::firewall::{Change, Rule};
 use crate::log::Log;
-use crate::plan::Step;
+use crate::plan::{Covering, Step};
 use inside::Inside;
 use netlink::Netlink;
 
@@ -147,6 +151,11 @@ impl Kernel {
         self.transactions
     }
 
+    /// What is told of each step.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// The host's netlink socket.
     pub fn netlink(&self) -> &Netlink {
         &self.netlink
@@ -195,6 +204,12 @@ impl Kernel {
             }
             Step::NameNetns { name, .. } => named::give(name, self.inside()?.netns()).doing(|| step),
             Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
+            Step::KeepNames { dir } => names::make(dir).doing(|| step),
+            Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
+            Step::WriteResolver { path, contents, .. } => {
+                names::write_resolver(path, contents).doing(|| step)
+            }
+            Step::Cover(covering) => self.cover(covering),
             Step::MoveNic(nic) => nic::move_in(&self.netlink, nic, self.inside()?.netns(), &self.log),
             Step::AddSourceRoute { gateway, link, .. } => {
                 self.inside()?.netlink().add_source_route(link, *gateway).doing(|| step)
@@ -203,6 +218,31 @@ impl Kernel {
                 self.inside()?.netlink().add_source_rule(*source).doing(|| step)
             }
         }
+    }
+
+    /// Covers what can be. What was asked for must be, and all else is a warning: a container
+    /// without names is better than none.
+    fn cover(&self, covering: &Covering) -> Result<()> {
+        let outcomes = match mounts::cover(covering) {
+            Ok(outcomes) => outcomes,
+            Err(error) => vec![Err(error)],
+        };
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            let Err(cause) = outcome else { continue };
+            let quiet = cause.kind() == ErrorKind::ReadOnlyFilesystem;
+            let error = mounts::explain(covering, at, cause);
+            match covering.files.iter().any(|file| file.asked) {
+                true => return Err(error.also(self.uncover(covering).err())),
+                false if quiet => self.log.debug(&format!("# {error}")),
+                false => self.log.warn(&error),
+            }
+        }
+        Ok(())
+    }
+
+    /// In a container that runs; in any other the mounts go with it.
+    fn uncover(&self, covering: &Covering) -> Result<()> {
+        if covering.runs { mounts::uncover(covering).doing(|| format!("undo {covering}")) } else { Ok(()) }
     }
 
     fn socket(&self, pid: Option<i32>) -> Result<&Netlink> {
@@ -232,6 +272,10 @@ impl Kernel {
             }
             Step::NameNetns { name, netns, .. } => named::take(name, *netns).doing(undoing),
             Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
+            Step::KeepNames { dir } => names::remove(dir).doing(undoing),
+            Step::AddHost { path, slot, line } => names::remove_line(path, *slot, line).doing(undoing),
+            Step::WriteResolver { path, shared: false, .. } => names::remove_resolver(path).doing(undoing),
+            Step::Cover(covering) => self.uncover(covering),
             Step::MoveNic(nic) => nic::bring_back(&self.netlink, nic, &self.log),
             // See `Step::is_undone`.
             Step::AddSourceRoute { .. } | Step::AddSourceRule { .. } => Ok(()),
@@ -241,7 +285,8 @@ impl Kernel {
             | Step::Hairpin { .. }
             | Step::SetUp { .. }
             | Step::AddAddress { .. }
-            | Step::AddRoute { .. } => Ok(()),
+            | Step::AddRoute { .. }
+            | Step::WriteResolver { .. } => Ok(()),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use ipnetwork::IpNetwork;
 
+use super::names::{Files, Slots};
 use crate::config::publish::{Ports, Published};
 use crate::config::value::Iface;
 use crate::link::physical::Before;
+use crate::names::resolver::Resolver;
 
 /// The kernel as the plan finds it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,14 @@ pub struct Host {
     pub name: Name,
     /// Free ports of the host, one range for each request that names none, in their order.
     pub free_ports: Vec<Ports>,
+    /// What a container can use of the host's `resolv.conf`.
+    pub resolver: Resolver,
+    /// What the bridge's `resolv.conf` says, if there is one.
+    pub resolv_conf: Option<String>,
+    /// What is known of the container's files.
+    pub files: Files,
+    /// Which slots of the bridge's `hosts` file are free.
+    pub slots: Slots,
     /// Those interfaces that the container asks for and that are there.
     pub interfaces: Vec<Interface>,
 }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod host;
+mod names;
 pub mod nics;
 mod step;
 mod steps;
@@ -25,6 +26,7 @@ use crate::link::veth::{self, Veth};
 use crate::store::record::{Network, Record, Survey};
 use claims::{lease, resolve_ports};
 pub use host::{Host, Interface, Link, Listener, Name, Route};
+pub use names::{Cover, Covering, Files, Slots, directory, resolv_conf};
 pub use step::{SOURCE_TABLE, Step};
 use steps::Steps;
 pub use steps::usual_host_interface;
@@ -66,6 +68,7 @@ pub fn network(config: &Config, host: &Host, survey: &Survey) -> Result<(Network
     }));
     steps.sysctl("net/ipv4/ip_forward", "1", &host.ip_forward);
     bridge_steps(&mut steps, config, host, mtu);
+    steps.keep_names(config, host);
     let network = Network {
         bridge: config.bridge.clone(),
         gateway: config.gateway,
@@ -200,6 +203,7 @@ pub fn attach(
     steps.default_route(&record, has_gateway);
     steps.hairpin(&record);
     steps.name(config, host, &record)?;
+    steps.names(config, host, &record);
     steps.ipfile(config, &record);
     network.cursor = match config.static_ip {
         Some(_) => network.cursor,
@@ -285,7 +289,7 @@ pub fn join(
     };
     let cable = |step: &Step| {
         let own = step.name_file().is_some() || matches!(step, Step::Firewall(_) | Step::WriteFile { .. });
-        !own && !matches!(step, Step::Sysctl { before: Some(_), .. })
+        !own && !step.is_of_names() && !matches!(step, Step::Sysctl { before: Some(_), .. })
     };
     let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
     let mut steps = Steps { survey, hold: shared, take: Vec::new() };
@@ -293,6 +297,7 @@ pub fn join(
     steps.hairpin(&record);
     steps.name(config, host, &record)?;
     steps.nics(nics);
+    steps.names(config, host, &record);
     steps.ipfile(config, &record);
     record.steps = steps.hold;
     Ok(Plan { network, record, take: steps.take })

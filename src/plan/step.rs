@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::names::Covering;
 use crate::config::value::Iface;
 use crate::firewall::{Rule, iptables};
 use crate::kernel::named;
@@ -109,6 +110,31 @@ pub enum Step {
         /// All of it.
         contents: String,
     },
+    /// The directory of the files that a bridge's containers have mounted.
+    KeepNames {
+        /// With everything in it.
+        dir: PathBuf,
+    },
+    /// A line of a bridge's `hosts` file.
+    AddHost {
+        /// The file.
+        path: PathBuf,
+        /// Where in it: see [`crate::names`].
+        slot: u32,
+        /// An address and names.
+        line: String,
+    },
+    /// A `resolv.conf`.
+    WriteResolver {
+        /// The file.
+        path: PathBuf,
+        /// All of it.
+        contents: String,
+        /// Whether it is the one for everybody on the bridge, which goes with the directory.
+        shared: bool,
+    },
+    /// Files of ours over those of the container.
+    Cover(Covering),
     /// An interface of the host moves into the container.
     MoveNic(Box<Physical>),
     /// A way out for what is sent from one address, in a table of its own.
@@ -145,6 +171,11 @@ impl Step {
         }
     }
 
+    /// Whether the step is about a container's own names and files.
+    pub(super) fn is_of_names(&self) -> bool {
+        matches!(self, Self::AddHost { .. } | Self::WriteResolver { .. } | Self::Cover(_))
+    }
+
     /// The file of the name that the step gives a namespace.
     pub fn name_file(&self) -> Option<PathBuf> {
         match self {
@@ -162,6 +193,8 @@ impl Step {
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
                 false
             }
+            Self::WriteResolver { shared, .. } => !shared,
+            Self::Cover(covering) => covering.runs,
             Self::AddSourceRoute { .. } | Self::AddSourceRule { .. } => false,
             _ => true,
         }
@@ -197,6 +230,12 @@ impl fmt::Display for Step {
             Self::WriteFile { base, path, contents } => {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
+            Self::KeepNames { dir } => write!(f, "mkdir -p {}", dir.display()),
+            Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
+            Self::WriteResolver { path, contents, .. } => {
+                write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
+            }
+            Self::Cover(covering) => covering.fmt(f),
             Self::MoveNic(nic) => nic.fmt(f),
             Self::AddSourceRoute { pid, gateway, link } => {
                 let inside = inside(Some(*pid));

@@ -46,6 +46,8 @@ pub struct Entry {
     pub published: Vec<Published>,
     /// Those of the record's steps that others may hold too.
     pub shared: Vec<Step>,
+    /// Its slots in the bridge's `hosts` file.
+    pub slots: Vec<u32>,
     /// As in [`Record`].
     pub done: bool,
 }
@@ -73,8 +75,16 @@ impl From<&Record> for Entry {
             addresses: record.addresses.clone(),
             published: record.published.clone(),
             shared: record.steps.iter().filter(|step| step.may_be_shared()).cloned().collect(),
+            slots: record.steps.iter().filter_map(slot).collect(),
             done: record.done,
         }
+    }
+}
+
+fn slot(step: &Step) -> Option<u32> {
+    match step {
+        Step::AddHost { slot, .. } => Some(*slot),
+        _ => None,
     }
 }
 
@@ -210,6 +220,7 @@ pub(super) mod tests {
             addresses: vec!["172.19.0.2/16".parse().unwrap()],
             published: Vec::new(),
             shared: Vec::new(),
+            slots: Vec::new(),
             done: false,
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::index::Entry;
 
 /// The first bytes of the file; another number for another form of [`Event`].
-const MAGIC: &[u8; 8] = b"netns-02";
+const MAGIC: &[u8; 8] = b"netns-03";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "most are of this kind, and each is gone at once")]

@@ -11,6 +11,7 @@
 //! catalogue, leases/BRIDGE     the same, so that a run need not read about everyone
 //! containers/ID@HASH.json      HASH is of id and bundle, which only together are unique
 //! networks/BRIDGE.json
+//! names/BRIDGE/hosts           what all containers on the bridge have mounted, and resolv.conf
 //! damaged/…                    records that could not be read, set aside for a human
 //! ```
 
@@ -194,6 +195,11 @@ impl Store {
             self.catalogue = None;
             let _ = fs::remove_file(self.dir.join("catalogue"));
         }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The lock.

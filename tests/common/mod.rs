@@ -171,8 +171,8 @@ impl World {
     }
 
     /// Everything on this host that `netns` could change, a line each: links (without their
-    /// numbers, and their carrier, which follows later), addresses, routes, rules, kernel parameters, and files
-    /// below `/run`.
+    /// numbers, and their carrier, which follows later), addresses, routes, rules, kernel parameters, files
+    /// below `/run`, and who is in the `hosts` file of which bridge.
     pub fn snapshot(&self) -> Vec<String> {
         let commands = [
             "ip -o link show | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
@@ -181,6 +181,7 @@ impl World {
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
             "find /run -type f ! -path '/run/test/runc*' ! -path /run/test/log ! -path /run/netns-hook/index ! -path /run/netns-hook/catalogue ! -path '/run/netns-hook/leases/*' ! -path '/run/netns-hook/log*' | sort",
+            "grep -v '^#' /run/netns-hook/names/*/hosts /dev/null 2>/dev/null | sed 's/ *$//'; true",
         ];
         commands.iter().flat_map(|command| lines(&self.sh(command))).collect()
     }

@@ -1,0 +1,291 @@
+//! The files that containers have mounted: written in place, so that those who run see it, and
+//! never so that anybody sees a half of it. The form of a `hosts` file is in [`crate::names`].
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::names::{SLOT, blank, header, slot as slot_of};
+use crate::plan::Slots;
+
+/// How many slots are read at once.
+const PART: usize = 128;
+
+/// Makes the directory of a bridge's files, with a `hosts` file that names nobody.
+pub(super) fn make(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let file = open(&dir.join("hosts"))?;
+    if file.metadata()?.len() == 0 { file.write_all_at(&header(), 0) } else { Ok(()) }
+}
+
+/// Removes the directory and what is in it. Whoever has a file of it mounted keeps that file.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    or_gone(fs::remove_dir_all(dir))?;
+    // The last one; if it is not, it stays.
+    let _ = dir.parent().map(fs::remove_dir);
+    Ok(())
+}
+
+/// The first free slots of the `hosts` file at `path`, at most `want`, and where it ends. As
+/// much is read as it takes to find them.
+pub(super) fn free_slots(path: &Path, want: usize) -> Slots {
+    let (mut slots, mut bytes) = (Slots::default(), vec![0; PART * SLOT]);
+    let Ok(mut file) = File::open(path) else { return slots };
+    while let Ok(read) = file.read(&mut bytes)
+        && read > 0
+    {
+        for slot in bytes[..read].chunks(SLOT) {
+            if slot.first() == Some(&b'#') && slots.end > 0 {
+                slots.free.push(slots.end);
+            }
+            slots.end += 1;
+        }
+        if slots.free.len() >= want {
+            break;
+        }
+    }
+    slots.free.truncate(want);
+    slots
+}
+
+/// Writes `line` into a slot of the `hosts` file at `path`.
+pub(super) fn add_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
+    let file = match open_existing(path) {
+        // Somebody has tidied up: those who are attached keep the old one.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), make)?;
+            open(path)?
+        }
+        file => file?,
+    };
+    let (line, at) = (slot_of(line), offset(slot));
+    let size = file.metadata()?.len();
+    if at >= size {
+        let mut bytes = if size < SLOT as u64 { header() } else { Vec::new() };
+        let start = size - size % SLOT as u64;
+        while start + (bytes.len() as u64) < at {
+            bytes.extend(blank());
+        }
+        bytes.extend(line);
+        return file.write_all_at(&bytes, start);
+    }
+    // It is free unless the record of whoever had it was damaged. A line begins to be one with
+    // its first byte.
+    if read_slot(&file, at)?.first() != Some(&b'#') {
+        file.write_all_at(b"#", at)?;
+    }
+    file.write_all_at(&line[1..], at + 1)?;
+    file.write_all_at(&line[..1], at)
+}
+
+/// Frees the slot, if it says `line` or is on the way to: otherwise it is another's. Without a
+/// `line`, whatever it says.
+pub(super) fn remove_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
+    let file = match open_existing(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let anything = line.is_empty();
+    let (line, at) = (slot_of(line), offset(slot));
+    let found = read_slot(&file, at)?;
+    if found.is_empty() || !(anything || found.get(1..) == line.get(1..)) {
+        return Ok(());
+    }
+    // One byte, and the line is none.
+    file.write_all_at(b"#", at)?;
+    file.write_all_at(&blank()[1..], at + 1)?;
+    let mut end = file.metadata()?.len();
+    if end != at + SLOT as u64 {
+        return Ok(());
+    }
+    // Each slot at the end is taken off once, however many there are.
+    end = at;
+    while end > SLOT as u64 && read_slot(&file, end - SLOT as u64)? == blank() {
+        end -= SLOT as u64;
+    }
+    file.set_len(end)
+}
+
+/// Writes a `resolv.conf`: shorter than before, it ends in empty lines for a moment.
+pub(super) fn write_resolver(path: &Path, contents: &str) -> io::Result<()> {
+    let file = match open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), make)?;
+            open(path)?
+        }
+        file => file?,
+    };
+    let before = file.metadata()?.len();
+    let mut bytes = contents.as_bytes().to_vec();
+    bytes.resize(contents.len().max(usize::try_from(before).unwrap_or_default()), b'\n');
+    file.write_all_at(&bytes, 0)?;
+    if bytes.len() > contents.len() { file.set_len(contents.len() as u64) } else { Ok(()) }
+}
+
+/// Removes a `resolv.conf`.
+pub(super) fn remove_resolver(path: &Path) -> io::Result<()> {
+    or_gone(fs::remove_file(path))
+}
+
+fn offset(slot: u32) -> u64 {
+    u64::from(slot) * SLOT as u64
+}
+
+/// What is in a slot; nothing, if it is beyond the end.
+fn read_slot(file: &File, at: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; SLOT];
+    match file.read_exact_at(&mut bytes, at) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        read => read.map(|()| bytes),
+    }
+}
+
+fn or_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)
+}
+
+/// Opens a file, or makes one that everybody in a container may read, whatever the umask.
+fn open(path: &Path) -> io::Result<File> {
+    match open_existing(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        file => return file,
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o644);
+    let file = options.open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("netns-names-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        make(&path).unwrap();
+        path
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(text.len() % SLOT, 0, "whole slots");
+        let lines = text.lines().map(str::trim_end).filter(|line| !line.starts_with('#'));
+        lines.skip(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_slot_that_another_has_got_is_not_freed() {
+        let dir = directory("another");
+        let hosts = dir.join("hosts");
+        add_line(&hosts, 1, "172.19.0.2 web").unwrap();
+        remove_line(&hosts, 1, "172.19.0.3 db").unwrap();
+        remove_line(&hosts, 9, "172.19.0.3 db").unwrap();
+        assert_eq!(lines(&hosts), ["172.19.0.2 web"]);
+        remove(&dir).unwrap();
+        remove(&dir).unwrap();
+        remove_line(&hosts, 1, "172.19.0.2 web").unwrap();
+    }
+
+    #[test]
+    fn a_run_that_was_killed_between_two_writes_is_undone() {
+        let dir = directory("killed");
+        let hosts = dir.join("hosts");
+        add_line(&hosts, 1, "172.19.0.2 web").unwrap();
+        File::options().write(true).open(&hosts).unwrap().write_all_at(b"#", SLOT as u64).unwrap();
+        remove_line(&hosts, 1, "172.19.0.2 web").unwrap();
+        assert_eq!(fs::read(&hosts).unwrap(), header(), "and the end is taken off");
+        remove(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_resolv_conf_is_rewritten_in_place() {
+        let dir = directory("resolver");
+        let path = dir.join("resolv.conf");
+        let opened = {
+            write_resolver(&path, "nameserver 10.0.0.53\nsearch lan\n").unwrap();
+            File::open(&path).unwrap()
+        };
+        write_resolver(&path, "nameserver 1.1.1.1\n").unwrap();
+        let mut bytes = [0; 64];
+        let n = opened.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes[..n], b"nameserver 1.1.1.1\n", "whoever had it open sees it");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        remove(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_reader_sees_each_line_whole_or_not_at_all() {
+        let dir = directory("reader");
+        let hosts = dir.join("hosts");
+        let line = |slot: u32| format!("172.19.1.{} c{slot} {}", slot % 250, "x".repeat(slot as usize % 90));
+        let (stop, path) = (std::sync::atomic::AtomicBool::new(false), &hosts);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for read in lines(path) {
+                        let slot = read.split(['c', ' ']).nth(2).and_then(|slot| slot.parse().ok());
+                        assert_eq!(read, slot.map(line).unwrap_or_default().trim_end());
+                        seen += 1;
+                    }
+                }
+                seen
+            });
+            for n in 0..20_000 {
+                // Three hundred, in an order that is none.
+                let slot = 1 + n * 7919 % 300;
+                if n / 300 % 2 == 0 {
+                    add_line(path, slot, &line(slot))
+                } else {
+                    remove_line(path, slot, &line(slot))
+                }
+                .unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(reader.join().unwrap() > 0);
+        });
+        remove(&dir).unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Against a model: each slot says what was written last, and the file ends with the last.
+        #[test]
+        fn whoever_came_and_went_the_others_lines_stay(
+            events in proptest::collection::vec((1u32..40, any::<bool>()), 0..80),
+        ) {
+            let dir = directory("model");
+            let hosts = dir.join("hosts");
+            let mut model: BTreeMap<u32, String> = BTreeMap::new();
+            for (n, (slot, comes)) in events.into_iter().enumerate() {
+                let line = format!("172.19.1.{slot} n{n}");
+                match model.remove(&slot) {
+                    Some(there) => remove_line(&hosts, slot, &there).unwrap(),
+                    None if comes => {
+                        add_line(&hosts, slot, &line).unwrap();
+                        model.insert(slot, line);
+                    }
+                    None => remove_line(&hosts, slot, &line).unwrap(),
+                }
+                prop_assert_eq!(lines(&hosts), model.values().cloned().collect::<Vec<_>>());
+                let last = model.keys().next_back().map_or(0, |slot| u64::from(*slot));
+                prop_assert_eq!(fs::metadata(&hosts).unwrap().len(), (last + 1) * SLOT as u64);
+            }
+            remove(&dir).unwrap();
+        }
+    }
+}
