@@ -37,6 +37,7 @@
 pub mod apply;
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod edit;
 pub mod error;
 pub mod failures;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use netns::commands::doctor::Wishes;
 use netns::commands::inject::Extras;
 use netns::commands::install::Engine;
 use netns::commands::{self, Settings};
@@ -69,6 +70,20 @@ enum Command {
         /// The container's id
         id: String,
         /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why traffic fails, and what mends it
+    Doctor {
+        /// The container's id [default: all, and the networks]
+        id: Option<String>,
+        /// Send packets too: to the gateway and to published ports, on this machine only
+        #[arg(long)]
+        probe: bool,
+        /// Mend what is ours; nobody else's firewall
+        #[arg(long)]
+        fix: bool,
+        /// As a JSON array
         #[arg(long)]
         json: bool,
     },
@@ -149,6 +164,12 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Attach { pid, id }) => Ok(attach(settings, pid, id)?),
         Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
+        Some(Command::Doctor { id, probe, fix, json }) => {
+            match commands::doctor::doctor(settings, id.as_deref(), Wishes { probe, fix, json })? {
+                true => Ok(()),
+                false => std::process::exit(1),
+            }
+        }
         Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
         Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
         Some(Command::Inject { bundle, undo: true, .. }) => Ok(commands::inject::undo(&bundle)?),

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod create;
 pub mod detach;
+pub mod doctor;
 pub mod gc;
 pub mod inject;
 pub mod inspect;

@@ -67,7 +67,7 @@ fn renew(session: &mut Session) -> Result<Vec<Rule>> {
 }
 
 /// Every rule that should be there: what is shared once, before what stands in it.
-fn wanted(survey: &Survey) -> Vec<Rule> {
+pub(super) fn wanted(survey: &Survey) -> Vec<Rule> {
     let containers = survey.containers.iter().filter(|entry| entry.done);
     let published: Vec<Rule> = containers.flat_map(Entry::published_rules).collect();
     let mut rules = Vec::new();

@@ -94,6 +94,23 @@ pub(super) fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[&Rul
     }
 }
 
+/// The UDP flows to published ports that lead elsewhere, each as the command that removes it.
+///
+/// # Errors
+/// The kernel refuses; one that tracks nothing has none.
+pub fn astray(netlink: &Netlink, rules: &[Rule]) -> io::Result<Vec<String>> {
+    let leads: Vec<Lead> = rules.iter().filter_map(lead).collect();
+    if leads.is_empty() {
+        return Ok(Vec::new());
+    }
+    let local = netlink.all_addresses()?;
+    let wrong = |flow: &Flow| is_wrong(flow, Change::Add, &leads, &local);
+    match open().and_then(|socket| dump(&socket, &leads, wrong)) {
+        Err(cause) if is_missing(&cause) => Ok(Vec::new()),
+        flows => Ok(flows?.iter().map(ToString::to_string).collect()),
+    }
+}
+
 fn lead(rule: &Rule) -> Option<Lead> {
     match rule {
         Rule::Publish { published, to, .. } if published.protocol == Protocol::Udp => Some((*published, *to)),

@@ -3,14 +3,15 @@
 //! [`Kernel`] takes steps; [`observe`] looks; [`process`] says who a container is. Knows no
 //! configuration and no store.
 
-mod conntrack;
+pub mod conntrack;
 pub mod files;
-mod inside;
+pub mod inside;
 pub mod listeners;
 pub mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod ports;
+pub mod probe;
 pub mod process;
 pub mod sysctl;
 
@@ -115,6 +116,12 @@ impl Kernel {
             conntrack::forget(&self.netlink, &self.log, Change::Add, &rules);
         }
         Ok(())
+    }
+
+    /// Ends the UDP flows that the coming or going of `rules` has made wrong.
+    pub fn forget_flows(&self, change: Change, rules: &[Rule]) {
+        let rules: Vec<&Rule> = rules.iter().collect();
+        conntrack::forget(&self.netlink, &self.log, change, &rules);
     }
 
     /// How many transactions of the firewall have been made.

@@ -3,6 +3,8 @@
 //! Every call is one request and waits for its answer. Errors are the kernel's own, for the
 //! caller to say what was being done.
 
+mod examine;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -22,6 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
+pub use examine::TableRoute;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
 const CARRIER_PATIENCE: u32 = 200;

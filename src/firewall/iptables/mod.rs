@@ -17,6 +17,7 @@
 
 mod mending;
 mod programs;
+pub mod rulesets;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,0 +1,166 @@
+//! Everybody's rules as values, and what they would do with a packet.
+//!
+//! [`save`] reads what `iptables-save` prints, [`nft`] what `nft -j` does. Neither understands
+//! everything: a match that they do not know may hold or not, and then nothing is claimed.
+//! Pure.
+
+pub mod nft;
+pub mod save;
+mod trace;
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+pub use trace::{Outcome, trace};
+
+/// All chains of all tables that were looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// In no particular order.
+    pub chains: Vec<Chain>,
+}
+
+impl Ruleset {
+    /// The chain of this name in a table.
+    pub fn chain(&self, table: &Table, name: &str) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.table == *table && chain.name == name)
+    }
+
+    /// The chains that the kernel itself enters at `hook`.
+    pub fn at<'a>(&'a self, hook: &'a str) -> impl Iterator<Item = (&'a Chain, &'a Hook)> {
+        let entered = self.chains.iter().filter_map(|chain| Some((chain, chain.hook.as_ref()?)));
+        entered.filter(move |(_, at)| at.name == hook)
+    }
+}
+
+/// Where a chain is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Whose rules these are.
+    pub tool: Tool,
+    /// `ip`, `inet`, …
+    pub family: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The program that rules belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// The variant of iptables that we use.
+    Iptables,
+    /// The other variant, by the name of its program.
+    OtherIptables(&'static str),
+    /// nft.
+    Nft,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Where it is.
+    pub table: Table,
+    /// Its name.
+    pub name: String,
+    /// Where the kernel enters it; `None` for one that only rules lead to.
+    pub hook: Option<Hook>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Where the kernel enters a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// `prerouting`, `input`, `forward`, `output` or `postrouting`.
+    pub name: String,
+    /// Whether what falls out of the chain is dropped.
+    pub drops: bool,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// As its own program would have it, less the chain: a specification, or `handle 7`.
+    pub text: String,
+    /// What must all hold.
+    pub matches: Vec<Match>,
+    /// What happens then.
+    pub verdict: Verdict,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Whether it must not hold.
+    pub negated: bool,
+    /// The condition.
+    pub test: Test,
+}
+
+/// What a condition is about: one of several values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Test {
+    /// The link that the packet came by; `*` at the end stands for anything.
+    Input(Vec<String>),
+    /// The link that it leaves by.
+    Output(Vec<String>),
+    /// Its source.
+    Source(Vec<IpNetwork>),
+    /// Its destination.
+    Destination(Vec<IpNetwork>),
+    /// Its protocol: `tcp`.
+    Protocol(Vec<String>),
+    /// Its destination port, as ranges.
+    Port(Vec<(u16, u16)>),
+    /// What connection tracking says: `new`, `established`, `dnat`.
+    State(Vec<String>),
+    /// Whether it is for this host.
+    Local,
+    /// It never holds for an IPv4 packet.
+    Never,
+    /// Something else: it may hold or not.
+    Unknown,
+}
+
+/// What happens to a packet that a rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes this hook's chain.
+    Accept,
+    /// It is dropped or rejected.
+    Drop,
+    /// Back to the rule that led here.
+    Return,
+    /// To another chain, and back.
+    Jump(String),
+    /// To another chain, and back to where this one was entered.
+    Goto(String),
+    /// Its destination is changed.
+    Translate,
+    /// Nothing.
+    Continue,
+    /// Something else.
+    Unknown,
+}
+
+/// A packet to try rules with. What is `None` is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// The link that it came by.
+    pub input: Option<String>,
+    /// The link that it leaves by.
+    pub output: Option<String>,
+    /// Its source.
+    pub source: Option<IpAddr>,
+    /// Its destination.
+    pub destination: Option<IpAddr>,
+    /// Its protocol.
+    pub protocol: Option<String>,
+    /// Its destination port.
+    pub port: Option<u16>,
+    /// What connection tracking says.
+    pub states: Vec<&'static str>,
+    /// Whether it is for this host.
+    pub local: bool,
+}
