@@ -12,6 +12,7 @@ mod common;
 
 mod chaos;
 mod conntrack;
+mod doctor;
 mod drift;
 mod engines;
 mod faults;

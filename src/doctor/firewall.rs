@@ -54,7 +54,7 @@ pub(super) fn forward(facts: &Facts) -> Vec<Finding> {
     let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
     for network in whole {
         let packets = packets(facts, network);
-        for (chain, _) in facts.firewall.ruleset.at("forward") {
+        for chain in facts.firewall.ruleset.at("forward") {
             // Our rules would pass it, were they there: that is told already.
             let ours_gone = chain.table.tool == Tool::Iptables && !facts.firewall.missing.is_empty();
             if !ours_gone {

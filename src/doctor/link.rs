@@ -110,7 +110,7 @@ fn cable(facts: &Facts, container: &Container, inside: &Inside) -> Option<Findin
         return Some(tell(format!("its cable {name} is down")).steps(None, vec![up]));
     }
     // Nobody does that by accident.
-    let enable = format!("ip link set {name} type bridge_slave state 3");
+    let enable = format!("bridge link set dev {name} state 3");
     end.disabled.then(|| tell(format!("somebody has disabled its port {name} of {bridge}")).remedy(enable))
 }
 

@@ -49,7 +49,7 @@ fn elsewhere(facts: &Facts, container: &Container, published: &Published) -> Opt
         ..Packet::default()
     };
     let ruleset = &facts.firewall.ruleset;
-    ruleset.at("prerouting").find_map(|(chain, _)| {
+    ruleset.at("prerouting").find_map(|chain| {
         let Outcome::Translated(chain, rule) = trace(ruleset, chain, &packet) else { return None };
         if chain.name.starts_with("NETNS-") {
             return None;

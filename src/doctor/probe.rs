@@ -4,26 +4,45 @@ use super::facts::{Container, Facts};
 use super::link::is_connected;
 use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, Tool, trace};
 use super::{Check, Finding};
-use crate::config::publish::{Protocol, Published};
+use crate::config::publish::Published;
 use crate::kernel::probe::Answer;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let connected = facts.containers.iter().filter(|container| is_connected(facts, container));
-    connected.flat_map(|container| gateway(container).into_iter().chain(ports(facts, container))).collect()
+    connected
+        .flat_map(|container| gateway(facts, container).into_iter().chain(ports(facts, container)))
+        .collect()
 }
 
-fn gateway(container: &Container) -> Option<Finding> {
+fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
     if container.probe.gateway != Some(false) {
         return None;
     }
     let record = &container.record;
+    let (cable, ruleset) = (&record.host_interface, &facts.firewall.ruleset);
     let why = format!(
-        "its gateway {} does not answer to ARP, though the cable is plugged in and everything is up: something \
-         drops frames on {}",
-        record.gateway, record.bridge
+        "its gateway {} does not answer to ARP, though the cable is plugged in and everything is up",
+        record.gateway
     );
-    let advice = "`nft list ruleset bridge`, `ebtables-legacy -L` and `tc filter show` tell who drops frames";
-    Some(Finding::new(Check::GatewaySilent, container.object(), why).advice(advice))
+    let name = Some(cable.to_string());
+    let request = Packet { input: name.clone(), frame: Some("arp"), ..Packet::default() };
+    let answer = Packet { output: name, input: None, ..request.clone() };
+    let drops = |packet, chain: &&Chain| matches!(trace(ruleset, chain, packet), Outcome::Dropped(..));
+    let on_the_way =
+        [("prerouting", &request), ("input", &request), ("output", &answer), ("postrouting", &answer)];
+    let culprit = on_the_way.into_iter().find_map(|(hook, packet)| {
+        let chain = ruleset.on_bridges(hook).find(|chain| drops(packet, chain))?;
+        Some((chain, if packet.input.is_some() { "iifname" } else { "oifname" }))
+    });
+    Some(match culprit {
+        Some((Chain { table: Table { name: table, .. }, name, .. }, link)) => {
+            let why = format!("{why}: the chain {name} of nft table bridge {table} drops it");
+            let rule = format!("nft insert rule bridge {table} {name} '{link} \"{cable}\" accept'");
+            Finding::new(Check::GatewaySilent, container.object(), why).remedy(rule)
+        }
+        None => Finding::new(Check::GatewaySilent, container.object(), why)
+            .advice("`ebtables-legacy -L` and `tc filter show` tell who else drops frames"),
+    })
 }
 
 /// A refusal is what [`super::ports`] has told already.
@@ -42,46 +61,60 @@ fn silent_port(facts: &Facts, container: &Container, published: &Published, port
     let why = format!(
         "its port {published} does not answer this host on {port}, though the container listens on {inside}"
     );
-    let packet = Packet {
+    let protocol = published.protocol;
+    let to = Packet {
         destination: container.address(),
-        protocol: Some(published.protocol.to_string()),
+        protocol: Some(protocol.to_string()),
         port: Some(inside),
         states: vec!["new"],
         ..Packet::default()
     };
-    let out =
-        Packet { output: Some(record.bridge.to_string()), states: vec!["new", "dnat"], ..packet.clone() };
-    let into = Packet { input: Some(record.interface.to_string()), local: true, ..packet };
-    let (enter, matches) = (format!("{} ", container.enter()), (published.protocol, inside));
-    let tell = |whose: &str, remedy| {
-        Finding::new(Check::PortSilent, container.object(), format!("{why}: {whose} drops it")).remedy(remedy)
+    let out = Packet { states: vec!["new", "dnat"], ..to.clone() };
+    let into = Packet { input: Some(record.interface.to_string()), local: true, ..to };
+    let answer = Packet {
+        input: Some(record.bridge.to_string()),
+        source: container.address(),
+        protocol: Some(protocol.to_string()),
+        states: vec!["established"],
+        ..Packet::default()
     };
-    if let Some(chain) = dropping(&container.probe.rules, "input", &into) {
-        return tell("the container's own firewall", accept(&enter, chain, matches));
-    }
-    if let Some(chain) = dropping(&facts.firewall.ruleset, "output", &out) {
-        return tell(&format!("chain {} of the host", chain.name), accept("", chain, matches));
+    let port = (format!("-p {protocol} --dport {inside}"), format!("{protocol} dport {inside}"));
+    let back = (
+        format!("-i {} -m conntrack --ctstate ESTABLISHED", record.bridge),
+        format!("iifname \"{}\" ct state established", record.bridge),
+    );
+    let (host, own) = (&facts.firewall.ruleset, &container.probe.rules);
+    let enter = format!("{} ", container.enter());
+    let ways = [
+        (own, "input", into, enter.as_str(), &port, "of the container's own firewall"),
+        (host, "output", out, "", &port, "of the host"),
+        (host, "input", answer, "", &back, "of the host"),
+    ];
+    for (ruleset, hook, packet, enter, matches, whose) in &ways {
+        if let Some(chain) = dropping(ruleset, hook, packet) {
+            let why = format!("{why}: chain {} {whose} drops it", chain.name);
+            let finding = Finding::new(Check::PortSilent, container.object(), why);
+            return finding.remedy(accept(enter, chain, matches));
+        }
     }
     let advice = format!("`{enter}tcpdump -ni {} port {inside}` shows whether it arrives", record.interface);
     Finding::new(Check::PortSilent, container.object(), why).advice(advice)
 }
 
 /// The chain that the kernel enters at `hook` and in which `packet` is dropped.
-fn dropping<'a>(ruleset: &'a Ruleset, hook: &'a str, packet: &Packet) -> Option<&'a Chain> {
+fn dropping<'a>(ruleset: &'a Ruleset, hook: &str, packet: &Packet) -> Option<&'a Chain> {
     let drops = |chain: &&Chain| matches!(trace(ruleset, chain, packet), Outcome::Dropped(..));
-    ruleset.at(hook).map(|(chain, _)| chain).find(drops)
+    ruleset.at(hook).find(drops)
 }
 
-/// The command that lets a port pass `chain` before anything else does.
-fn accept(enter: &str, chain: &Chain, (protocol, port): (Protocol, u16)) -> String {
+/// The command that lets packets pass `chain` before anything else decides; what they match is
+/// in the words of iptables and in those of nft.
+fn accept(enter: &str, chain: &Chain, (iptables, nft): &(String, String)) -> String {
     let Table { tool, family, name } = &chain.table;
     let program = match tool {
-        Tool::Nft => {
-            let rule = format!("{protocol} dport {port} accept");
-            return format!("{enter}nft insert rule {family} {name} {} '{rule}'", chain.name);
-        }
+        Tool::Nft => return format!("{enter}nft insert rule {family} {name} {} '{nft} accept'", chain.name),
         Tool::OtherIptables(program) => program,
         Tool::Iptables => "iptables",
     };
-    format!("{enter}{program} -t {name} -I {} -p {protocol} --dport {port} -j ACCEPT", chain.name)
+    format!("{enter}{program} -t {name} -I {} {iptables} -j ACCEPT", chain.name)
 }

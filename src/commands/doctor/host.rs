@@ -38,7 +38,9 @@ fn host(netlink: &Netlink) -> io::Result<Host> {
     let disabled = netlink.disabled_ports()?;
     let mut links = Vec::new();
     for link in &seen {
-        links.push(Link { disabled: disabled.contains(&link.name), ..self::link(netlink, link, &seen)? });
+        // Without a carrier every port is disabled.
+        let disabled = link.state == "up" && disabled.contains(&link.name);
+        links.push(Link { disabled, ..self::link(netlink, link, &seen)? });
     }
     let is_on = |key: &str| Ok::<bool, io::Error>(sysctl::read(key)?.as_deref() == Some("1"));
     Ok(Host {

@@ -26,7 +26,7 @@ pub(super) fn mend(settings: &Settings, facts: &Facts, fix: &Fix) -> Result<()> 
         Fix::Reap => reap(&mut session, Look::Close).map(drop)?,
         Fix::Steps { pid, steps } => {
             enter(&mut session, facts, *pid)?;
-            take(&mut session, steps)?;
+            take(&mut session, facts, steps)?;
         }
         Fix::Cable { pid, steps } => {
             enter(&mut session, facts, Some(*pid))?;
@@ -37,7 +37,7 @@ pub(super) fn mend(settings: &Settings, facts: &Facts, fix: &Fix) -> Result<()> 
                     .delete(&veth.name, veth.mac)
                     .doing(|| format!("ip link del {}", veth.name))?;
             }
-            take(&mut session, steps)?;
+            take(&mut session, facts, steps)?;
         }
         Fix::Network(bridge) => network(&mut session, facts, bridge, None)?,
         Fix::Readdress(bridge, address) => {
@@ -73,8 +73,26 @@ fn enter(session: &mut Session, facts: &Facts, pid: Option<i32>) -> Result<()> {
     session.kernel.enter(netns, pid)
 }
 
-fn take(session: &mut Session, steps: &[Step]) -> Result<()> {
-    steps.iter().try_for_each(|step| session.kernel.apply(step))
+/// Takes steps, and waits until the cables among them carry packets.
+fn take(session: &mut Session, facts: &Facts, steps: &[Step]) -> Result<()> {
+    for step in steps {
+        session.kernel.apply(step)?;
+    }
+    let plugged = |container: &&Container| {
+        steps.iter().any(|step| match step {
+            Step::SetUp { pid: None, link } | Step::SetMaster { link, .. } => {
+                *link == container.record.host_interface
+            }
+            Step::AddVeth(veth) => veth.name == container.record.host_interface,
+            Step::SetUp { pid, .. } => *pid == Some(container.record.process.pid),
+            _ => false,
+        })
+    };
+    for container in facts.containers.iter().filter(plugged) {
+        let cable = &container.record.host_interface;
+        session.kernel.netlink().await_carrier(cable).doing(|| format!("wait for the carrier of {cable}"))?;
+    }
+    Ok(())
 }
 
 /// What `netns create` does for the network that is recorded.

@@ -14,6 +14,9 @@ use ipnetwork::IpNetwork;
 
 pub use trace::{Outcome, trace};
 
+/// The family of chains that see frames, not packets.
+const BRIDGE: &str = "bridge";
+
 /// All chains of all tables that were looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ruleset {
@@ -27,10 +30,18 @@ impl Ruleset {
         self.chains.iter().find(|chain| chain.table == *table && chain.name == name)
     }
 
-    /// The chains that the kernel itself enters at `hook`.
-    pub fn at<'a>(&'a self, hook: &'a str) -> impl Iterator<Item = (&'a Chain, &'a Hook)> {
-        let entered = self.chains.iter().filter_map(|chain| Some((chain, chain.hook.as_ref()?)));
-        entered.filter(move |(_, at)| at.name == hook)
+    /// The chains that the kernel enters at `hook` with a packet.
+    pub fn at<'a>(&'a self, hook: &str) -> impl Iterator<Item = &'a Chain> {
+        self.entered(hook).filter(|chain| chain.table.family != BRIDGE)
+    }
+
+    /// The chains that the kernel enters at `hook` with a frame on a bridge.
+    pub fn on_bridges<'a>(&'a self, hook: &str) -> impl Iterator<Item = &'a Chain> {
+        self.entered(hook).filter(|chain| chain.table.family == BRIDGE)
+    }
+
+    fn entered<'a>(&'a self, hook: &str) -> impl Iterator<Item = &'a Chain> {
+        self.chains.iter().filter(move |chain| chain.hook.as_ref().is_some_and(|at| at.name == hook))
     }
 }
 
@@ -109,6 +120,8 @@ pub enum Test {
     Source(Vec<IpNetwork>),
     /// Its destination.
     Destination(Vec<IpNetwork>),
+    /// What the frame carries: `ip`, `arp`.
+    Frame(Vec<String>),
     /// Its protocol: `tcp`.
     Protocol(Vec<String>),
     /// Its destination port, as ranges.
@@ -155,6 +168,8 @@ pub struct Packet {
     pub source: Option<IpAddr>,
     /// Its destination.
     pub destination: Option<IpAddr>,
+    /// What the frame carries.
+    pub frame: Option<&'static str>,
     /// Its protocol.
     pub protocol: Option<String>,
     /// Its destination port.

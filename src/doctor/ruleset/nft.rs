@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
 
-/// Reads all tables that an IPv4 packet passes.
+/// Reads all tables that IPv4 packets and frames on bridges pass.
 pub fn parse(text: &str) -> Ruleset {
     let document: Value = serde_json::from_str(text).unwrap_or_default();
     let objects = document["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut ruleset = Ruleset::default();
-    for chain in objects.iter().filter_map(|object| object.get("chain")).filter(|chain| is_ipv4(chain)) {
+    for chain in objects.iter().filter_map(|object| object.get("chain")).filter(|chain| is_looked_at(chain)) {
         let hook = chain["hook"]
             .as_str()
             .map(|name| Hook { name: name.to_owned(), drops: chain["policy"].as_str() == Some("drop") });
@@ -21,7 +21,7 @@ pub fn parse(text: &str) -> Ruleset {
             rules: Vec::new(),
         });
     }
-    for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| is_ipv4(rule)) {
+    for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| is_looked_at(rule)) {
         let (table, name) = (table(rule), text_of(&rule["chain"]));
         let mut chains = ruleset.chains.iter_mut();
         if let Some(chain) = chains.find(|chain| chain.table == table && chain.name == name) {
@@ -31,8 +31,8 @@ pub fn parse(text: &str) -> Ruleset {
     ruleset
 }
 
-fn is_ipv4(object: &Value) -> bool {
-    matches!(object["family"].as_str(), Some("ip" | "inet"))
+fn is_looked_at(object: &Value) -> bool {
+    matches!(object["family"].as_str(), Some("ip" | "inet" | "bridge"))
 }
 
 fn table(object: &Value) -> Table {
@@ -113,6 +113,7 @@ fn test(left: &Value, right: &Value) -> Test {
     let known = match (meta, ct, payload) {
         (Some("iifname" | "iif"), ..) => words().map(Test::Input),
         (Some("oifname" | "oif"), ..) => words().map(Test::Output),
+        (Some("protocol"), ..) | (.., (Some("ether"), Some("type"))) => words().map(Test::Frame),
         (Some("l4proto"), ..) | (.., (Some("ip"), Some("protocol"))) => words().map(Test::Protocol),
         (Some("nfproto"), ..) => {
             words().filter(|names| !names.contains(&"ipv4".to_owned())).map(|_| Test::Never)

@@ -92,6 +92,7 @@ fn holds(test: &Test, packet: &Packet) -> Option<bool> {
         Test::Destination(networks) => {
             packet.destination.map(|address| networks.iter().any(|network| network.contains(address)))
         }
+        Test::Frame(names) => packet.frame.map(|frame| names.iter().any(|name| name == frame)),
         Test::Protocol(names) => packet.protocol.as_ref().map(|protocol| names.contains(protocol)),
         Test::Port(ranges) => {
             packet.port.map(|port| ranges.iter().any(|(first, last)| (*first..=*last).contains(&port)))
