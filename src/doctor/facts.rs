@@ -11,8 +11,10 @@ use crate::kernel::probe::Answer;
 use crate::store::record::{Network, Record};
 
 /// Everything that was seen.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Facts {
+    /// What a command of ours begins with.
+    pub netns: String,
     /// The host.
     pub host: Host,
     /// All rules of the host.
@@ -58,6 +60,8 @@ pub const MAIN: u32 = 254;
 /// A link of the host, or of a container.
 #[derive(Debug, Clone, Default)]
 pub struct Link {
+    /// Its number.
+    pub index: u32,
     /// Its name.
     pub name: String,
     /// As `ip link show type` would take it; `None` for hardware and loopback.

@@ -121,6 +121,15 @@ impl Finding {
         self
     }
 
+    /// With the command that mends it, if it can be written.
+    #[must_use]
+    pub fn remedy_if(self, command: Option<String>) -> Self {
+        match command {
+            Some(command) => self.remedy(command),
+            None => self,
+        }
+    }
+
     /// With advice.
     #[must_use]
     pub fn advice(mut self, advice: impl fmt::Display) -> Self {

@@ -33,7 +33,11 @@ pub(super) fn rules(facts: &Facts) -> Vec<Finding> {
         1 => format!("a rule of ours is gone: {first}: {}", hurt.join("; ")),
         n => format!("{n} rules and chains of ours are gone, {first} the first: {}", hurt.join("; ")),
     };
-    vec![Finding::new(Check::RulesMissing, "host", why).remedy("netns reload").fix(Fix::Reload)]
+    vec![
+        Finding::new(Check::RulesMissing, "host", why)
+            .remedy(format!("{} reload", facts.netns))
+            .fix(Fix::Reload),
+    ]
 }
 
 pub(super) fn two_variants(facts: &Facts) -> Vec<Finding> {
@@ -142,7 +146,7 @@ fn dropped(facts: &Facts, network: &Network, chain: &Chain, packets: &[Wanted]) 
     let why =
         format!("{} drops it{bridging}: {}{more}", culprit_text(culprit, *rule, whose), hurt.join("; "));
     let object = format!("bridge {}", network.bridge);
-    let finding = Finding::new(check, object, why).remedy(remedy(facts, network, chain)?);
+    let finding = Finding::new(check, object, why).remedy_if(remedy(facts, network, chain));
     Some(match whose {
         Some(Whose::Firewalld) => finding.advice(format!(
             "to keep it: firewall-cmd --permanent --zone=trusted --add-interface={}",
@@ -202,8 +206,7 @@ fn culprit_text(chain: &Chain, rule: Option<&Rule>, whose: Option<Whose>) -> Str
 /// written into a command.
 fn remedy(facts: &Facts, network: &Network, chain: &Chain) -> Option<String> {
     let Table { tool, family, name } = &chain.table;
-    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b));
-    if !plain(name) || !plain(&chain.name) {
+    if !chain.is_plain() {
         return None;
     }
     let bridge = &network.bridge;

@@ -15,7 +15,9 @@ pub(super) fn dead(facts: &Facts) -> Vec<Finding> {
             (true, true) => "it is dead, and was never detached: its address stays taken",
             (true, false) => "it is dead, and was never detached: its ports lead nowhere",
         };
-        Finding::new(Check::DeadContainer, container.object(), why).remedy("netns gc").fix(Fix::Reap)
+        Finding::new(Check::DeadContainer, container.object(), why)
+            .remedy(format!("{} gc", facts.netns))
+            .fix(Fix::Reap)
     };
     dead.map(tell).collect()
 }
@@ -50,7 +52,7 @@ fn bridge(facts: &Facts, network: &Network) -> Option<Finding> {
         let why = format!("{why}: its containers reach nobody, and nobody their ports");
         Finding::new(Check::BridgeBroken, format!("bridge {bridge}"), why)
     };
-    let create = format!("netns create --bridge {bridge} --ip {gateway}");
+    let create = format!("{} create --bridge {bridge} --ip {gateway}", facts.netns);
     let Some(link) = facts.host.link(bridge) else {
         return Some(tell("it is gone").remedy(create).fix(Fix::Network(bridge.clone())));
     };

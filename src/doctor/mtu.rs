@@ -1,6 +1,6 @@
 //! Whether packets fit the uplink.
 
-use super::facts::{Container, Facts};
+use super::facts::{Container, Facts, Link};
 use super::link::is_whole;
 use super::{Check, Finding, Fix};
 use crate::store::record::Network;
@@ -12,7 +12,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         let here = |container: &&Container| container.record.bridge == network.bridge && !container.dead;
         let containers: Vec<&Container> = facts.containers.iter().filter(here).collect();
         let largest = largest(facts, network, &containers);
-        (largest > uplink.mtu).then(|| tell(network, &containers, largest, &uplink.name, uplink.mtu))
+        (largest > uplink.mtu).then(|| tell(facts, network, &containers, largest, uplink))
     });
     too_large.collect()
 }
@@ -27,13 +27,14 @@ fn largest(facts: &Facts, network: &Network, containers: &[&Container]) -> u32 {
     links.chain(bridge).chain([network.mtu]).max().unwrap_or_default()
 }
 
-fn tell(network: &Network, containers: &[&Container], largest: u32, uplink: &str, mtu: u32) -> Finding {
+fn tell(facts: &Facts, network: &Network, containers: &[&Container], largest: u32, uplink: &Link) -> Finding {
+    let Link { name: uplink, mtu, .. } = uplink;
     let Network { bridge, gateway, .. } = network;
     let why = format!(
         "packets of its containers may have {largest} bytes, and {uplink}, where the default route leads, takes \
          {mtu}: large ones are lost wherever nobody may say so"
     );
-    let mut commands = vec![format!("netns create --bridge {bridge} --ip {gateway} --mtu {mtu}")];
+    let mut commands = vec![format!("{} create --bridge {bridge} --ip {gateway} --mtu {mtu}", facts.netns)];
     for container in containers.iter().filter(|container| container.inside.is_some()) {
         let record = &container.record;
         commands.push(format!("ip link set {} mtu {mtu}", record.host_interface));
@@ -41,5 +42,5 @@ fn tell(network: &Network, containers: &[&Container], largest: u32, uplink: &str
     }
     Finding::new(Check::MtuTooLarge, format!("bridge {bridge}"), why)
         .remedy(commands.join(" && "))
-        .fix(Fix::Mtu(bridge.clone(), mtu))
+        .fix(Fix::Mtu(bridge.clone(), *mtu))
 }

@@ -1,10 +1,13 @@
 //! Published ports: whether they lead to the container, and whether anyone listens there.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::facts::{Container, Facts};
 use super::link::is_whole;
-use super::ruleset::{Outcome, Packet, Tool, trace};
+use super::ruleset::{Outcome, Packet, Tool, is_plain, trace};
 use super::{Check, Finding, Fix};
 use crate::config::publish::{Protocol, Published};
+use crate::config::value::Iface;
 use crate::plan::Step;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -24,7 +27,7 @@ fn route_localnet(facts: &Facts) -> Vec<Finding> {
     let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
     let off =
         whole.filter(|network| facts.host.link(&network.bridge).is_some_and(|link| !link.route_localnet));
-    let tell = |bridge: &crate::config::value::Iface| {
+    let tell = |bridge: &Iface| {
         let here = |container: &&Container| container.record.bridge == *bridge && !container.dead;
         let published =
             facts.containers.iter().filter(here).flat_map(|container| &container.record.published);
@@ -71,7 +74,10 @@ fn elsewhere(facts: &Facts, container: &Container, published: &Published) -> Opt
         };
         let why =
             format!("its port {published} is led elsewhere by the rule {rule_text}: nobody reaches it there");
-        Some(Finding::new(Check::PortLedElsewhere, container.object(), why).remedy(remedy))
+        // As iptables-save quotes it for itself, which is not for a shell.
+        let plain = chain.is_plain() && is_plain(&rule.text, b" _.:,/+-!\"=%@[]");
+        let finding = Finding::new(Check::PortLedElsewhere, container.object(), why);
+        Some(finding.remedy_if(plain.then_some(remedy)))
     })
 }
 
@@ -96,7 +102,7 @@ fn unheard(container: &Container, published: &Published) -> Option<Finding> {
     let Published { protocol, container: ports, .. } = *published;
     let mine = container.address();
     let same = listeners.iter().filter(|(spoken, ..)| *spoken == protocol);
-    let hears = |address: &std::net::IpAddr| address.is_unspecified() || mine == Some(*address);
+    let hears = |address: &IpAddr| address.is_unspecified() || mine == Some(*address);
     let at = |port: &u16| (ports.first..=ports.last).contains(port);
     if same.clone().any(|(_, address, port)| hears(address) && at(port)) {
         return None;
@@ -116,7 +122,7 @@ fn unheard(container: &Container, published: &Published) -> Option<Finding> {
     match (others.next(), others.next()) {
         (Some((.., port)), None) if ports.count() == 1 => {
             let advice = format!("it listens on port {port} only: for good, publish that one");
-            let localhost = std::net::Ipv4Addr::LOCALHOST.into();
+            let localhost = Ipv4Addr::LOCALHOST.into();
             Some(finding.advice(advice).remedy(relay(container, protocol, ports.first, localhost, *port)?))
         }
         _ => Some(finding.advice(format!(
@@ -127,13 +133,7 @@ fn unheard(container: &Container, published: &Published) -> Option<Finding> {
 }
 
 /// A program of the host's that passes on what comes for `port` inside.
-fn relay(
-    container: &Container,
-    protocol: Protocol,
-    port: u16,
-    to: std::net::IpAddr,
-    to_port: u16,
-) -> Option<String> {
+fn relay(container: &Container, protocol: Protocol, port: u16, to: IpAddr, to_port: u16) -> Option<String> {
     let (enter, address) = (container.enter(), container.address()?);
     let name = protocol.to_string().to_uppercase();
     Some(format!(

@@ -35,10 +35,12 @@ fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
         Some((chain, if packet.input.is_some() { "iifname" } else { "oifname" }))
     });
     Some(match culprit {
-        Some((Chain { table: Table { name: table, .. }, name, .. }, link)) => {
+        Some((chain, link)) => {
+            let (table, name) = (&chain.table.name, &chain.name);
             let why = format!("{why}: the chain {name} of nft table bridge {table} drops it");
             let rule = format!("nft insert rule bridge {table} {name} '{link} \"{cable}\" accept'");
-            Finding::new(Check::GatewaySilent, container.object(), why).remedy(rule)
+            Finding::new(Check::GatewaySilent, container.object(), why)
+                .remedy_if(chain.is_plain().then_some(rule))
         }
         None => Finding::new(Check::GatewaySilent, container.object(), why)
             .advice("`ebtables-legacy -L` and `tc filter show` tell who else drops frames"),
@@ -94,7 +96,7 @@ fn silent_port(facts: &Facts, container: &Container, published: &Published, port
         if let Some(chain) = dropping(ruleset, hook, packet) {
             let why = format!("{why}: chain {} {whose} drops it", chain.name);
             let finding = Finding::new(Check::PortSilent, container.object(), why);
-            return finding.remedy(accept(enter, chain, matches));
+            return finding.remedy_if(chain.is_plain().then(|| accept(enter, chain, matches)));
         }
     }
     let advice = format!("`{enter}tcpdump -ni {} port {inside}` shows whether it arrives", record.interface);

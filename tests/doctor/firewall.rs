@@ -20,6 +20,7 @@ on_both_variants! {
     a_chain_of_nft_that_drops_one_port,
     bridged_packets_that_somebody_drops,
     a_port_that_another_rule_leads_elsewhere,
+    a_port_that_the_other_variant_leads_elsewhere,
     a_port_that_a_rule_of_nft_leads_elsewhere,
 }
 
@@ -262,6 +263,21 @@ fn a_port_that_another_rule_leads_elsewhere(world: World) {
     };
     let finding = case.is_remedied();
     assert_eq!(finding["fixable"], false);
+}
+
+fn a_port_that_the_other_variant_leads_elsewhere(world: World) {
+    let scene = ward(world, "8080:80");
+    let other = other_variant(&scene.world);
+    let harm = format!(
+        "{other} -t nat -A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80"
+    );
+    let flows = || is_reached(&scene);
+    let case = Case { world: &scene.world, check: "port-led-elsewhere", args: &["web"], harm: &harm, flows };
+    let finding = case.is_remedied();
+    assert!(
+        finding["remedy"].as_str().unwrap().starts_with(&format!("{other} -t nat -D PREROUTING ")),
+        "{finding:#}"
+    );
 }
 
 fn a_port_that_a_rule_of_nft_leads_elsewhere(world: World) {

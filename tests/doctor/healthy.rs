@@ -92,3 +92,28 @@ fn a_container_that_is_not_there_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("look at container web: no container of this id is attached"));
 }
+
+#[test]
+fn what_a_container_is_asked_for_says_nothing_of_its_neighbours() {
+    let Some(scene) = World::new().map(|world| ward(world, "8080:80,9090:90")) else { return };
+    assert_eq!(findings(&scene.world, &["beside", "--probe"]).len(), 0);
+    assert_eq!(findings(&scene.world, &["web"])[0]["object"], "container web");
+    scene.web.sh("ip link set eth0 down");
+    assert_eq!(findings(&scene.world, &["beside", "--fix"]).len(), 0, "and mends nothing of theirs");
+    assert_eq!(findings(&scene.world, &["web"])[0]["check"], "interface-broken");
+}
+
+#[test]
+fn a_remedy_knows_where_the_records_are() {
+    let Some(mut world) = World::new() else { return };
+    let dir = "/run/test/it's there";
+    let container = world.process();
+    world.netns_ok(&["--state-dir", dir, "attach", &container.pid.to_string(), "--id", "web"], "");
+    world.kill(container);
+    let output = world.netns(&["--state-dir", dir, "doctor", "--json"], "");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found[0]["remedy"], r"netns --state-dir '/run/test/it'\''s there' gc");
+    super::run_remedy(&world, &found[0]);
+    let said = world.netns_ok(&["--state-dir", dir, "doctor"], "");
+    assert_eq!(said, "nothing is wrong: 0 containers on 1 network\n");
+}

@@ -129,3 +129,14 @@ fn a_host_that_answers_no_ping_is_healthy() {
     assert!(!scene.web.pings("172.19.0.1"));
     assert_healthy(&scene.world);
 }
+
+#[test]
+fn names_that_a_container_has_chosen_never_become_commands() {
+    let Some(scene) = scene() else { return };
+    scene.web.sh(
+        "iptables -N '$(id)'; iptables -A INPUT -j '$(id)'; iptables -A '$(id)' -p tcp --dport 80 -j DROP",
+    );
+    assert_eq!(ask(None, "127.0.0.1", "8080/tcp"), "");
+    let finding = only(&scene.world, "port-silent", &["--probe", "web"]);
+    assert!(!finding["remedy"].as_str().expect("a remedy").contains("id"), "{finding:#}");
+}

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use super::host::{link, resolvers, ruleset};
 use crate::config::publish::{Protocol, Published};
 use crate::doctor::facts::{Container, Facts, Inside, Probe};
-use crate::error::Result;
 use crate::firewall::iptables::rulesets;
 use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
@@ -22,6 +21,8 @@ use crate::store::record::Record;
 
 /// The most that is read of a `resolv.conf`, in bytes.
 const MAX_RESOLV_CONF: u64 = 64 << 10;
+/// The most that is read of a container's own rules, in bytes.
+const MAX_RULES: u64 = 4 << 20;
 /// How long a file system may take that the container may have made itself.
 const READING: Duration = Duration::from_millis(500);
 /// How long all probes may take together.
@@ -31,21 +32,21 @@ const TOGETHER: usize = 32;
 /// How many ports of one container are probed.
 const MAX_PORTS: usize = 16;
 
-/// Looks into those that are `wanted`; probes them, if that is asked for.
-pub(super) fn look(facts: &mut Facts, probe: bool, wanted: impl Fn(&Container) -> bool) -> Result<()> {
+/// Looks into all, and sends packets to those that are to be probed.
+pub(super) fn look(facts: &mut Facts, probed: impl Fn(&Container) -> bool) {
     let mut seen = HashSet::new();
     let end = Instant::now() + PROBING;
     let mut living: Vec<&mut Container> =
-        facts.containers.iter_mut().filter(|container| !container.dead && wanted(container)).collect();
+        facts.containers.iter_mut().filter(|container| !container.dead).collect();
     for group in living.chunks_mut(TOGETHER) {
         std::thread::scope(|scope| {
             for container in group {
                 let first = seen.insert(container.record.process.netns);
+                let probe = probed(container);
                 scope.spawn(move || look_into(container, first, probe, end));
             }
         });
     }
-    Ok(())
 }
 
 fn look_into(container: &mut Container, first: bool, probe: bool, end: Instant) {
@@ -71,7 +72,8 @@ fn inside(record: &Record) -> Option<Inside> {
     let links = netlink.links().ok()?;
     let seen = links.iter().find(|link| link.name == record.interface.as_str());
     // No parameter of the container's matters.
-    let link = seen.and_then(|seen| link(&netlink, seen, &links).ok());
+    let addresses = netlink.addresses_by_link().ok()?;
+    let link = seen.map(|seen| link(seen, &links, &addresses));
     let routes = netlink.all_routes().ok()?;
     let default_route =
         routes.iter().any(|found| found.route.destination.prefix() == 0 && found.kind.is_none());
@@ -126,7 +128,7 @@ fn probe(container: &Container, netns: &File, first: bool, end: Instant) -> Prob
         probe.ports.push((published, port, answer));
     }
     if probe.ports.iter().any(|(.., answer)| matches!(answer, Answer::Silence | Answer::Unreachable)) {
-        let own = visit(netns, || rulesets::read().ok()).ok().flatten();
+        let own = visit(netns, || rulesets::read(MAX_RULES).ok()).ok().flatten();
         probe.rules = own.as_ref().map(ruleset).unwrap_or_default();
     }
     probe

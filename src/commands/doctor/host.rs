@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use ipnetwork::IpNetwork;
+
 use crate::commands::reap::{Look, find_dead};
 use crate::commands::reload::wanted;
 use crate::doctor::facts::{Container, Facts, Firewall, Host, Link, Probe, Route};
@@ -30,17 +32,18 @@ pub(super) fn look(records: Records) -> Result<Facts> {
     let dead = find_dead(&survey, &netlink, Look::Close)?;
     let host = host(&netlink).doing(|| "look at the host")?;
     let containers = containers.into_iter().map(|record| container(&netlink, &host, record, &dead)).collect();
-    Ok(Facts { firewall: firewall(&survey), host, networks, containers })
+    let netns = "netns".to_owned();
+    Ok(Facts { netns, firewall: firewall(&survey), host, networks, containers })
 }
 
 fn host(netlink: &Netlink) -> io::Result<Host> {
     let seen = netlink.links()?;
-    let disabled = netlink.disabled_ports()?;
+    let (disabled, addresses) = (netlink.disabled_ports()?, netlink.addresses_by_link()?);
     let mut links = Vec::new();
     for link in &seen {
         // Without a carrier every port is disabled.
         let disabled = link.state == "up" && disabled.contains(&link.name);
-        links.push(Link { disabled, ..self::link(netlink, link, &seen)? });
+        links.push(Link { disabled, ..self::link(link, &seen, &addresses) });
     }
     let is_on = |key: &str| Ok::<bool, io::Error>(sysctl::read(key)?.as_deref() == Some("1"));
     Ok(Host {
@@ -53,13 +56,14 @@ fn host(netlink: &Netlink) -> io::Result<Host> {
 }
 
 /// A link with its parameters, which are those of the calling thread's namespace.
-pub(super) fn link(netlink: &Netlink, seen: &LinkSeen, all: &[LinkSeen]) -> io::Result<Link> {
+pub(super) fn link(seen: &LinkSeen, all: &[LinkSeen], addresses: &[(u32, IpNetwork)]) -> Link {
     let LinkSeen { index, name, kind, mtu, up, master, .. } = seen;
     let number = |link: &str, key: &str| {
         let value = sysctl::read(&format!("net/ipv4/conf/{link}/{key}")).ok().flatten();
         value.and_then(|value| value.parse::<u8>().ok()).unwrap_or_default()
     };
-    Ok(Link {
+    Link {
+        index: *index,
         name: name.clone(),
         kind: kind.clone(),
         mtu: *mtu,
@@ -67,12 +71,12 @@ pub(super) fn link(netlink: &Netlink, seen: &LinkSeen, all: &[LinkSeen]) -> io::
         master: master
             .and_then(|master| all.iter().find(|link| link.index == master))
             .map(|link| link.name.clone()),
-        addresses: netlink.addresses(*index)?,
+        addresses: addresses.iter().filter(|(link, _)| link == index).map(|(_, address)| *address).collect(),
         disabled: false,
         forwarding: number(name, "forwarding") == 1,
         rp_filter: number("all", "rp_filter").max(number(name, "rp_filter")),
         route_localnet: number("all", "route_localnet").max(number(name, "route_localnet")) == 1,
-    })
+    }
 }
 
 fn named(TableRoute { route, table, metric, kind }: TableRoute, links: &[LinkSeen]) -> Route {
@@ -98,9 +102,9 @@ pub(super) fn resolvers(text: &str) -> Vec<IpAddr> {
 
 fn container(netlink: &Netlink, host: &Host, record: Record, dead: &[Entry]) -> Container {
     let entry = Entry::from(&record);
-    let name = |index: u32| netlink.names().map(|mut names| names.remove(&index));
+    let name = |index: u32| host.links.iter().find(|link| link.index == index).map(|link| link.name.clone());
     let way = match record.addresses.first().map(|address| address.ip()) {
-        Some(IpAddr::V4(address)) => netlink.way_to(address).and_then(|link| link.map_or(Ok(None), name)),
+        Some(IpAddr::V4(address)) => netlink.way_to(address).map(|link| link.and_then(name)),
         _ => Ok(host.link(&record.bridge).map(|link| link.name.clone())),
     };
     let rules: Vec<_> = entry.published_rules().collect();
@@ -116,7 +120,7 @@ fn container(netlink: &Netlink, host: &Host, record: Record, dead: &[Entry]) -> 
 }
 
 fn firewall(survey: &Survey) -> Firewall {
-    let read = || Ok((rulesets::read()?, iptables::missing(&wanted(survey))?));
+    let read = || Ok((rulesets::read(rulesets::MAX_TEXT)?, iptables::missing(&wanted(survey))?));
     let (texts, missing) = match read() {
         Ok(read) => read,
         Err(error) => return Firewall { unreadable: Some(error_line(&error)), ..Firewall::default() },

@@ -48,7 +48,7 @@ pub(super) fn mend(settings: &Settings, facts: &Facts, fix: &Fix) -> Result<()> 
         }
         Fix::Mtu(bridge, mtu) => smaller(&mut session, facts, bridge, *mtu)?,
         Fix::Reload => put_back(&mut session).map(drop)?,
-        Fix::CleanOther => rulesets::clean_other(rulesets::read()?.ours)?,
+        Fix::CleanOther => rulesets::clean_other(rulesets::read(rulesets::MAX_TEXT)?.ours)?,
         Fix::ForgetFlows => {
             let rules: Vec<Rule> =
                 session.survey.containers.iter().flat_map(|entry| entry.published_rules()).collect();

@@ -7,14 +7,20 @@ mod container;
 mod host;
 mod mend;
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::detach::by_id;
 use super::{Settings, print, warn_of_damage};
+use crate::config::DEFAULT_STATE_DIR;
+use crate::doctor::facts::Container;
+use crate::doctor::ruleset::is_plain;
 use crate::doctor::{self, Facts, Finding};
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::store::Records;
+use crate::store::record::Record;
 
 /// How often to look again after something was mended: one fault may hide another.
 const ROUNDS: usize = 4;
@@ -66,19 +72,19 @@ pub fn doctor(settings: &Settings, id: Option<&str>, wishes: Wishes) -> Result<b
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::new("look for faults", "only root may look into containers and at rules"));
     }
-    let mut facts = look(settings, id, wishes.probe)?;
-    let mut left = doctor::diagnose(&facts);
+    let mut seen = look(settings, id, wishes.probe)?;
+    let mut left = seen.findings();
     let mut mended = Vec::new();
     for _ in 0..ROUNDS {
         let (ours, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut left).into_iter().partition(|finding| wishes.fix && finding.fix.is_some());
+            left.into_iter().partition(|finding| wishes.fix && finding.fix.is_some());
         left = others;
         if ours.is_empty() {
             break;
         }
-        mend_all(settings, &facts, &ours);
-        facts = look(settings, id, wishes.probe)?;
-        left = doctor::diagnose(&facts);
+        mend_all(settings, &seen.facts, &ours);
+        seen = look(settings, id, wishes.probe)?;
+        left = seen.findings();
         // What is still there was not mended, and will not be by trying again.
         let stays = |finding: &Finding| {
             left.iter().any(|other| other.check == finding.check && other.object == finding.object)
@@ -89,14 +95,41 @@ pub fn doctor(settings: &Settings, id: Option<&str>, wishes: Wishes) -> Result<b
             break;
         }
     }
-    tell(&facts, &mended, &left, wishes.json)?;
+    tell(&seen, &mended, &left, wishes.json)?;
     Ok(left.is_empty())
 }
 
-fn look(settings: &Settings, id: Option<&str>, probe: bool) -> Result<Facts> {
+/// What was seen, and whom it is about.
+struct Seen {
+    facts: Facts,
+    /// The one container that was asked for.
+    about: Option<Record>,
+}
+
+impl Seen {
+    fn is_about(&self, container: &Container) -> bool {
+        is(self.about.as_ref(), container)
+    }
+
+    /// What is wrong with it, its network and the host; its neighbours are not asked for.
+    fn findings(&self) -> Vec<Finding> {
+        let others = self.facts.containers.iter().filter(|container| !self.is_about(container));
+        let others: Vec<String> = others.map(Container::object).collect();
+        let mut findings = doctor::diagnose(&self.facts);
+        findings.retain(|finding| !others.contains(&finding.object));
+        findings
+    }
+}
+
+fn is(about: Option<&Record>, container: &Container) -> bool {
+    let Container { record, .. } = container;
+    about.is_none_or(|about| about.id == record.id && about.bundle == record.bundle)
+}
+
+fn look(settings: &Settings, id: Option<&str>, probe: bool) -> Result<Seen> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records.damaged);
-    let wanted = match id {
+    let about = match id {
         None => None,
         Some(id) => Some(by_id(&records, id)?.cloned().ok_or_else(|| {
             Error::new(format!("look at container {id}"), "no container of this id is attached")
@@ -104,17 +137,21 @@ fn look(settings: &Settings, id: Option<&str>, probe: bool) -> Result<Facts> {
         })?),
     };
     let mut facts = host::look(records)?;
-    if let Some(record) = &wanted {
-        facts.networks.retain(|network| network.bridge == record.bridge);
+    if settings.state_dir != Path::new(DEFAULT_STATE_DIR) {
+        facts.netns = format!("netns --state-dir {}", quoted(&settings.state_dir));
     }
-    let me = |other: &doctor::facts::Container| {
-        wanted
-            .as_ref()
-            .is_none_or(|record| record.id == other.record.id && record.bundle == other.record.bundle)
-    };
-    container::look(&mut facts, probe, me)?;
-    facts.containers.retain(me);
-    Ok(facts)
+    if let Some(record) = &about {
+        facts.networks.retain(|network| network.bridge == record.bridge);
+        facts.containers.retain(|container| container.record.bridge == record.bridge);
+    }
+    container::look(&mut facts, |container| probe && is(about.as_ref(), container));
+    Ok(Seen { facts, about })
+}
+
+/// For a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if is_plain(&text, b"_.-/") { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn mend_all(settings: &Settings, facts: &Facts, ours: &[Finding]) {
@@ -131,7 +168,7 @@ fn warn(log: &Log, finding: &Finding, error: Error) {
     log.warn(&error.during(format!("mend {} of {}", finding.check.name(), finding.object)));
 }
 
-fn tell(facts: &Facts, mended: &[Finding], left: &[Finding], json: bool) -> Result<()> {
+fn tell(seen: &Seen, mended: &[Finding], left: &[Finding], json: bool) -> Result<()> {
     if json {
         let all = mended.iter().map(|finding| Shown::new(finding, true));
         let all: Vec<Shown<'_>> = all.chain(left.iter().map(|finding| Shown::new(finding, false))).collect();
@@ -141,7 +178,8 @@ fn tell(facts: &Facts, mended: &[Finding], left: &[Finding], json: bool) -> Resu
     let mut text: String = mended.iter().map(|finding| format!("{finding}\n  mended\n")).collect();
     text.extend(left.iter().map(|finding| format!("{finding}\n")));
     if left.is_empty() {
-        let (containers, networks) = (facts.containers.len(), facts.networks.len());
+        let containers = seen.facts.containers.iter().filter(|container| seen.is_about(container)).count();
+        let networks = seen.facts.networks.len();
         text.push_str(&format!(
             "nothing is wrong: {} on {}\n",
             count(containers, "container"),

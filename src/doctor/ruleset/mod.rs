@@ -46,7 +46,7 @@ impl Ruleset {
 }
 
 /// Where a chain is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Table {
     /// Whose rules these are.
     pub tool: Tool,
@@ -57,7 +57,7 @@ pub struct Table {
 }
 
 /// The program that rules belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tool {
     /// The variant of iptables that we use.
     Iptables,
@@ -78,6 +78,20 @@ pub struct Chain {
     pub hook: Option<Hook>,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
+}
+
+impl Chain {
+    /// Whether its names can be written into a command. Whoever made it chose them, and in a
+    /// container that is the container.
+    pub fn is_plain(&self) -> bool {
+        let plain = |name: &str| !name.starts_with('-') && is_plain(name, b"_.-/");
+        plain(&self.table.name) && plain(&self.name)
+    }
+}
+
+/// Whether there is nothing in a text but letters, digits and `besides`.
+pub fn is_plain(text: &str, besides: &[u8]) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || besides.contains(&b))
 }
 
 /// Where the kernel enters a chain.
@@ -178,4 +192,23 @@ pub struct Packet {
     pub states: Vec<&'static str>,
     /// Whether it is for this host.
     pub local: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_shell_would_obey_is_not_plain() {
+        let chain = |name: &str| Chain {
+            table: Table { tool: Tool::Nft, family: "inet".into(), name: "own".into() },
+            name: name.into(),
+            hook: None,
+            rules: Vec::new(),
+        };
+        assert!(chain("filter_FWDI-public.0").is_plain());
+        for name in ["a b", "a;id", "$(id)", "`id`", "a\nb", "-F", "a'b", "a\u{202e}b"] {
+            assert!(!chain(name).is_plain(), "{name}");
+        }
+    }
 }

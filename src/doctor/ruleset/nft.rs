@@ -1,5 +1,7 @@
 //! What `nft -j list ruleset` prints (`libnftables-json(5)`), as a [`Ruleset`].
 
+use std::collections::HashMap;
+
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
@@ -9,22 +11,18 @@ use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
 pub fn parse(text: &str) -> Ruleset {
     let document: Value = serde_json::from_str(text).unwrap_or_default();
     let objects = document["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut ruleset = Ruleset::default();
+    let (mut ruleset, mut places) = (Ruleset::default(), HashMap::new());
     for chain in objects.iter().filter_map(|object| object.get("chain")).filter(|chain| is_looked_at(chain)) {
         let hook = chain["hook"]
             .as_str()
             .map(|name| Hook { name: name.to_owned(), drops: chain["policy"].as_str() == Some("drop") });
-        ruleset.chains.push(Chain {
-            table: table(chain),
-            name: text_of(&chain["name"]),
-            hook,
-            rules: Vec::new(),
-        });
+        let (table, name) = (table(chain), text_of(&chain["name"]));
+        places.insert((table.clone(), name.clone()), ruleset.chains.len());
+        ruleset.chains.push(Chain { table, name, hook, rules: Vec::new() });
     }
     for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| is_looked_at(rule)) {
-        let (table, name) = (table(rule), text_of(&rule["chain"]));
-        let mut chains = ruleset.chains.iter_mut();
-        if let Some(chain) = chains.find(|chain| chain.table == table && chain.name == name) {
+        let place = places.get(&(table(rule), text_of(&rule["chain"])));
+        if let Some(chain) = place.and_then(|place| ruleset.chains.get_mut(*place)) {
             chain.rules.extend(rules(rule));
         }
     }

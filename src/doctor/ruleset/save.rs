@@ -1,5 +1,7 @@
 //! What `iptables-save` prints, as a [`Ruleset`].
 
+use std::collections::HashMap;
+
 use ipnetwork::IpNetwork;
 
 use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
@@ -21,10 +23,11 @@ const PASSING: [&str; 10] =
 /// Reads all tables.
 pub fn parse(text: &str, tool: Tool) -> Ruleset {
     let mut ruleset = Ruleset::default();
-    let mut table = None;
+    let (mut table, mut places) = (None, HashMap::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
             table = Some(Table { tool, family: "ip".to_owned(), name: name.to_owned() });
+            places.clear();
         }
         let Some(table) = &table else { continue };
         if let Some(declared) = line.strip_prefix(':') {
@@ -32,17 +35,12 @@ pub fn parse(text: &str, tool: Tool) -> Ruleset {
             let (name, policy) = (words.next().unwrap_or_default(), words.next());
             let hook = BUILT_IN.iter().find(|(chain, _)| *chain == name);
             let hook = hook.map(|(_, hook)| Hook { name: (*hook).to_owned(), drops: policy == Some("DROP") });
-            ruleset.chains.push(Chain {
-                table: table.clone(),
-                name: name.to_owned(),
-                hook,
-                rules: Vec::new(),
-            });
+            places.insert(name, ruleset.chains.len());
+            let (table, name) = (table.clone(), name.to_owned());
+            ruleset.chains.push(Chain { table, name, hook, rules: Vec::new() });
         } else if let Some((name, spec)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' ')) {
-            let rule = rule(spec);
-            let mut chains = ruleset.chains.iter_mut();
-            if let Some(chain) = chains.find(|chain| chain.table == *table && chain.name == name) {
-                chain.rules.push(rule);
+            if let Some(chain) = places.get(name).and_then(|place| ruleset.chains.get_mut(*place)) {
+                chain.rules.push(rule(spec));
             }
         }
     }

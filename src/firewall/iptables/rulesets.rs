@@ -12,9 +12,9 @@ use super::mending::PREFIX;
 use super::programs::{find, one_line, process};
 use crate::error::{Doing, Error, Result};
 
-/// The most that is read of what a program prints, in bytes: far more than the largest ruleset
-/// that works.
-const MAX_TEXT: u64 = 64 << 20;
+/// The most that is read of what a program prints, in bytes: far more than a host's largest
+/// ruleset that works. One that is longer is not read at all.
+pub const MAX_TEXT: u64 = 64 << 20;
 
 /// All rules of the calling thread's network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,17 +58,18 @@ impl Variant {
     }
 }
 
-/// Reads them.
+/// Reads them, each up to `limit` bytes.
 ///
 /// # Errors
 /// iptables is not installed, or fails.
-pub fn read() -> Result<Rulesets> {
+pub fn read(limit: u64) -> Result<Rulesets> {
+    let run = |name: &str, args: &[&str]| run(name, args, limit);
     let version = run("iptables-save", &["--version"])?;
     let ours = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
     Ok(Rulesets {
         ours,
         saved: run("iptables-save", &[])?,
-        other: other(ours, "").ok().filter(|text| text.contains("\n-A ") || text.contains("\n:")),
+        other: other(ours, "", limit).ok().filter(|text| text.contains("\n-A ") || text.contains("\n:")),
         nft: run("nft", &["-j", "list", "ruleset"]).ok(),
     })
 }
@@ -80,7 +81,7 @@ pub fn read() -> Result<Rulesets> {
 /// It cannot be read or written.
 pub fn clean_other(ours: Variant) -> Result<()> {
     let kept: String =
-        other(ours, "-c")?.split_inclusive('\n').filter(|line| !line.contains(PREFIX)).collect();
+        other(ours, "-c", MAX_TEXT)?.split_inclusive('\n').filter(|line| !line.contains(PREFIX)).collect();
     let program = find(&format!("{}-restore", ours.other().program()))?;
     let operation = || format!("run {}", program.display());
     let mut child = process(&program).arg("-c").stdin(Stdio::piped()).spawn().doing(operation)?;
@@ -96,17 +97,17 @@ pub fn clean_other(ours: Variant) -> Result<()> {
     }
 }
 
-fn other(ours: Variant, flag: &str) -> Result<String> {
+fn other(ours: Variant, flag: &str, limit: u64) -> Result<String> {
     let tables = || fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
     if ours == Variant::Nft && tables().is_empty() {
         return Ok(String::new());
     }
     let flags: &[&str] = if flag.is_empty() { &[] } else { &[flag] };
-    run(&format!("{}-save", ours.other().program()), flags)
+    run(&format!("{}-save", ours.other().program()), flags, limit)
 }
 
 /// What a program prints that changes nothing.
-fn run(name: &str, args: &[&str]) -> Result<String> {
+fn run(name: &str, args: &[&str], limit: u64) -> Result<String> {
     let program = find(name)?;
     let operation = || format!("run {}", program.display());
     let mut child = process(&program)
@@ -118,7 +119,7 @@ fn run(name: &str, args: &[&str]) -> Result<String> {
         .doing(operation)?;
     let mut text = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_TEXT).read_to_end(&mut text).doing(operation)?;
+        stdout.take(limit).read_to_end(&mut text).doing(operation)?;
     }
     let status = child.wait().doing(operation)?;
     if status.success() {

@@ -7,8 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
+use ipnetwork::IpNetwork;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     BridgePortState, InfoBridgePort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
 };
@@ -47,6 +49,23 @@ impl Netlink {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let messages: Vec<RouteMessage> = self.wait(self.handle.route().get(all).execute().try_collect())?;
         Ok(messages.iter().filter_map(table_route).collect())
+    }
+
+    /// The IPv4 addresses of all links, each with its link's number.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn addresses_by_link(&self) -> io::Result<Vec<(u32, IpNetwork)>> {
+        let mut request = self.handle.address().get();
+        request.message_mut().header.family = AddressFamily::Inet;
+        let messages: Vec<AddressMessage> = self.wait(request.execute().try_collect())?;
+        let address = |message: &AddressMessage| {
+            message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(ip) => IpNetwork::new(*ip, message.header.prefix_len).ok(),
+                _ => None,
+            })
+        };
+        Ok(messages.iter().filter_map(|message| Some((message.header.index, address(message)?))).collect())
     }
 
     /// The number of the link by which the kernel would send a packet to `address`.
