@@ -13,7 +13,7 @@ use crate::doctor::facts::{Container, Facts, Firewall, Host, Link, Probe, Route}
 use crate::doctor::ruleset::{Ruleset, Tool, nft, save};
 use crate::error::{Doing, Result};
 use crate::firewall::iptables::{self, rulesets};
-use crate::kernel::conntrack;
+use crate::kernel::conntrack::{self, Lead};
 use crate::kernel::netlink::{LinkSeen, Netlink, TableRoute};
 use crate::kernel::sysctl;
 use crate::store::Records;
@@ -31,7 +31,11 @@ pub(super) fn look(records: Records) -> Result<Facts> {
     let survey = records.survey();
     let dead = find_dead(&survey, &netlink, Look::Close)?;
     let host = host(&netlink).doing(|| "look at the host")?;
-    let containers = containers.into_iter().map(|record| container(&netlink, &host, record, &dead)).collect();
+    let living = survey.containers.iter().filter(|entry| entry.done);
+    let published: Vec<_> = living.flat_map(Entry::published_rules).collect();
+    let flows = conntrack::astray(&netlink, &published).unwrap_or_default();
+    let containers =
+        containers.into_iter().map(|record| container(&netlink, &host, record, &dead, &flows)).collect();
     let netns = "netns".to_owned();
     Ok(Facts { netns, firewall: firewall(&survey), host, networks, containers })
 }
@@ -100,20 +104,28 @@ pub(super) fn resolvers(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(resolver).collect()
 }
 
-fn container(netlink: &Netlink, host: &Host, record: Record, dead: &[Entry]) -> Container {
+fn container(
+    netlink: &Netlink,
+    host: &Host,
+    record: Record,
+    dead: &[Entry],
+    flows: &[(Lead, String)],
+) -> Container {
     let entry = Entry::from(&record);
     let name = |index: u32| host.links.iter().find(|link| link.index == index).map(|link| link.name.clone());
     let way = match record.addresses.first().map(|address| address.ip()) {
         Some(IpAddr::V4(address)) => netlink.way_to(address).map(|link| link.and_then(name)),
         _ => Ok(host.link(&record.bridge).map(|link| link.name.clone())),
     };
-    let rules: Vec<_> = entry.published_rules().collect();
+    let mine = |(published, to): &Lead| {
+        record.published.contains(published) && record.addresses.iter().any(|address| address.ip() == *to)
+    };
     Container {
         dead: dead.contains(&entry),
         inside: None,
         listeners: None,
         way: way.map_err(|error| error.to_string()),
-        flows: conntrack::astray(netlink, &rules).unwrap_or_default(),
+        flows: flows.iter().filter(|(lead, _)| mine(lead)).map(|(_, command)| command.clone()).collect(),
         probe: Probe::default(),
         record,
     }

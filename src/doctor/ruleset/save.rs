@@ -38,10 +38,10 @@ pub fn parse(text: &str, tool: Tool) -> Ruleset {
             places.insert(name, ruleset.chains.len());
             let (table, name) = (table.clone(), name.to_owned());
             ruleset.chains.push(Chain { table, name, hook, rules: Vec::new() });
-        } else if let Some((name, spec)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' ')) {
-            if let Some(chain) = places.get(name).and_then(|place| ruleset.chains.get_mut(*place)) {
-                chain.rules.push(rule(spec));
-            }
+        } else if let Some((name, spec)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
+            && let Some(chain) = places.get(name).and_then(|place| ruleset.chains.get_mut(*place))
+        {
+            chain.rules.push(rule(spec));
         }
     }
     ruleset
