@@ -28,6 +28,7 @@
 //! | [`hook`] | standard input to `Container` | `error` |
 //! | [`config`] | flags, file, annotations to `Config` | `error` |
 //! | [`lease`], [`plan`], [`link`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
+//! | [`doctor`] | what is wrong, from what was seen | no kernel, disk or clock |
 //! | [`store`] | the state directory | values only |
 //! | [`failures`] | the state directory's log | `error` |
 //! | [`edit`] | others' files: text put in and taken out again | `error` |
