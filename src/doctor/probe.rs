@@ -47,22 +47,22 @@ fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
     })
 }
 
-/// A refusal is what [`super::ports`] has told already.
+/// Only ports that somebody listens on were tried: a refusal is as wrong as silence.
 fn ports(facts: &Facts, container: &Container) -> Vec<Finding> {
-    let silent = container
-        .probe
-        .ports
-        .iter()
-        .filter(|(.., answer)| matches!(answer, Answer::Silence | Answer::Unreachable));
-    silent.map(|(published, port, _)| silent_port(facts, container, published, *port)).collect()
+    let wrong = container.probe.ports.iter().filter(|(.., answer)| *answer != Answer::Fine);
+    wrong.map(|tried| silent_port(facts, container, tried)).collect()
 }
 
-fn silent_port(facts: &Facts, container: &Container, published: &Published, port: u16) -> Finding {
+fn silent_port(
+    facts: &Facts,
+    container: &Container,
+    (published, port, answer): &(Published, u16, Answer),
+) -> Finding {
+    let said = if *answer == Answer::Refused { "refuses" } else { "does not answer" };
     let record = &container.record;
     let inside = published.container.first + (port - published.host.first);
-    let why = format!(
-        "its port {published} does not answer this host on {port}, though the container listens on {inside}"
-    );
+    let why =
+        format!("its port {published} {said} this host on {port}, though the container listens on {inside}");
     let protocol = published.protocol;
     let to = Packet {
         destination: container.address(),

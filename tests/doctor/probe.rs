@@ -67,6 +67,7 @@ fn a_container_with_a_firewall_of_its_own() {
     let within = |command: &str| format!("nsenter -t {} -n {command}", scene.web.pid);
     for harm in [
         "iptables -A INPUT -p tcp --dport 80 -j DROP",
+        "iptables -A INPUT -p tcp --dport 80 -j REJECT",
         "iptables-legacy -P INPUT DROP",
         "sh -c \"nft add table inet own; nft add chain inet own in '{ type filter hook input priority 0; policy drop; }'\"",
     ] {

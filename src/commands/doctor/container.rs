@@ -113,7 +113,7 @@ fn resolv_conf(record: &Record) -> Option<Vec<IpAddr>> {
 fn probe(container: &Container, netns: &File, first: bool, end: Instant) -> Probe {
     let record = &container.record;
     let mut probe = Probe::default();
-    if first {
+    if first && Instant::now() < end {
         probe.gateway = visit(netns, || gateway_answers(record)).ok().flatten();
     }
     if probe.gateway == Some(false) {
@@ -127,7 +127,7 @@ fn probe(container: &Container, netns: &File, first: bool, end: Instant) -> Prob
         let answer = ask(published.protocol, SocketAddr::new(address, port));
         probe.ports.push((published, port, answer));
     }
-    if probe.ports.iter().any(|(.., answer)| matches!(answer, Answer::Silence | Answer::Unreachable)) {
+    if probe.ports.iter().any(|(.., answer)| *answer != Answer::Fine) {
         let own = visit(netns, || rulesets::read(MAX_RULES).ok()).ok().flatten();
         probe.rules = own.as_ref().map(ruleset).unwrap_or_default();
     }
