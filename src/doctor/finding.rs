@@ -84,6 +84,21 @@ impl Check {
     }
 }
 
+impl Check {
+    /// Whether it is reason enough that a packet to a published port is not answered.
+    pub fn explains_silence(self) -> bool {
+        matches!(
+            self,
+            Self::RulesMissing
+                | Self::TwoVariants
+                | Self::RouteOverlap
+                | Self::RouteLocalnet
+                | Self::PortLedElsewhere
+                | Self::StaleFlow
+        )
+    }
+}
+
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

@@ -32,6 +32,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings.extend(mtu::check(facts));
     findings.extend(dns::check(facts));
     findings.extend(ports::check(facts));
-    findings.extend(probe::check(facts));
+    let explained = findings.iter().any(|finding| finding.check.explains_silence());
+    findings.extend(probe::check(facts, explained));
     findings
 }

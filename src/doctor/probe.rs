@@ -4,14 +4,18 @@ use super::facts::{Container, Facts};
 use super::link::is_connected;
 use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, Tool, trace};
 use super::{Check, Finding};
-use crate::config::publish::Published;
+use crate::config::publish::{Protocol, Published};
 use crate::kernel::probe::Answer;
+use crate::store::record::Record;
 
-pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+/// `explained` says that something else is known to keep packets from ports.
+pub(super) fn check(facts: &Facts, explained: bool) -> Vec<Finding> {
     let connected = facts.containers.iter().filter(|container| is_connected(facts, container));
-    connected
-        .flat_map(|container| gateway(facts, container).into_iter().chain(ports(facts, container)))
-        .collect()
+    let silent = connected.flat_map(|container| {
+        let ports = if explained { Vec::new() } else { ports(facts, container) };
+        gateway(facts, container).into_iter().chain(ports)
+    });
+    silent.collect()
 }
 
 fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
@@ -59,48 +63,55 @@ fn silent_port(
     (published, port, answer): &(Published, u16, Answer),
 ) -> Finding {
     let said = if *answer == Answer::Refused { "refuses" } else { "does not answer" };
-    let record = &container.record;
     let inside = published.container.first + (port - published.host.first);
     let why =
         format!("its port {published} {said} this host on {port}, though the container listens on {inside}");
-    let protocol = published.protocol;
-    let to = Packet {
-        destination: container.address(),
-        protocol: Some(protocol.to_string()),
-        port: Some(inside),
-        states: vec!["new"],
-        ..Packet::default()
-    };
-    let out = Packet { states: vec!["new", "dnat"], ..to.clone() };
-    let into = Packet { input: Some(record.interface.to_string()), local: true, ..to };
-    let answer = Packet {
-        input: Some(record.bridge.to_string()),
-        source: container.address(),
-        protocol: Some(protocol.to_string()),
-        states: vec!["established"],
-        ..Packet::default()
-    };
-    let port = (format!("-p {protocol} --dport {inside}"), format!("{protocol} dport {inside}"));
-    let back = (
-        format!("-i {} -m conntrack --ctstate ESTABLISHED", record.bridge),
-        format!("iifname \"{}\" ct state established", record.bridge),
-    );
-    let (host, own) = (&facts.firewall.ruleset, &container.probe.rules);
     let enter = format!("{} ", container.enter());
-    let ways = [
-        (own, "input", into, enter.as_str(), &port, "of the container's own firewall"),
-        (host, "output", out, "", &port, "of the host"),
-        (host, "input", answer, "", &back, "of the host"),
-    ];
-    for (ruleset, hook, packet, enter, matches, whose) in &ways {
-        if let Some(chain) = dropping(ruleset, hook, packet) {
+    for Way { ruleset, hook, packet, whose, matches } in ways(facts, container, published.protocol, inside) {
+        if let Some(chain) = dropping(ruleset, hook, &packet) {
             let why = format!("{why}: chain {} {whose} drops it", chain.name);
             let finding = Finding::new(Check::PortSilent, container.object(), why);
-            return finding.remedy_if(chain.is_plain().then(|| accept(enter, chain, matches)));
+            let enter = if whose == CONTAINERS { &enter } else { "" };
+            return finding.remedy_if(chain.is_plain().then(|| accept(enter, chain, &matches)));
         }
     }
-    let advice = format!("`{enter}tcpdump -ni {} port {inside}` shows whether it arrives", record.interface);
+    let interface = &container.record.interface;
+    let advice = format!("`{enter}tcpdump -ni {interface} port {inside}` shows whether it arrives");
     Finding::new(Check::PortSilent, container.object(), why).advice(advice)
+}
+
+/// A hook that a packet between the host and a container passes.
+struct Way<'a> {
+    ruleset: &'a Ruleset,
+    hook: &'static str,
+    packet: Packet,
+    whose: &'static str,
+    /// What matches the packet, in the words of iptables and in those of nft.
+    matches: (String, String),
+}
+
+const CONTAINERS: &str = "of the container's own firewall";
+
+fn ways<'a>(facts: &'a Facts, container: &'a Container, protocol: Protocol, port: u16) -> [Way<'a>; 3] {
+    let Record { interface, bridge, .. } = &container.record;
+    let packet = Packet { protocol: Some(protocol.to_string()), ..Packet::default() };
+    let to = Packet { destination: container.address(), port: Some(port), ..packet.clone() };
+    let out = Packet { states: vec!["new", "dnat"], ..to.clone() };
+    let into = Packet { input: Some(interface.to_string()), states: vec!["new"], local: true, ..to };
+    let input = Some(bridge.to_string());
+    let back = Packet { input, source: container.address(), states: vec!["established"], ..packet };
+    let (host, own) = (&facts.firewall.ruleset, &container.probe.rules);
+    let asking = (format!("-p {protocol} --dport {port}"), format!("{protocol} dport {port}"));
+    let answering = (
+        format!("-i {bridge} -m conntrack --ctstate ESTABLISHED"),
+        format!("iifname \"{bridge}\" ct state established"),
+    );
+    let whose = "of the host";
+    [
+        Way { ruleset: own, hook: "input", packet: into, whose: CONTAINERS, matches: asking.clone() },
+        Way { ruleset: host, hook: "output", packet: out, whose, matches: asking },
+        Way { ruleset: host, hook: "input", packet: back, whose, matches: answering },
+    ]
 }
 
 /// The chain that the kernel enters at `hook` and in which `packet` is dropped.
@@ -109,8 +120,7 @@ fn dropping<'a>(ruleset: &'a Ruleset, hook: &str, packet: &Packet) -> Option<&'a
     ruleset.at(hook).find(drops)
 }
 
-/// The command that lets packets pass `chain` before anything else decides; what they match is
-/// in the words of iptables and in those of nft.
+/// The command that lets packets pass `chain` before anything else decides.
 fn accept(enter: &str, chain: &Chain, (iptables, nft): &(String, String)) -> String {
     let Table { tool, family, name } = &chain.table;
     let program = match tool {

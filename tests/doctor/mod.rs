@@ -82,6 +82,10 @@ impl<W: Fn() -> bool> Case<'_, W> {
         wait_for("traffic before the harm", || (self.flows)());
         self.world.sh(self.harm);
         assert!(!(self.flows)(), "{}: it does no harm", self.harm);
+        // Who sends packets is told the same.
+        if !self.args.contains(&"--probe") {
+            only(self.world, self.check, &[self.args, &["--probe"]].concat());
+        }
         only(self.world, self.check, self.args)
     }
 
