@@ -47,7 +47,10 @@ fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
                 .remedy_if(chain.is_plain().then_some(rule))
         }
         None => Finding::new(Check::GatewaySilent, container.object(), why)
-            .advice("`ebtables-legacy -L` and `tc filter show` tell who else drops frames"),
+            .advice(
+            "`ebtables-legacy -L` and `tc filter show` tell who else drops frames; `dmesg` whether the kernel's \
+             table of neighbours, one for all namespaces, is full (net.ipv4.neigh.default.gc_thresh3)",
+        ),
     })
 }
 

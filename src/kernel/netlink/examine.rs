@@ -2,7 +2,7 @@
 //! the kernel would send a packet, what state a bridge's port is in, and whether a neighbour
 //! answers.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -96,13 +96,17 @@ impl Netlink {
 
     /// Whether the neighbour `address` on the link of this number answers to ARP, in the
     /// calling thread's network namespace, which must be that of this socket. An answer that is
-    /// remembered does not count.
+    /// remembered does not count. Asked twice, since a machine may be busy.
     ///
     /// # Errors
-    /// There is no way to ask.
+    /// There is no way to ask; or the kernel has no room to remember an answer: the table of
+    /// neighbours is one for all namespaces.
     pub fn answers(&self, link: u32, address: Ipv4Addr) -> io::Result<bool> {
+        Ok(self.answers_once(link, address)? || self.answers_once(link, address)?)
+    }
+
+    fn answers_once(&self, link: u32, address: Ipv4Addr) -> io::Result<bool> {
         use NeighbourState::{Failed, Incomplete, Noarp, Permanent, Reachable};
-        let end = Instant::now() + PATIENCE;
         match self.neighbour(link, address)? {
             Some(Permanent | Noarp) => return Ok(true),
             None | Some(Failed | Incomplete | NeighbourState::None) => {
@@ -110,14 +114,17 @@ impl Netlink {
             }
             Some(_) => self.ask_again(link, address)?,
         }
-        while Instant::now() < end {
+        let end = Instant::now() + PATIENCE;
+        loop {
             match self.neighbour(link, address)? {
                 Some(Reachable) => return Ok(true),
                 Some(Failed) => return Ok(false),
+                found if Instant::now() > end => {
+                    return if found.is_some() { Ok(false) } else { Err(ErrorKind::OutOfMemory.into()) };
+                }
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }
-        Ok(false)
     }
 
     fn neighbour(&self, link: u32, address: Ipv4Addr) -> io::Result<Option<NeighbourState>> {
