@@ -95,7 +95,8 @@ impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// `text` as one line that a terminal does nothing else with than show it.
+pub fn one_line(text: &str) -> String {
     let cut = text.char_indices().nth(MAX_TEXT).map(|(at, _)| at);
     let escaped = text[..cut.unwrap_or(text.len())].chars().flat_map(|c| {
         let escaped = is_obeyed(c).then(|| c.escape_default());

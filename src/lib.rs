@@ -30,6 +30,7 @@
 //! | [`bundle`] | a bundle's `config.json` to what names need of it | `error` |
 //! | [`config`] | flags, file, annotations to `Config` | `error` |
 //! | [`lease`], [`plan`], [`link`], [`names`], [`firewall::Rule`] | pure policy | no kernel, disk or clock |
+//! | [`doctor`] | what is wrong, from what was seen | no kernel, disk or clock |
 //! | [`store`] | the state directory | values only |
 //! | [`failures`] | the state directory's log | `error` |
 //! | [`graph`] | the cabling as one value, and the formats that draw it | values only |
@@ -41,6 +42,7 @@ pub mod apply;
 pub mod bundle;
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod edit;
 pub mod error;
 pub mod failures;

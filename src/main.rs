@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use netns::commands::doctor::Wishes;
 use netns::commands::graph::Format;
 use netns::commands::inject::Extras;
 use netns::commands::install::Engine;
@@ -106,6 +107,20 @@ enum Command {
         #[arg(long)]
         ascii: bool,
     },
+    /// Say why traffic fails, and what mends it
+    Doctor {
+        /// The container's id [default: all, and the networks]
+        id: Option<String>,
+        /// Send packets too: to the gateway and to published ports, on this machine only
+        #[arg(long)]
+        probe: bool,
+        /// Mend what is ours; nobody else's firewall
+        #[arg(long)]
+        fix: bool,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
     /// Reap containers that are dead or were attached half way only
     Gc {
         /// Only say which
@@ -196,6 +211,12 @@ fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(),
         Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
         Some(Command::Graph { format, watch, ascii }) => {
             Ok(commands::graph::graph(settings, format, ascii, watch)?)
+        }
+        Some(Command::Doctor { id, probe, fix, json }) => {
+            match commands::doctor::doctor(settings, id.as_deref(), Wishes { probe, fix, json })? {
+                true => Ok(()),
+                false => std::process::exit(1),
+            }
         }
         Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
         Some(Command::Reload) => Ok(commands::reload::reload(settings)?),

@@ -18,6 +18,7 @@ mod bench;
 mod chaos;
 mod completions;
 mod conntrack;
+mod doctor;
 mod drift;
 mod engines;
 mod exec;

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod completions;
 pub mod create;
 pub mod detach;
+pub mod doctor;
 pub mod exec;
 pub mod gc;
 pub mod graph;

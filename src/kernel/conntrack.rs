@@ -75,9 +75,6 @@ impl fmt::Display for Flow {
     }
 }
 
-/// A published UDP port and where it leads, or led.
-type Lead = (Published, IpAddr);
-
 /// Removes the UDP flows that the coming or going of `rules` has made wrong. If that fails they
 /// end by themselves, should their clients ever pause: a warning, not a failure.
 pub(super) fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[&Rule]) {
@@ -92,6 +89,35 @@ pub(super) fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[&Rul
         Err(cause) if is_missing(&cause) => {}
         Err(cause) => log.warn(&Error::new("forget UDP flows of published ports", cause)),
     }
+}
+
+/// A published UDP port and where it leads, or led.
+pub type Lead = (Published, IpAddr);
+
+/// The UDP flows to published ports that lead elsewhere: the port, and the command that removes
+/// the flow. All ports are asked for at once: to read the table takes its time, however few
+/// flows there are.
+///
+/// # Errors
+/// The kernel refuses; one that tracks nothing has none.
+pub fn astray(netlink: &Netlink, rules: &[Rule]) -> io::Result<Vec<(Lead, String)>> {
+    let leads: Vec<Lead> = rules.iter().filter_map(lead).collect();
+    if leads.is_empty() {
+        return Ok(Vec::new());
+    }
+    let local = netlink.all_addresses()?;
+    let wrong = |flow: &Flow| is_wrong(flow, Change::Add, &leads, &local);
+    let flows = match open().and_then(|socket| dump(&socket, &leads, wrong)) {
+        Err(cause) if is_missing(&cause) => Vec::new(),
+        flows => flows?,
+    };
+    let misses = |flow: &Flow, lead: &&Lead| is_wrong(flow, Change::Add, std::slice::from_ref(*lead), &local);
+    let mut found = Vec::new();
+    for flow in flows {
+        let missed = leads.iter().filter(|lead| misses(&flow, lead));
+        found.extend(missed.map(|lead| (*lead, flow.to_string())));
+    }
+    Ok(found)
 }
 
 fn lead(rule: &Rule) -> Option<Lead> {

@@ -1,11 +1,12 @@
-//! The one file that is written outside of the state directory, for other hooks to read.
+//! The one file that is written outside of the state directory, for other hooks to read; and
+//! files of containers, which are only read.
 //!
 //! Bundles may belong to somebody else, and we are root: symbolic links are followed up to the
 //! base directory and nowhere below it, and nothing but a plain file is ever opened.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -48,6 +49,27 @@ pub fn remove(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
         Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The first `limit` bytes of the plain file `path`, as a process sees it whose root is open as
+/// `root`. Whoever lives there decides what `path` leads to, but never out of the root.
+///
+/// # Errors
+/// There is no such file, or it is no plain one.
+pub fn read_in_root(root: &File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Opening anything but a plain file may wait for ever or set something off: look first.
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let found = File::from(openat2(root, path, how)?);
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a plain file"));
+    }
+    let mut contents = Vec::new();
+    let same = format!("/proc/self/fd/{}", found.as_raw_fd());
+    File::open(same)?.take(limit).read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 fn is_not_ours(error: &io::Error) -> bool {

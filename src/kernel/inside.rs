@@ -76,6 +76,20 @@ impl Inside {
     }
 }
 
+/// Does `what` in the network namespace that `netns` is open on, in a thread that ends with it.
+///
+/// # Errors
+/// It cannot be entered.
+pub fn visit<T: Send>(netns: &File, what: impl FnOnce() -> T + Send) -> Result<T> {
+    let operation = || "enter a network namespace";
+    let there = || setns(netns, CloneFlags::CLONE_NEWNET).map(|()| what());
+    let visited = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("inside".to_owned()).spawn_scoped(scope, there);
+        thread.doing(operation)?.join().map_err(|_| Error::new(operation(), "the thread has died"))
+    });
+    visited?.doing(operation)
+}
+
 fn write_parameters(orders: &Receiver<Parameter>) {
     for Parameter { key, value, written } in orders {
         let _ = written.send(sysctl::write(&key, &value));

@@ -4,9 +4,9 @@
 //! configuration and no store.
 
 pub mod changes;
-mod conntrack;
+pub mod conntrack;
 pub mod files;
-mod inside;
+pub mod inside;
 pub mod interfaces;
 pub mod listeners;
 mod mounts;
@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod nic;
 pub mod observe;
 pub mod ports;
+pub mod probe;
 pub mod process;
 pub mod resolver;
 pub mod sysctl;
@@ -144,6 +145,12 @@ impl Kernel {
             conntrack::forget(&self.netlink, &self.log, Change::Add, &rules);
         }
         Ok(())
+    }
+
+    /// Ends the UDP flows that the coming or going of `rules` has made wrong.
+    pub fn forget_flows(&self, change: Change, rules: &[Rule]) {
+        let rules: Vec<&Rule> = rules.iter().collect();
+        conntrack::forget(&self.netlink, &self.log, change, &rules);
     }
 
     /// How many transactions of the firewall have been made.

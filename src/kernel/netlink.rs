@@ -4,6 +4,7 @@
 //! caller to say what was being done.
 
 mod detail;
+mod examine;
 mod ways_out;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
 use crate::link::bridge::Bridge;
 pub use detail::{Counter, Counters, LinkDetail, Port};
+pub use examine::TableRoute;
 pub use ways_out::WayOut;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.

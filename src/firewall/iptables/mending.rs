@@ -15,7 +15,7 @@ use crate::error::{Doing, Error, Result};
 use crate::firewall::{Change, Rule};
 
 /// What the name of every chain of ours begins with.
-const PREFIX: &str = "NETNS-";
+pub(super) const PREFIX: &str = "NETNS-";
 /// What a rule contains that leads to one.
 const JUMP: &str = "-j NETNS-";
 

@@ -18,6 +18,7 @@
 mod counted;
 mod mending;
 mod programs;
+pub mod rulesets;
 
 use std::borrow::Cow;
 use std::fmt;
