@@ -22,7 +22,6 @@ fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
     if container.probe.gateway != Some(false) {
         return None;
     }
-    let record = &container.record;
     let (cable, ruleset) = (&container.cable, &facts.firewall.ruleset);
     let why = format!(
         "its gateway {} does not answer to ARP, though the cable is plugged in and everything is up",
@@ -96,7 +95,7 @@ struct Way<'a> {
 const CONTAINERS: &str = "of the container's own firewall";
 
 fn ways<'a>(facts: &'a Facts, container: &'a Container, protocol: Protocol, port: u16) -> [Way<'a>; 3] {
-    let Record { interface, bridge, .. } = &container.record;
+    let (interface, bridge) = (&container.record.interface, &container.bridge);
     let packet = Packet { protocol: Some(protocol.to_string()), ..Packet::default() };
     let to = Packet { destination: container.address(), port: Some(port), ..packet.clone() };
     let out = Packet { states: vec!["new", "dnat"], ..to.clone() };

@@ -51,8 +51,9 @@ pub fn in_the_way(wanted: &[Published]) -> Vec<Listener> {
 /// Where programs of the calling thread's network namespace listen. A kernel that does not
 /// answer hides them all: then it is `None`.
 pub fn listening(protocol: Protocol) -> Option<Vec<(IpAddr, u16)>> {
-    let sockets = [nix::libc::AF_INET, nix::libc::AF_INET6].map(|family| dump(family as u8, protocol));
-    let [four, six] = sockets;
+    let socket = open()?;
+    let families = [nix::libc::AF_INET, nix::libc::AF_INET6];
+    let [four, six] = families.map(|family| dump(&socket, family as u8, protocol));
     let all = four?.into_iter().chain(six.unwrap_or_default());
     Some(all.map(|socket| (socket.address, socket.port)).collect())
 }
