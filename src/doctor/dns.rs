@@ -31,7 +31,7 @@ fn loopback(facts: &Facts, container: &Container, inside: &Inside) -> Option<Fin
         "its resolv.conf points at {first}, which in a container is the container itself, and nobody listens \
          there on port 53: it resolves no name"
     );
-    let advice = "for good: start it with a resolv.conf of another resolver; loopback is the host's own only on the host";
+    let advice = "for good: give it another resolver, as with `--dns 10.0.0.2`; loopback is the host's own only on the host";
     let finding = Finding::new(Check::LoopbackResolver, container.object(), why).advice(advice);
     Some(match (facts.host.resolvers.first(), first) {
         (Some(IpAddr::V4(upstream)), IpAddr::V4(first)) => finding.remedy(format!(

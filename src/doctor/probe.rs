@@ -6,7 +6,6 @@ use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, Tool, trace};
 use super::{Check, Finding};
 use crate::config::publish::{Protocol, Published};
 use crate::kernel::probe::Answer;
-use crate::store::record::Record;
 
 /// `explained` says that something else is known to keep packets from ports.
 pub(super) fn check(facts: &Facts, explained: bool) -> Vec<Finding> {
