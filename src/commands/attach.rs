@@ -29,9 +29,11 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
         None => process::open(container.pid()?, &container.id)?,
     };
     let mut session = Session::open(settings)?;
+    // Both go on while the rest is looked at and planned.
     if !config.publish.is_empty() {
         session.kernel.expect_rules();
     }
+    session.kernel.start_entering(netns, process.pid)?;
     reap(&mut session, Look::Newcomer(&process))?;
     if session.is_suspicious() {
         put_back(&mut session)?;
@@ -55,9 +57,8 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     if let Some(path) = &process.path {
         log.debug(&format!("NETNS={}", path.display()));
     }
-    let pid = process.pid;
     let plan = plan(kernel, host, &config, survey, container, process, owner.as_ref())?;
-    kernel.enter(netns, pid)?;
+    kernel.finish_entering()?;
     look_inside(kernel, &plan, container)?;
     begin(store, survey, &plan)?;
     take(&mut session, &plan)?;

@@ -1,61 +1,79 @@
 //! The container's network namespace, without the main thread ever moving.
 //!
-//! A netlink socket belongs to the namespace it was opened in, and `/proc/sys/net` to that of
-//! the thread that opens it: one thread enters, opens a socket, hands it back, and stays to
-//! write kernel parameters until it is no longer needed. (Moving the main thread there and back
-//! risks an early return between the two `setns(2)`.)
+//! A netlink socket belongs to the namespace it was opened in, and a directory of
+//! `/proc/sys/net/ipv6` likewise: a thread enters, opens both, hands them back and ends. (Moving
+//! the main thread there and back risks an early return between the two `setns(2)`.)
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
 
+use nix::fcntl::{OFlag, openat};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
 
 use super::netlink::Netlink;
-use super::sysctl;
 use crate::error::{Doing, Error, Result};
 
-/// A namespace with a socket and a thread in it.
+/// The parameters that a container's interfaces are given.
+const PARAMETERS: &str = "net/ipv6/conf/";
+
+/// A namespace with a socket and a directory in it.
 #[derive(Debug)]
 pub(super) struct Inside {
     netns: File,
     netlink: Netlink,
-    parameters: Sender<Parameter>,
+    /// The namespace's [`PARAMETERS`]; `None` on a kernel without IPv6.
+    parameters: Option<File>,
 }
 
+/// A thread on its way in.
 #[derive(Debug)]
-struct Parameter {
-    key: String,
-    value: String,
-    written: Sender<io::Result<()>>,
+pub(super) struct Entering {
+    netns: File,
+    pid: i32,
+    thread: JoinHandle<io::Result<(Netlink, Option<File>)>>,
+}
+
+impl Entering {
+    /// Sends a thread into the namespace that `netns` is open on, which is that of process
+    /// `pid`, if not 0.
+    pub(super) fn start(netns: File, pid: i32, host: &Netlink) -> Result<Self> {
+        let entered = netns.try_clone().doing(|| operation(pid))?;
+        let runtime = host.runtime();
+        let look = move || {
+            setns(&entered, CloneFlags::CLONE_NEWNET)?;
+            let parameters = match File::open(format!("/proc/sys/{PARAMETERS}")) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                directory => Some(directory?),
+            };
+            Ok((Netlink::open_here(runtime)?, parameters))
+        };
+        let thread = std::thread::Builder::new().spawn(look).doing(|| operation(pid))?;
+        Ok(Self { netns, pid, thread })
+    }
+
+    /// Waits until the thread has done its work.
+    pub(super) fn finish(self) -> Result<Inside> {
+        let operation = || operation(self.pid);
+        let done = self.thread.join().map_err(|_| Error::new(operation(), "the thread has died"))?;
+        let (netlink, parameters) = done.doing(operation)?;
+        Ok(Inside { netns: self.netns, netlink, parameters })
+    }
+}
+
+fn operation(pid: i32) -> String {
+    match pid {
+        0 => "enter the network namespace".to_owned(),
+        pid => format!("enter the network namespace of process {pid}"),
+    }
 }
 
 impl Inside {
     /// Enters the namespace that `netns` is open on, which is that of process `pid`, if not 0.
     pub(super) fn enter(netns: File, pid: i32, host: &Netlink) -> Result<Self> {
-        let operation = || match pid {
-            0 => "enter the network namespace".to_owned(),
-            pid => format!("enter the network namespace of process {pid}"),
-        };
-        let entered = netns.try_clone().doing(operation)?;
-        let runtime = host.runtime();
-        let (parameters, orders) = mpsc::channel();
-        let (sender, opened) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("inside".to_owned())
-            .spawn(move || {
-                let socket = setns(&entered, CloneFlags::CLONE_NEWNET)
-                    .map_err(io::Error::from)
-                    .and_then(|()| Netlink::open_here(runtime));
-                let fine = socket.is_ok();
-                if sender.send(socket).is_ok() && fine {
-                    write_parameters(&orders);
-                }
-            })
-            .doing(operation)?;
-        let netlink = opened.recv().map_err(|_| Error::new(operation(), "the thread has died"))?;
-        Ok(Self { netns, netlink: netlink.doing(operation)?, parameters })
+        Entering::start(netns, pid, host)?.finish()
     }
 
     pub(super) fn netns(&self) -> BorrowedFd<'_> {
@@ -68,11 +86,11 @@ impl Inside {
 
     /// Writes a kernel parameter of the namespace.
     pub(super) fn write_sysctl(&self, key: &str, value: &str) -> io::Result<()> {
-        let died = || io::Error::other("the thread in the namespace has died");
-        let (written, answer) = mpsc::channel();
-        let parameter = Parameter { key: key.to_owned(), value: value.to_owned(), written };
-        self.parameters.send(parameter).map_err(|_| died())?;
-        answer.recv().map_err(|_| died())?
+        let (Some(directory), Some(name)) = (&self.parameters, key.strip_prefix(PARAMETERS)) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        let file = openat(directory, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        File::from(file).write_all(value.as_bytes())
     }
 }
 
@@ -88,10 +106,4 @@ pub fn visit<T: Send>(netns: &File, what: impl FnOnce() -> T + Send) -> Result<T
         thread.doing(operation)?.join().map_err(|_| Error::new(operation(), "the thread has died"))
     });
     visited?.doing(operation)
-}
-
-fn write_parameters(orders: &Receiver<Parameter>) {
-    for Parameter { key, value, written } in orders {
-        let _ = written.send(sysctl::write(&key, &value));
-    }
 }

@@ -35,13 +35,15 @@ use crate::firewall::iptables::{self, Restore, Waiting};
 use crate::firewall::{Change, Rule};
 use crate::log::Log;
 use crate::plan::{Covering, Step};
-use inside::Inside;
+use inside::{Entering, Inside};
 use netlink::Netlink;
 
 /// The machine, and the one container that is being attached.
 #[derive(Debug)]
 pub struct Kernel {
     netlink: Netlink,
+    /// On the way into the container, and there.
+    entering: Option<Entering>,
     inside: Option<Inside>,
     /// The firewall's program, started ahead of its orders, by a thread: for that long the
     /// kernel stops whoever starts a program, a third of a millisecond.
@@ -76,6 +78,7 @@ impl Kernel {
     pub fn look(log: Log) -> Result<Self> {
         Ok(Self {
             netlink: Netlink::open()?,
+            entering: None,
             inside: None,
             waiting: None,
             running: None,
@@ -90,7 +93,27 @@ impl Kernel {
     /// # Errors
     /// It cannot be entered, or no socket can be opened there.
     pub fn enter(&mut self, netns: File, pid: i32) -> Result<()> {
-        self.inside = Some(Inside::enter(netns, pid, &self.netlink)?);
+        self.start_entering(netns, pid)?;
+        self.finish_entering()
+    }
+
+    /// The first half of [`Self::enter`]: a thread sets out.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_entering(&mut self, netns: File, pid: i32) -> Result<()> {
+        self.entering = Some(Entering::start(netns, pid, &self.netlink)?);
+        Ok(())
+    }
+
+    /// The second half of [`Self::enter`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_entering(&mut self) -> Result<()> {
+        if let Some(entering) = self.entering.take() {
+            self.inside = Some(entering.finish()?);
+        }
         Ok(())
     }
 
