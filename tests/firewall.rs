@@ -106,7 +106,8 @@ fn programs_of_attach(world: &World, id: &str, process: Process, publish: &str) 
     let output = run(&mut strace, &state(id, "creating", Some(process.pid), annotations));
     assert!(output.status.success(), "strace netns: {}", stderr(&output));
     let trace = fs::read_to_string(trace).expect("read the trace");
-    trace.lines().filter(|line| line.contains("exec")).skip(1).map(str::to_owned).collect()
+    let started = |line: &&str| line.contains("execve(") || line.contains("execveat(");
+    trace.lines().filter(started).skip(1).map(str::to_owned).collect()
 }
 
 fn an_attach_to_a_network_in_place_runs_at_most_one_program(mut world: World) {

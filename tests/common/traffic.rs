@@ -30,9 +30,18 @@ pub fn serve_tcp(process: Process, port: u16, name: impl Into<String>) {
     let listener = inside(process, move || TcpListener::bind(("0.0.0.0", port)).expect("listen"));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let _ = stream.and_then(|mut stream| stream.write_all(name.as_bytes()));
+            let _ = stream.and_then(|stream| answer(stream, name.as_bytes()));
         }
     });
+}
+
+/// Says `words`, and hears out what the client has to say: with that unread, closing would be
+/// a reset, which may overtake the words.
+fn answer(mut stream: TcpStream, words: &[u8]) -> std::io::Result<()> {
+    stream.write_all(words)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
 }
 
 /// Answers every datagram to `port` with `name`, until the test ends.
