@@ -160,6 +160,44 @@ fn a_pid_given_to_another_process_is_not_mistaken_for_the_container() {
     assert_eq!(world.ls(), serde_json::json!([]));
 }
 
+/// At a glance it lives, and with so many others it is seldom its turn to be looked at closely.
+#[test]
+fn whoever_is_dead_under_a_pid_that_lives_again_is_in_nobodys_way() {
+    let Some(mut world) = World::new() else { return };
+    let state_dir = "/run/netns-hook";
+    for n in 0..40 {
+        let process = world.process();
+        let ipfile = format!("ip{n}");
+        world.attach_ok(&format!("c{n}"), process, &[("ipfile", &ipfile)]);
+    }
+    for (id, wants) in [
+        ("same", ("publish", "8081:80")),
+        ("new", ("publish", "8080:80")),
+        ("new", ("static-ip", "172.19.9.9")),
+    ] {
+        let (old, new) = (world.process(), world.process());
+        world.attach_ok(
+            "same",
+            old,
+            &[("publish", "8080:80"), ("static-ip", "172.19.9.9"), ("ipfile", "old")],
+        );
+        world.sh(&format!(
+            "sed -i 's/\"start_time\": [0-9]*/\"start_time\": 1/' {state_dir}/containers/same@*; \
+             rm {state_dir}/index; ip link del netnsv0-{}",
+            old.pid
+        ));
+        // It makes the index anew, and reaps nobody.
+        world.netns_ok(&["reload"], "");
+        assert_eq!(world.ls().as_array().unwrap().len(), 41);
+        world.attach_ok(id, new, &[wants, ("ipfile", "new")]);
+        assert!(new.pings("172.19.0.1"));
+        let rows = world.ls();
+        let ids = rows.as_array().unwrap().iter().filter(|row| row["id"] == "same" || row["id"] == "new");
+        assert_eq!(ids.count(), 1, "{rows}");
+        world.detach_ok(id);
+    }
+}
+
 #[test]
 fn a_namespace_that_a_mount_keeps_is_alive_after_its_process() {
     let Some(mut world) = World::new() else { return };

@@ -38,7 +38,13 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     if session.is_suspicious() {
         put_back(&mut session)?;
     }
-    session.meet(&wish(&session.survey, &config, container, &process))?;
+    let in_the_way = session.meet(&wish(&session.survey, &config, container, &process))?;
+    let namesake = session.survey.container(&container.id, &container.bundle);
+    if in_the_way || namesake.is_some_and(|entry| entry.process != process) {
+        // At a glance it lives; now it matters.
+        session.everyone()?;
+        reap(&mut session, Look::Newcomer(&process))?;
+    }
     if let Some(entry) = session.survey.container(&container.id, &container.bundle) {
         same(entry, &process)?;
         return session.close();

@@ -59,19 +59,19 @@ impl Session {
         Ok(self.survey.container(id, bundle).cloned())
     }
 
-    /// Reads of those whom a newcomer has to know.
-    pub(super) fn meet(&mut self, wish: &Wish<'_>) -> Result<()> {
+    /// Reads of those whom a newcomer has to know. Whether somebody may be in its way, so that
+    /// everyone was read.
+    pub(super) fn meet(&mut self, wish: &Wish<'_>) -> Result<bool> {
         if self.survey.rest.is_none() {
-            return Ok(());
+            return Ok(false);
         }
-        match self.store.meet(wish) {
-            Some((near, rest)) => {
-                self.survey.containers = near;
-                self.survey.rest = Some(rest);
-                Ok(())
-            }
-            None => self.everyone(),
+        if let Some((near, rest)) = self.store.meet(wish) {
+            self.survey.containers = near;
+            self.survey.rest = Some(rest);
+            return Ok(false);
         }
+        self.everyone()?;
+        Ok(true)
     }
 
     /// Takes `going` out of what is known, having read of all who may share a step with them.
