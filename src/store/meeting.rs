@@ -16,17 +16,17 @@ use crate::config::value::Iface;
 /// What a newcomer wants that others may have.
 #[derive(Debug)]
 pub struct Wish<'a> {
-    /// As in [`Record`].
+    /// As in [`super::record::Record`].
     pub id: &'a str,
-    /// As in [`Record`].
+    /// As in [`super::record::Record`].
     pub bundle: &'a Path,
     /// The inode of its network namespace.
     pub netns: u64,
-    /// As in [`Network`].
+    /// As in [`super::record::Network`].
     pub bridge: &'a Iface,
-    /// As in [`Network`].
+    /// As in [`super::record::Network`].
     pub gateway: IpNetwork,
-    /// As in [`Network`].
+    /// As in [`super::record::Network`].
     pub cursor: Option<IpAddr>,
     /// The address that it must have, if it is to be that one.
     pub static_ip: Option<IpAddr>,

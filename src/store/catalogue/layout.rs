@@ -56,7 +56,7 @@ pub struct Row {
     pub netns: u64,
     /// As in [`crate::kernel::process::Process`].
     pub pid: i32,
-    /// As in [`super::record::Record`].
+    /// As in [`crate::store::record::Record`].
     pub done: bool,
     pub(super) next_by_key: u32,
     pub(super) next_by_namespace: u32,
