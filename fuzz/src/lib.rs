@@ -21,7 +21,10 @@ pub fn check_error(error: &Error) {
 
 /// Plans `container` on an untouched host, and checks every step.
 pub fn check_plan(container: &Container, layers: &[Options]) {
-    let config = Config::resolve(layers).expect("only a default could fail");
+    let config = match Config::resolve(layers) {
+        Ok(config) => config,
+        Err(error) => return check_error(&error),
+    };
     let process = Process { pid: 4242, start_time: 1, netns: 2, boot_id: "boot".to_owned(), path: None };
     let free_ports = config.publish.iter().filter(|publish| publish.host.is_none());
     let host = Host {
@@ -32,7 +35,8 @@ pub fn check_plan(container: &Container, layers: &[Options]) {
     };
     match plan::attach(&config, &host, &Survey::default(), container, process, 0) {
         Ok(Plan { network, record, take }) => {
-            take.iter().chain(&network.steps).chain(&record.steps).for_each(check_step);
+            let held = network.iter().flat_map(|network| &network.steps).chain(&record.steps);
+            take.iter().chain(held).for_each(check_step);
             let text = serde_json::to_vec(&record).expect("a record is JSON");
             assert_eq!(serde_json::from_slice::<netns::store::record::Record>(&text).unwrap(), record);
         }
@@ -64,6 +68,12 @@ pub fn check_step(step: &Step) {
         Step::WriteFile { base, path, .. } => {
             assert!(base.is_absolute());
             check_below(path);
+        }
+        Step::NameNetns { name, .. } => {
+            assert!(!name.contains('/') && ![".", ".."].contains(&name.as_str()), "{name}");
+        }
+        Step::AddHost { line, .. } | Step::WriteResolver { contents: line, .. } => {
+            assert!(line.lines().all(|line| !line.contains(is_obeyed)), "{line:?}");
         }
         _ => {}
     }
