@@ -96,7 +96,7 @@ pub(super) fn look(kernel: &Kernel, config: &Config) -> Result<Host> {
     if config.no_bridge {
         return Ok(Host::default());
     }
-    let mut host = observe::network(kernel.netlink(), &config.bridge, config.gateway)?;
+    let mut host = observe::network(kernel, &config.bridge, config.gateway)?;
     resolver::network(&mut host, config);
     Ok(host)
 }

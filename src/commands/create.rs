@@ -30,7 +30,7 @@ pub(super) fn make(session: &mut Session, config: &Config) -> Result<()> {
         put_back(session)?;
     }
     session.everyone()?;
-    let mut host = observe::network(session.kernel.netlink(), &config.bridge, config.gateway)?;
+    let mut host = observe::network(&session.kernel, &config.bridge, config.gateway)?;
     resolver::network(&mut host, config);
     let (network, take) = plan::network(config, &host, &session.survey)?;
     let known = session.survey.network(&config.bridge).cloned();

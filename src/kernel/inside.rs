@@ -5,27 +5,22 @@
 //! the main thread there and back risks an early return between the two `setns(2)`.)
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread::JoinHandle;
 
-use nix::fcntl::{OFlag, openat};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::stat::Mode;
 
 use super::netlink::Netlink;
+use super::sysctl::Sysctl;
 use crate::error::{Doing, Error, Result};
 
-/// The parameters that a container's interfaces are given.
-const PARAMETERS: &str = "net/ipv6/conf/";
-
-/// A namespace with a socket and a directory in it.
+/// A namespace with a socket in it, and its parameters.
 #[derive(Debug)]
 pub(super) struct Inside {
     netns: File,
     netlink: Netlink,
-    /// The namespace's [`PARAMETERS`]; `None` on a kernel without IPv6.
-    parameters: Option<File>,
+    sysctl: Sysctl,
 }
 
 /// A thread on its way in.
@@ -33,7 +28,7 @@ pub(super) struct Inside {
 pub(super) struct Entering {
     netns: File,
     pid: i32,
-    thread: JoinHandle<io::Result<(Netlink, Option<File>)>>,
+    thread: JoinHandle<io::Result<(Netlink, Sysctl)>>,
 }
 
 impl Entering {
@@ -44,11 +39,7 @@ impl Entering {
         let runtime = host.runtime();
         let look = move || {
             setns(&entered, CloneFlags::CLONE_NEWNET)?;
-            let parameters = match File::open(format!("/proc/sys/{PARAMETERS}")) {
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                directory => Some(directory?),
-            };
-            Ok((Netlink::open_here(runtime)?, parameters))
+            Ok((Netlink::open_here(runtime)?, Sysctl::of_ipv6_here()))
         };
         let thread = std::thread::Builder::new().spawn(look).doing(|| operation(pid))?;
         Ok(Self { netns, pid, thread })
@@ -58,8 +49,8 @@ impl Entering {
     pub(super) fn finish(self) -> Result<Inside> {
         let operation = || operation(self.pid);
         let done = self.thread.join().map_err(|_| Error::new(operation(), "the thread has died"))?;
-        let (netlink, parameters) = done.doing(operation)?;
-        Ok(Inside { netns: self.netns, netlink, parameters })
+        let (netlink, sysctl) = done.doing(operation)?;
+        Ok(Inside { netns: self.netns, netlink, sysctl })
     }
 }
 
@@ -84,13 +75,9 @@ impl Inside {
         &self.netlink
     }
 
-    /// Writes a kernel parameter of the namespace.
-    pub(super) fn write_sysctl(&self, key: &str, value: &str) -> io::Result<()> {
-        let (Some(directory), Some(name)) = (&self.parameters, key.strip_prefix(PARAMETERS)) else {
-            return Err(ErrorKind::NotFound.into());
-        };
-        let file = openat(directory, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        File::from(file).write_all(value.as_bytes())
+    /// Its parameters of IPv6.
+    pub(super) fn sysctl(&self) -> &Sysctl {
+        &self.sysctl
     }
 }
 

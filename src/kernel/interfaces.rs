@@ -4,21 +4,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use futures_util::TryStreamExt;
 use nix::libc;
-use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
 
+use super::netlink::dump::{address_of, name_of};
 use super::netlink::{Netlink, default_route};
-use super::sysctl;
+use super::sysctl::Sysctl;
 use crate::config::value::Iface;
 use crate::error::{Doing, Result};
 use crate::link::physical::{Before, Identity, alias};
@@ -57,9 +56,10 @@ struct Tables {
 
 impl Tables {
     fn read(netlink: &Netlink) -> io::Result<Self> {
-        let mut routes = netlink.route_messages(RouteMessageBuilder::<Ipv4Addr>::new().build())?;
-        routes.extend(netlink.route_messages(RouteMessageBuilder::<Ipv6Addr>::new().build())?);
-        Ok(Self { links: netlink.link_messages()?, addresses: netlink.address_messages()?, routes })
+        let mut routes = netlink.route_messages(AddressFamily::Inet)?;
+        routes.extend(netlink.route_messages(AddressFamily::Inet6)?);
+        let addresses = netlink.address_messages(AddressFamily::Unspec, 0)?;
+        Ok(Self { links: netlink.link_messages()?, addresses, routes })
     }
 
     fn link(&self, index: u32) -> Option<&LinkMessage> {
@@ -98,7 +98,8 @@ impl Tables {
         let index = link.header.index;
         let own = |address: &&AddressMessage| address.header.index == index;
         let addresses: Vec<&AddressMessage> = self.addresses.iter().filter(own).collect();
-        let ips: Vec<IpAddr> = addresses.iter().filter_map(|address| local(address)).collect();
+        let ips: Vec<IpAddr> =
+            addresses.iter().filter_map(|message| Some(address_of(message)?.ip())).collect();
         let mut before = Before {
             identity: Identity::of(link),
             up: link.header.flags.contains(LinkFlags::Up),
@@ -138,11 +139,12 @@ fn depends(route: &RouteMessage, index: u32, ips: &[IpAddr]) -> bool {
 
 /// The parameters of a link that are not what a new one gets.
 fn parameters(link: &str) -> Vec<(String, String, String)> {
+    let sysctl = Sysctl::default();
     let mut all = Vec::new();
     for family in ["ipv4", "ipv6"] {
         let entries = fs::read_dir(format!("/proc/sys/net/{family}/conf/{link}")).into_iter().flatten();
         for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-            let read = |link: &str| sysctl::read(&format!("net/{family}/conf/{link}/{name}")).ok().flatten();
+            let read = |link: &str| sysctl.read(&format!("net/{family}/conf/{link}/{name}")).ok().flatten();
             // An MTU is the link's, and shown here again.
             if let Some(value) =
                 read(link).filter(|value| name != "mtu" && read("default").as_ref() != Some(value))
@@ -153,14 +155,6 @@ fn parameters(link: &str) -> Vec<(String, String, String)> {
     }
     all.sort();
     all
-}
-
-fn name_of(link: &LinkMessage) -> &str {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
-    });
-    name.unwrap_or_default()
 }
 
 /// The link below, as a VLAN or a macvlan has one, unless it is in another namespace. A cable
@@ -178,41 +172,7 @@ pub(super) fn lower(link: &LinkMessage) -> Option<u32> {
     })
 }
 
-fn local(address: &AddressMessage) -> Option<IpAddr> {
-    let attributes = &address.attributes;
-    let local = attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(ip) => Some(*ip),
-        _ => None,
-    });
-    // IPv6 has only this one.
-    local.or_else(|| {
-        attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(ip) => Some(*ip),
-            _ => None,
-        })
-    })
-}
-
 impl Netlink {
-    /// Every link, with all that the kernel says of it.
-    pub(super) fn link_messages(&self) -> io::Result<Vec<LinkMessage>> {
-        self.wait(self.handle().link().get().execute().try_collect())
-    }
-
-    fn address_messages(&self) -> io::Result<Vec<AddressMessage>> {
-        let mut request = self.handle().address().get();
-        request.message_mut().header.family = AddressFamily::Unspec;
-        self.wait(request.execute().try_collect())
-    }
-
-    fn route_messages(&self, wanted: RouteMessage) -> io::Result<Vec<RouteMessage>> {
-        match self.wait(self.handle().route().get(wanted).execute().try_collect()) {
-            // A kernel without IPv6.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
-            routes => routes,
-        }
-    }
-
     /// Changes a link by an `RTM_SETLINK`.
     pub(super) fn set_link(&self, message: LinkMessage) -> io::Result<()> {
         self.wait(self.handle().link().set(message).execute())

@@ -37,11 +37,13 @@ use crate::log::Log;
 use crate::plan::{Covering, Step};
 use inside::{Entering, Inside};
 use netlink::Netlink;
+use sysctl::Sysctl;
 
 /// The machine, and the one container that is being attached.
 #[derive(Debug)]
 pub struct Kernel {
     netlink: Netlink,
+    sysctl: Sysctl,
     /// On the way into the container, and there.
     entering: Option<Entering>,
     inside: Option<Inside>,
@@ -78,6 +80,7 @@ impl Kernel {
     pub fn look(log: Log) -> Result<Self> {
         Ok(Self {
             netlink: Netlink::open()?,
+            sysctl: Sysctl::default(),
             entering: None,
             inside: None,
             waiting: None,
@@ -191,6 +194,11 @@ impl Kernel {
         &self.netlink
     }
 
+    /// The host's kernel parameters.
+    pub fn sysctl(&self) -> &Sysctl {
+        &self.sysctl
+    }
+
     /// The netlink socket in the namespace that was entered.
     ///
     /// # Errors
@@ -209,9 +217,9 @@ impl Kernel {
         match step {
             // In the other lane.
             Step::Firewall(_) => Ok(()),
-            Step::Sysctl { pid: None, key, value, .. } => sysctl::write(key, value).doing(|| step),
+            Step::Sysctl { pid: None, key, value, .. } => self.sysctl.write(key, value).doing(|| step),
             Step::Sysctl { pid: Some(_), key, value, .. } => {
-                self.inside()?.write_sysctl(key, value).doing(|| step)
+                self.inside()?.sysctl().write(key, value).doing(|| step)
             }
             Step::AddBridge(bridge) => self.netlink.add_bridge(bridge).doing(|| step),
             Step::AddVeth(veth) => {
@@ -287,7 +295,7 @@ impl Kernel {
         match step {
             Step::Firewall(_) => Ok(()),
             Step::Sysctl { pid: None, key, before: Some(before), .. } => {
-                sysctl::restore(key, before).doing(undoing)
+                self.sysctl.restore(key, before).doing(undoing)
             }
             Step::AddBridge(bridge) => self.netlink.delete(&bridge.name, bridge.mac).doing(undoing),
             Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac).doing(undoing),

@@ -4,7 +4,9 @@
 //! caller to say what was being done.
 
 mod detail;
+pub(super) mod dump;
 mod examine;
+mod seen;
 mod ways_out;
 
 use std::collections::HashMap;
@@ -18,9 +20,9 @@ use futures_util::TryStreamExt;
 use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+
+use rtnetlink::packet_route::link::{LinkExtentMask, LinkMessage};
+use rtnetlink::packet_route::route::{RouteHeader, RouteMessage, RouteType};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
@@ -28,7 +30,10 @@ use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
 use crate::link::bridge::Bridge;
 pub use detail::{Counter, Counters, LinkDetail, Port};
+use dump::address_of;
 pub use examine::TableRoute;
+pub use seen::{LinkSeen, RouteSeen};
+use seen::{describe, route};
 pub use ways_out::WayOut;
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
@@ -39,49 +44,6 @@ const CARRIER_PATIENCE: u32 = 200;
 pub struct Netlink {
     runtime: Arc<Runtime>,
     handle: Handle,
-}
-
-/// A link as the kernel describes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LinkSeen {
-    /// Its number, unique in its namespace.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// As `ip link show type` would take it; `None` for hardware and loopback.
-    pub kind: Option<String>,
-    /// The link-layer address; empty where there is none.
-    pub address: Vec<u8>,
-    /// In bytes.
-    pub mtu: u32,
-    /// Whether it is administratively up.
-    pub up: bool,
-    /// The index of the bridge that it is a port of.
-    pub master: Option<u32>,
-    /// The index of the other end, in the other end's namespace.
-    pub peer: Option<u32>,
-    /// Its alias.
-    pub alias: Option<String>,
-    /// Whether the kernel considers it able to carry packets: `up`, `down`, `lowerlayerdown`…
-    pub state: String,
-}
-
-impl LinkSeen {
-    /// The link-layer address in hexadecimal, with colons.
-    pub fn mac(&self) -> String {
-        self.address.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
-    }
-}
-
-/// A route as the kernel describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteSeen {
-    /// What it leads to; prefix length 0 for a default route.
-    pub destination: IpNetwork,
-    /// The next hop, if there is one.
-    pub gateway: Option<IpAddr>,
-    /// The index of the link that it leaves by, if it is one.
-    pub link: Option<u32>,
 }
 
 impl Netlink {
@@ -99,7 +61,8 @@ impl Netlink {
     pub(super) fn open_here(runtime: Arc<Runtime>) -> io::Result<Self> {
         let handle = {
             let _guard = runtime.enter();
-            let (connection, handle, _) = rtnetlink::new_connection()?;
+            // The kernel is to heed what a question leaves out, instead of telling of all.
+            let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
             runtime.spawn(connection);
             handle
         };
@@ -142,9 +105,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn links(&self) -> io::Result<Vec<LinkSeen>> {
-        let request = self.handle.link().get().execute();
-        let messages: Vec<LinkMessage> = self.wait(request.try_collect())?;
-        Ok(messages.iter().map(describe).collect())
+        Ok(self.link_messages()?.iter().map(describe).collect())
     }
 
     /// The number of the link called `name`.
@@ -256,16 +217,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn addresses(&self, index: u32) -> io::Result<Vec<IpNetwork>> {
-        let mut request = self.handle.address().get().set_link_index_filter(index);
-        request.message_mut().header.family = AddressFamily::Inet;
-        let messages: Vec<AddressMessage> = self.wait(request.execute().try_collect())?;
-        let address = |message: &AddressMessage| {
-            message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Local(ip) => IpNetwork::new(*ip, message.header.prefix_len).ok(),
-                _ => None,
-            })
-        };
-        Ok(messages.iter().filter_map(address).collect())
+        Ok(self.address_messages(AddressFamily::Inet, index)?.iter().filter_map(address_of).collect())
     }
 
     /// The IPv4 addresses of all links.
@@ -273,13 +225,8 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn all_addresses(&self) -> io::Result<Vec<IpAddr>> {
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        let messages: Vec<AddressMessage> = self.wait(request.execute().try_collect())?;
-        let local = messages.into_iter().flat_map(|message| message.attributes).filter_map(|attribute| {
-            if let AddressAttribute::Local(ip) = attribute { Some(ip) } else { None }
-        });
-        Ok(local.collect())
+        let messages = self.address_messages(AddressFamily::Inet, 0)?;
+        Ok(messages.iter().filter_map(address_of).map(|address| address.ip()).collect())
     }
 
     /// Adds an address to a link, with the subnet's broadcast address.
@@ -321,12 +268,10 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn routes(&self) -> io::Result<Vec<RouteSeen>> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages: Vec<RouteMessage> = self.wait(self.handle.route().get(all).execute().try_collect())?;
         let main = |message: &&RouteMessage| {
             message.header.table == RouteHeader::RT_TABLE_MAIN && message.header.kind == RouteType::Unicast
         };
-        Ok(messages.iter().filter(main).filter_map(route).collect())
+        Ok(self.route_messages(AddressFamily::Inet)?.iter().filter(main).filter_map(route).collect())
     }
 
     /// The names of all links by their numbers.
@@ -338,57 +283,12 @@ impl Netlink {
     }
 }
 
-fn describe(message: &LinkMessage) -> LinkSeen {
-    let mut link = LinkSeen {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        ..LinkSeen::default()
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(address) => link.address.clone_from(address),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Controller(index) => link.master = Some(*index),
-            LinkAttribute::Link(index) => link.peer = Some(*index),
-            LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
-            LinkAttribute::OperState(state) => link.state = format!("{state:?}").to_lowercase(),
-            LinkAttribute::LinkInfo(infos) => {
-                link.kind = infos.iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
-            }
-            _ => {}
-        }
-    }
-    link
-}
-
 /// The default route by the link with this number.
 pub(super) fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
     match gateway {
         IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(link).build(),
         IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).output_interface(link).build(),
     }
-}
-
-fn route(message: &RouteMessage) -> Option<RouteSeen> {
-    let address = |address: &RouteAddress| match address {
-        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
-        _ => None,
-    };
-    let (mut destination, mut gateway, mut link) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(to) => destination = address(to)?,
-            RouteAttribute::Gateway(via) => gateway = address(via),
-            RouteAttribute::Oif(index) => link = Some(*index),
-            _ => {}
-        }
-    }
-    let destination = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(RouteSeen { destination, gateway, link })
 }
 
 /// The error that the kernel gave, without the library's words around it.

@@ -11,8 +11,9 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::inside::Inside;
 use super::interfaces::lower;
+use super::namespaces;
 use super::netlink::{Netlink, or_gone};
-use super::{namespaces, sysctl};
+use super::sysctl::Sysctl;
 use crate::error::{Doing, Error, Result};
 use crate::link::physical::{Physical, alias};
 use crate::log::Log;
@@ -141,11 +142,12 @@ fn numbered(index: u32) -> LinkMessageBuilder<LinkUnspec> {
 
 /// What cannot be given back is told, and keeps nothing else: it would fail again next time.
 fn restore_parameters(nic: &Physical, log: &Log) {
+    let sysctl = Sysctl::default();
     for (family, name, value) in &nic.before.parameters {
         let key = format!("net/{family}/conf/{}/{name}", nic.name);
-        let current = sysctl::read(&key).unwrap_or_default();
+        let current = sysctl.read(&key).unwrap_or_default();
         if current.is_some_and(|current| current != *value)
-            && let Err(error) = sysctl::write(&key, value)
+            && let Err(error) = sysctl.write(&key, value)
         {
             log.warn(&Error::new(format!("sysctl -w {key}={value}"), error));
         }

@@ -5,7 +5,8 @@ use std::io;
 use ipnetwork::IpNetwork;
 
 use super::netlink::{LinkSeen, Netlink, RouteSeen};
-use super::{listeners, ports, sysctl};
+use super::sysctl::Sysctl;
+use super::{Kernel, listeners, ports};
 use crate::config::publish::{Publish, Published};
 use crate::config::value::Iface;
 use crate::error::{Doing, Result};
@@ -17,20 +18,21 @@ use crate::plan::{Host, Link, Route};
 ///
 /// # Errors
 /// The kernel does not answer.
-pub fn network(netlink: &Netlink, bridge: &Iface, gateway: IpNetwork) -> Result<Host> {
-    look(netlink, bridge.as_str(), gateway).doing(|| format!("look at bridge {bridge}"))
+pub fn network(kernel: &Kernel, bridge: &Iface, gateway: IpNetwork) -> Result<Host> {
+    look(kernel.netlink(), kernel.sysctl(), bridge.as_str(), gateway)
+        .doing(|| format!("look at bridge {bridge}"))
 }
 
-fn look(netlink: &Netlink, bridge: &str, gateway: IpNetwork) -> io::Result<Host> {
+fn look(netlink: &Netlink, sysctl: &Sysctl, bridge: &str, gateway: IpNetwork) -> io::Result<Host> {
     let mut host = Host {
-        ip_forward: sysctl::read("net/ipv4/ip_forward")?.unwrap_or_default(),
-        ipv6: sysctl::has_ipv6(),
+        ip_forward: sysctl.read("net/ipv4/ip_forward")?.unwrap_or_default(),
+        ipv6: sysctl.has_ipv6(),
         ..Host::default()
     };
     if let Some(LinkSeen { index, kind, mtu, up, .. }) = netlink.link(bridge)? {
         let addresses = netlink.addresses(index)?;
         host.bridge = Some(Link { kind, mtu, up, addresses });
-        host.route_localnet = sysctl::read(&format!("net/ipv4/conf/{bridge}/route_localnet"))?;
+        host.route_localnet = sysctl.read(&format!("net/ipv4/conf/{bridge}/route_localnet"))?;
     }
     let has_address = |link: &Link| link.addresses.contains(&gateway);
     if !host.bridge.as_ref().is_some_and(has_address) {

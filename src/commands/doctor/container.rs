@@ -16,6 +16,7 @@ use crate::firewall::iptables::rulesets;
 use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::probe::{Answer, ask};
+use crate::kernel::sysctl::Sysctl;
 use crate::kernel::{files, listeners, process};
 use crate::store::record::Record;
 
@@ -71,9 +72,8 @@ fn inside(record: &Record) -> Option<Inside> {
     let netlink = Netlink::open().ok()?;
     let links = netlink.links().ok()?;
     let seen = links.iter().find(|link| link.name == record.interface.as_str());
-    // No parameter of the container's matters.
-    let addresses = netlink.ipv4_addresses_by_link().ok()?;
-    let link = seen.map(|seen| link(seen, &links, &addresses));
+    let (sysctl, addresses) = (Sysctl::default(), netlink.addresses_by_link().ok()?);
+    let link = seen.map(|seen| link(&sysctl, seen, &links, &addresses));
     let routes = netlink.all_routes().ok()?;
     let default_route =
         routes.iter().any(|found| found.route.destination.prefix() == 0 && found.kind.is_none());

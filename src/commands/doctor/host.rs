@@ -1,5 +1,6 @@
 //! A look at the host: its links, routes, parameters and rules.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -14,8 +15,8 @@ use crate::doctor::ruleset::{Ruleset, Tool, nft, save};
 use crate::error::{Doing, Result};
 use crate::firewall::iptables::{self, rulesets};
 use crate::kernel::conntrack::{self, Lead};
-use crate::kernel::netlink::{LinkSeen, Netlink, TableRoute};
-use crate::kernel::sysctl;
+use crate::kernel::netlink::{LinkDetail, LinkSeen, Netlink, TableRoute};
+use crate::kernel::sysctl::Sysctl;
 use crate::store::Records;
 use crate::store::index::Entry;
 use crate::store::record::{Record, Survey};
@@ -43,15 +44,16 @@ pub(super) fn look(records: Records) -> Result<Facts> {
 }
 
 fn host(netlink: &Netlink) -> io::Result<Host> {
-    let seen = netlink.links()?;
-    let (disabled, addresses) = (netlink.disabled_ports()?, netlink.ipv4_addresses_by_link()?);
+    let (sysctl, details) = (Sysctl::default(), netlink.details()?);
+    let addresses = netlink.addresses_by_link()?;
+    let seen: Vec<LinkSeen> = details.iter().map(|link| link.seen.clone()).collect();
     let mut links = Vec::new();
-    for link in &seen {
+    for LinkDetail { seen: link, port, .. } in &details {
         // Without a carrier every port is disabled.
-        let disabled = link.state == "up" && disabled.contains(&link.name);
-        links.push(Link { disabled, ..self::link(link, &seen, &addresses) });
+        let disabled = link.state == "up" && port.as_ref().is_some_and(|port| port.state == "disabled");
+        links.push(Link { disabled, ..self::link(&sysctl, link, &seen, &addresses) });
     }
-    let is_on = |key: &str| Ok::<bool, io::Error>(sysctl::read(key)?.as_deref() == Some("1"));
+    let is_on = |key: &str| Ok::<bool, io::Error>(sysctl.read(key)?.as_deref() == Some("1"));
     Ok(Host {
         ip_forward: is_on("net/ipv4/ip_forward")?,
         bridge_netfilter: is_on("net/bridge/bridge-nf-call-iptables")?,
@@ -61,13 +63,19 @@ fn host(netlink: &Netlink) -> io::Result<Host> {
     })
 }
 
-/// A link with its parameters, which are those of the calling thread's namespace.
-pub(super) fn link(seen: &LinkSeen, all: &[LinkSeen], addresses: &[(u32, IpNetwork)]) -> Link {
+/// A link with its parameters.
+pub(super) fn link(
+    sysctl: &Sysctl,
+    seen: &LinkSeen,
+    all: &[LinkSeen],
+    addresses: &HashMap<u32, Vec<IpNetwork>>,
+) -> Link {
     let LinkSeen { index, name, kind, mtu, up, master, .. } = seen;
     let number = |link: &str, key: &str| {
-        let value = sysctl::read(&format!("net/ipv4/conf/{link}/{key}")).ok().flatten();
+        let value = sysctl.read(&format!("net/ipv4/conf/{link}/{key}")).ok().flatten();
         value.and_then(|value| value.parse::<u8>().ok()).unwrap_or_default()
     };
+    let own = addresses.get(index);
     Link {
         index: *index,
         name: name.clone(),
@@ -77,7 +85,7 @@ pub(super) fn link(seen: &LinkSeen, all: &[LinkSeen], addresses: &[(u32, IpNetwo
         master: master
             .and_then(|master| all.iter().find(|link| link.index == master))
             .map(|link| link.name.clone()),
-        addresses: addresses.iter().filter(|(link, _)| link == index).map(|(_, address)| *address).collect(),
+        addresses: own.into_iter().flatten().filter(|address| address.is_ipv4()).copied().collect(),
         disabled: false,
         forwarding: number(name, "forwarding") == 1,
         rp_filter: number("all", "rp_filter").max(number(name, "rp_filter")),

@@ -3,20 +3,22 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use ipnetwork::IpNetwork;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoBridgePort, InfoPortData, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use serde::Serialize;
 
-use super::{LinkSeen, Netlink, describe};
+use super::dump::address_of;
+use super::seen::describe;
+use super::{LinkSeen, Netlink};
 
 /// A link and all that the kernel tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,9 +76,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn details(&self) -> io::Result<Vec<LinkDetail>> {
-        let request = self.handle.link().get().execute();
-        let messages: Vec<LinkMessage> = self.wait(request.try_collect())?;
-        let mut links: Vec<LinkDetail> = messages.iter().map(detail).collect();
+        let mut links: Vec<LinkDetail> = self.link_messages()?.iter().map(detail).collect();
         links.sort_by_key(|link| link.seen.index);
         Ok(links)
     }
@@ -87,10 +87,10 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn addresses_by_link(&self) -> io::Result<HashMap<u32, Vec<IpNetwork>>> {
-        let messages: Vec<AddressMessage> = self.wait(self.handle.address().get().execute().try_collect())?;
+        let by_itself = |ip| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let mut all: HashMap<u32, Vec<IpNetwork>> = HashMap::new();
-        for message in &messages {
-            if let Some(address) = address(message) {
+        for message in &self.address_messages(AddressFamily::Unspec, 0)? {
+            if let Some(address) = address_of(message).filter(|address| !by_itself(address.ip())) {
                 all.entry(message.header.index).or_default().push(address);
             }
         }
@@ -168,19 +168,4 @@ fn port(facts: &[InfoBridgePort]) -> Port {
         }
     }
     port
-}
-
-/// The interface's own address: on a point-to-point link the other attribute is the peer's.
-fn address(message: &AddressMessage) -> Option<IpNetwork> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(ip) => Some(*ip),
-        _ => None,
-    });
-    let other = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(ip) => Some(*ip),
-        _ => None,
-    });
-    let ip = local.or(other)?;
-    let by_itself = matches!(ip, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if by_itself { None } else { IpNetwork::new(ip, message.header.prefix_len).ok() }
 }

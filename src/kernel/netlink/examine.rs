@@ -1,25 +1,19 @@
 //! What only those ask who want to know why packets do not arrive: routes of every table, where
-//! the kernel would send a packet, what state a bridge's port is in, and whether a neighbour
-//! answers.
+//! the kernel would send a packet, and whether a neighbour answers.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use ipnetwork::IpNetwork;
-use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage,
-};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
-use super::{Netlink, RouteSeen, route};
+use super::seen::route;
+use super::{Netlink, RouteSeen};
 
 /// How long a neighbour may take to answer. On one machine it takes less than a millisecond.
 const PATIENCE: Duration = Duration::from_millis(1200);
@@ -46,26 +40,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn all_routes(&self) -> io::Result<Vec<TableRoute>> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages: Vec<RouteMessage> = self.wait(self.handle.route().get(all).execute().try_collect())?;
-        Ok(messages.iter().filter_map(table_route).collect())
-    }
-
-    /// The IPv4 addresses of all links, each with its link's number.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn ipv4_addresses_by_link(&self) -> io::Result<Vec<(u32, IpNetwork)>> {
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        let messages: Vec<AddressMessage> = self.wait(request.execute().try_collect())?;
-        let address = |message: &AddressMessage| {
-            message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Local(ip) => IpNetwork::new(*ip, message.header.prefix_len).ok(),
-                _ => None,
-            })
-        };
-        Ok(messages.iter().filter_map(|message| Some((message.header.index, address(message)?))).collect())
+        Ok(self.route_messages(AddressFamily::Inet)?.iter().filter_map(table_route).collect())
     }
 
     /// The number of the link by which the kernel would send a packet to `address`.
@@ -73,25 +48,12 @@ impl Netlink {
     /// # Errors
     /// No route leads there, or one that says so.
     pub fn way_to(&self, address: Ipv4Addr) -> io::Result<Option<u32>> {
-        let to = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+        let mut to = RouteMessage::default();
+        to.header.address_family = AddressFamily::Inet;
+        to.header.destination_prefix_length = 32;
+        to.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
         let messages: Vec<RouteMessage> = self.wait(self.handle.route().get(to).execute().try_collect())?;
         Ok(messages.iter().find_map(route).and_then(|found| found.link))
-    }
-
-    /// The names of the bridges' ports that somebody has disabled: they pass nothing on.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn disabled_ports(&self) -> io::Result<Vec<String>> {
-        let messages: Vec<LinkMessage> = self.wait(self.handle.link().get().execute().try_collect())?;
-        let disabled = messages.iter().filter(|message| is_disabled_port(message));
-        let name = |message: &LinkMessage| {
-            message.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name.clone()),
-                _ => None,
-            })
-        };
-        Ok(disabled.filter_map(name).collect())
     }
 
     /// Whether the neighbour `address` on the link of this number answers to ARP, in the
@@ -162,14 +124,4 @@ fn table_route(message: &RouteMessage) -> Option<TableRoute> {
         }
     }
     Some(TableRoute { route: route(message)?, table, metric, kind })
-}
-
-fn is_disabled_port(message: &LinkMessage) -> bool {
-    message.attributes.iter().any(|attribute| {
-        let LinkAttribute::LinkInfo(infos) = attribute else { return false };
-        infos.iter().any(|info| {
-            let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return false };
-            port.contains(&InfoBridgePort::State(BridgePortState::Disabled))
-        })
-    })
 }

@@ -1,10 +1,9 @@
 //! The default routes, of both families and with each of several next hops.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
-use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia,
 };
@@ -26,13 +25,10 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn ways_out(&self) -> io::Result<Vec<WayOut>> {
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
         let mut ways = Vec::new();
-        for all in [v4, v6] {
-            let messages: Vec<RouteMessage> =
-                self.wait(self.handle.route().get(all).execute().try_collect())?;
-            ways.extend(messages.iter().filter(|message| is_default(message)).flat_map(hops));
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let routes = self.route_messages(family)?;
+            ways.extend(routes.iter().filter(|route| is_default(route)).flat_map(hops));
         }
         Ok(ways)
     }
