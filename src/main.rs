@@ -35,7 +35,7 @@ struct Cli {
 }
 
 /// What stands with or without a command.
-#[derive(Args)]
+#[derive(Args, Default)]
 struct Told {
     #[command(flatten)]
     options: Options,
@@ -270,9 +270,14 @@ fn attach(settings: &Settings, pid: Option<i32>, netns: Option<PathBuf>, id: Opt
 ///
 /// `-bridge br0` means `--bridge br0`, as the flags of the Go hook of this name may be written.
 ///
-/// The hook starts often and has no command: for its sake the options alone are tried first,
-/// since making all the commands known takes longer than everything else here.
+/// The hook starts often, mostly without a word, and never with a command: for its sake nothing
+/// is made known to the parser that is not needed, since that takes longer than everything else
+/// here.
 fn parse(mut args: Vec<OsString>) -> Cli {
+    let is_ours = |(name, _): (OsString, OsString)| name.as_encoded_bytes().starts_with(b"NETNS_");
+    if args.len() <= 1 && !std::env::vars_os().any(is_ours) {
+        return Cli { command: None, told: Told::default() };
+    }
     let mut hook = Told::augment_args(clap::Command::new("netns").disable_help_flag(true));
     // What comes after `exec` is for another program.
     for arg in args.iter_mut().skip(1).take_while(|arg| *arg != "exec") {

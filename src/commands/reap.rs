@@ -16,7 +16,7 @@ use crate::store::record::{Network, Survey};
 
 /// How many containers are looked at closely by each attach, in turn: a pid that was given to
 /// another process hides a dead container from the cheap look.
-const CLOSE_LOOKS: usize = 8;
+const CLOSE_LOOKS: usize = 2;
 
 /// How long to wait for the cable of a namespace that seems to be gone; in milliseconds.
 const CABLE_PATIENCE: u32 = 200;
@@ -60,7 +60,7 @@ impl Session {
     pub(super) fn find_dead(&mut self, look: Look<'_>) -> Result<Vec<Entry>> {
         if let Look::Newcomer(newcomer) = look
             && self.survey.rest.is_some()
-            && self.all_seem_alive(newcomer)?
+            && self.all_seem_alive(newcomer)
         {
             return Ok(Vec::new());
         }
@@ -69,9 +69,9 @@ impl Session {
     }
 
     /// Whether everyone seems alive and whole, by one system call each for most.
-    fn all_seem_alive(&mut self, newcomer: &Process) -> Result<bool> {
-        let census = Census::new()?;
-        let Some(rows) = self.store.sweep(census.boot_id()) else { return Ok(false) };
+    fn all_seem_alive(&mut self, newcomer: &Process) -> bool {
+        let census = Census::of(newcomer.boot_id.clone());
+        let Some(rows) = self.store.sweep(census.boot_id()) else { return false };
         let turn = std::process::id() as usize;
         for (at, row) in rows.iter().enumerate() {
             let alike = row.pid == newcomer.pid || row.netns == newcomer.netns;
@@ -82,10 +82,10 @@ impl Session {
                 pid => census.may_run(pid),
             };
             if !row.done || !seems_alive {
-                return Ok(false);
+                return false;
             }
         }
-        Ok(true)
+        true
     }
 }
 

@@ -143,8 +143,12 @@ impl Census {
     /// # Errors
     /// `/proc` is not mounted.
     pub fn new() -> Result<Self> {
-        let boot_id = boot_id().doing(|| "read the boot's id")?;
-        Ok(Self { boot_id, kept: OnceCell::new(), ours: HashSet::new() })
+        Ok(Self::of(boot_id().doing(|| "read the boot's id")?))
+    }
+
+    /// A census of this boot, whose id is known.
+    pub fn of(boot_id: String) -> Self {
+        Self { boot_id, kept: OnceCell::new(), ours: HashSet::new() }
     }
 
     /// The same, with names of namespaces that we have given: a name keeps a namespace, but
