@@ -180,19 +180,13 @@ pub fn attach(
         mtu: network.mtu,
     };
     let mut record = Record {
-        id: container.id.clone(),
-        bundle: container.bundle.clone(),
-        process,
         bridge: Some(config.bridge.clone()),
-        interface: veth.peer.clone(),
         host_interface: Some(veth.name.clone()),
         mac: Some(veth.peer_mac),
         addresses: vec![address],
         gateway: Some(config.gateway.ip()),
         published,
-        since: now,
-        steps: Vec::new(),
-        done: true,
+        ..bare(config, container, process, now)
     };
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
     steps.publish(&record, host);
@@ -216,18 +210,9 @@ pub fn attach(
     Ok(Plan { network: Some(network), record, take })
 }
 
-/// What a container takes that is on no bridge: interfaces of the host alone.
-fn without_bridge(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-    process: Process,
-    now: u64,
-    nics: Vec<(Nic, Physical)>,
-) -> Result<Plan> {
-    let pid = process.pid;
-    let record = Record {
+/// The record of a container that has nothing yet.
+fn bare(config: &Config, container: &Container, process: Process, now: u64) -> Record {
+    Record {
         id: container.id.clone(),
         bundle: container.bundle.clone(),
         process,
@@ -241,8 +226,21 @@ fn without_bridge(
         since: now,
         steps: Vec::new(),
         done: true,
-    };
-    let mut record = nics::without_bridge(record, &nics);
+    }
+}
+
+/// What a container takes that is on no bridge: interfaces of the host alone.
+fn without_bridge(
+    config: &Config,
+    host: &Host,
+    survey: &Survey,
+    container: &Container,
+    process: Process,
+    now: u64,
+    nics: Vec<(Nic, Physical)>,
+) -> Result<Plan> {
+    let pid = process.pid;
+    let mut record = nics::without_bridge(bare(config, container, process, now), &nics);
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
     steps.loopback(pid);
     steps.nics(nics);

@@ -1,7 +1,7 @@
-//! The state directory itself.
+//! The state directory itself, and how files in it are opened.
 
-use std::fs::{self, DirBuilder, Metadata};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, DirBuilder, Metadata, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Doing, Error, Result};
@@ -14,6 +14,13 @@ pub(super) fn use_directory(dir: &Path) -> Result<()> {
     }
     let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     created.doing(|| format!("create state directory {}", dir.display()))
+}
+
+/// For reading and writing, by nobody but us, and never through a symbolic link.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    options
 }
 
 pub(super) fn check_directory(dir: &Path, found: &Metadata) -> Result<()> {

@@ -6,14 +6,15 @@
 //! nothing, a record without an entry cannot be. An index that is lost or of another version is
 //! made again from the records.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::directory::private;
 use super::journal::{self, Event, Replay, encode};
 use super::record::Record;
 use crate::config::publish::Published;
@@ -110,9 +111,7 @@ impl Index {
     /// Opens the journal; `None` if there is none.
     pub(super) fn open(path: &Path) -> Result<Option<Self>> {
         let operation = || format!("open index {}", path.display());
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).custom_flags(nix::libc::O_NOFOLLOW);
-        let file = match options.open(path) {
+        let file = match private().append(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             file => file.doing(operation)?,
         };
@@ -154,14 +153,7 @@ impl Index {
         let operation = || format!("write index {}", path.display());
         let bytes = journal::of(entries).doing(operation)?;
         let unfinished = path.with_file_name(UNFINISHED);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&unfinished)
-            .doing(operation)?;
+        let mut file = private().append(true).create(true).open(&unfinished).doing(operation)?;
         file.set_len(0).doing(operation)?;
         file.write_all(&bytes).doing(operation)?;
         fs::rename(&unfinished, path).doing(operation)?;
@@ -263,7 +255,7 @@ pub(super) mod tests {
         index.came(&entry("b")).unwrap();
         let longer = fs::metadata(&path).unwrap().len();
         for length in whole + 1..longer {
-            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            let file = private().open(&path).unwrap();
             file.set_len(length).unwrap();
             let mut index = Index::open(&path).unwrap().unwrap();
             assert_eq!(index.read().unwrap().unwrap().entries.len(), 1, "torn at {length}");

@@ -4,14 +4,15 @@
 //! Like the catalogue it belongs to, it is made anew from the journal after a run that was
 //! killed; only the cursor is then kept, for which any value is fine.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 
+use super::directory::private;
 use super::record::Network;
 use super::rest::{self, Leases};
 use crate::config::value::Iface;
@@ -29,17 +30,14 @@ pub(super) struct LeaseFile {
     file: File,
 }
 
-fn path(dir: &Path, bridge: &Iface) -> PathBuf {
+pub(super) fn path(dir: &Path, bridge: &Iface) -> PathBuf {
     dir.join("leases").join(bridge.as_str())
 }
 
 impl LeaseFile {
     /// Opens the file for `bridge`, a new one if there is none.
     pub(super) fn open(dir: &Path, bridge: &Iface) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(nix::libc::O_NOFOLLOW).open(path(dir, bridge))?;
-        Ok(Self { file })
+        Ok(Self { file: private().create(true).open(path(dir, bridge))? })
     }
 
     fn number(&self) -> Option<u32> {
@@ -110,19 +108,10 @@ pub(super) fn read_sparse(file: &File, bytes: &mut [u8], at: u64) -> io::Result<
 /// Forgets every lease, and keeps the cursors.
 pub(super) fn clear(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir.join("leases"))? {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).custom_flags(nix::libc::O_NOFOLLOW).open(entry?.path())?;
+        let file = private().open(entry?.path())?;
         file.set_len(BITS.min(file.metadata()?.len()))?;
     }
     Ok(())
-}
-
-/// Forgets all about a network.
-pub(super) fn forget(dir: &Path, bridge: &Iface) -> io::Result<()> {
-    match fs::remove_file(path(dir, bridge)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn address(subnet: IpNetwork, number: u32) -> Option<IpAddr> {

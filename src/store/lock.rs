@@ -1,13 +1,14 @@
 //! The lock of the state directory, and the one number that is kept in its file.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use fs2::FileExt;
 
+use super::directory::private;
 use crate::error::{Doing, Error, Result};
 
 /// How long a run waits for the others. Each takes milliseconds; a queue of hundreds passes.
@@ -27,15 +28,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be opened, or another run has held it for [`PATIENCE`]: who it is.
     pub(super) fn acquire(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(path)
-            .doing(|| format!("open {}", path.display()))?;
+        let file = private().create(true).open(path).doing(|| format!("open {}", path.display()))?;
         let file = if file.try_lock_exclusive().is_ok() { file } else { wait(file, path)? };
         Ok(Self { file, path: path.to_path_buf() })
     }

@@ -42,16 +42,11 @@ impl Store {
     /// known of the rest; `None` if everyone must be read.
     pub fn mates(&self, entries: &[Entry]) -> Option<(Vec<Entry>, Rest)> {
         let catalogue = self.catalogue.as_ref()?;
-        let mut mates: Vec<Entry> = Vec::new();
+        let mut rows = Vec::new();
         for entry in entries {
-            for row in catalogue.by_namespace(entry.process.netns).ok()? {
-                let mate = self.entry(&row)?;
-                if !mates.contains(&mate) {
-                    mates.push(mate);
-                }
-            }
+            rows.extend(catalogue.by_namespace(entry.process.netns).ok()?);
         }
-        Some((mates, Rest { shares: catalogue.shares().clone(), ..Rest::default() }))
+        Some((self.entries(rows)?, catalogue.rest()))
     }
 
     /// Those whom a newcomer could be mistaken for or share a namespace with, and what is known
@@ -60,14 +55,8 @@ impl Store {
         let catalogue = self.catalogue.as_ref()?;
         let mut rows = catalogue.by_namespace(wish.netns).ok()?;
         rows.extend(catalogue.by_key(journal::key(wish.id, wish.bundle)).ok()?);
-        let mut near: Vec<Entry> = Vec::new();
-        for row in &rows {
-            let entry = self.entry(row)?;
-            if !near.contains(&entry) {
-                near.push(entry);
-            }
-        }
-        let mut rest = Rest { shares: catalogue.shares().clone(), ..Rest::default() };
+        let near = self.entries(rows)?;
+        let mut rest = catalogue.rest();
         for publish in wish.publish {
             if rest.ports.iter().all(|(protocol, _)| *protocol != publish.protocol) {
                 rest.ports.push((publish.protocol, catalogue.ports(publish.protocol).ok()?));

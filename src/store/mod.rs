@@ -41,7 +41,6 @@ pub use meeting::Wish;
 use record::{Network, Record, Survey};
 pub use records::Records;
 use records::{UNFINISHED, container_file, network_file, read_all, read_one, remove};
-use rest::Rest;
 
 /// The state directory, locked until this is dropped.
 #[derive(Debug)]
@@ -79,7 +78,7 @@ impl Store {
         let kept = catalogue.filter(|known| leases.is_ok() && damaged.is_empty() && current(known));
         let (store, containers, rest) = match (index, kept) {
             (Some(index), Some(catalogue)) => {
-                let rest = Rest { shares: catalogue.shares().clone(), ..Rest::default() };
+                let rest = catalogue.rest();
                 let store = Self { dir: dir.to_path_buf(), index, catalogue: Some(catalogue), lock };
                 (store, Vec::new(), Some(rest))
             }
@@ -163,6 +162,18 @@ impl Store {
     pub fn sweep(&mut self, boot_id: &str) -> Option<Vec<Row>> {
         let catalogue = self.catalogue.as_mut().filter(|catalogue| catalogue.is_of(boot_id))?;
         catalogue.sweep().ok()
+    }
+
+    /// The containers that rows are about, each once.
+    fn entries(&self, rows: impl IntoIterator<Item = Row>) -> Option<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for row in rows {
+            let entry = self.entry(&row)?;
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        Some(entries)
     }
 
     /// The container that a row is about.
@@ -306,7 +317,7 @@ impl Store {
     /// # Errors
     /// The file cannot be removed; one that is not there is fine.
     pub fn forget_network(&self, bridge: &Iface) -> Result<()> {
-        leases::forget(&self.dir, bridge).doing(|| format!("forget the leases of {bridge}"))?;
+        remove(&leases::path(&self.dir, bridge))?;
         remove(&network_file(&self.dir, bridge))
     }
 

@@ -1,14 +1,13 @@
 //! Records as files: their names, how they are read, and how they are written.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::directory::check_directory;
+use super::directory::{check_directory, private};
 use super::index::Entry;
 use super::record::{Network, Record, Survey};
 use super::{journal, leases};
@@ -105,14 +104,7 @@ pub(super) fn write(dir: &Path, path: &Path, value: &impl Serialize) -> Result<(
     let operation = || format!("write record {}", path.display());
     let text = serde_json::to_vec_pretty(value).doing(operation)?;
     let unfinished = dir.join(UNFINISHED);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(&unfinished)
-        .doing(operation)?;
+    let mut file = private().create(true).truncate(true).open(&unfinished).doing(operation)?;
     file.write_all(&text).doing(operation)?;
     fs::rename(&unfinished, path).doing(operation)
 }
@@ -120,7 +112,7 @@ pub(super) fn write(dir: &Path, path: &Path, value: &impl Serialize) -> Result<(
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove record {}", path.display()))
+            Err(error).doing(|| format!("remove {}", path.display()))
         }
         _ => Ok(()),
     }

@@ -8,15 +8,16 @@
 
 mod layout;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::directory::private;
 use super::index::Entry;
 use super::journal;
 use super::leases::read_sparse;
-use super::rest::{Counts, Shares};
+use super::rest::{Counts, Rest};
 use crate::config::publish::Protocol;
 pub use layout::Row;
 use layout::{CLOSED, HEAD, Head, ROW, ROWS};
@@ -37,8 +38,7 @@ impl Catalogue {
     /// Opens the catalogue of a journal of this length; `None` if there is none that can be
     /// used.
     pub(super) fn open(path: &Path, journal: u64) -> Option<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()?;
+        let file = private().open(path).ok()?;
         let mut bytes = [0; HEAD];
         read_sparse(&file, &mut bytes, 0).ok()?;
         let (head, closed, of) = Head::decode(&bytes)?;
@@ -47,14 +47,7 @@ impl Catalogue {
 
     /// Makes a catalogue of these entries, each with its place in a journal of `events`.
     pub(super) fn create(path: &Path, entries: &[(u64, Entry)], events: u64) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(path)?;
+        let file = private().create(true).truncate(true).open(path)?;
         let mut catalogue = Self { file, head: Head::default(), opened: true };
         for (at, entry) in entries {
             catalogue.add(entry, *at)?;
@@ -204,9 +197,9 @@ impl Catalogue {
         Ok(rows.iter().map(Row::decode).filter(Row::is_used).collect())
     }
 
-    /// What containers share.
-    pub(super) fn shares(&self) -> &Shares {
-        &self.head.shares
+    /// What is known of those who are not read: what they share.
+    pub(super) fn rest(&self) -> Rest {
+        Rest { shares: self.head.shares.clone(), ..Rest::default() }
     }
 
     /// How many publish each port of a protocol.
@@ -307,7 +300,7 @@ mod tests {
         let mut swept: Vec<_> =
             catalogue.sweep().unwrap().iter().map(|row| (row.pid, row.at, row.done)).collect();
         swept.sort_unstable();
-        let mut answers = vec![format!("{swept:?} {:?} {}", catalogue.shares(), catalogue.len())];
+        let mut answers = vec![format!("{swept:?} {:?} {}", catalogue.rest(), catalogue.len())];
         for entry in (0..6).map(entry) {
             let key = journal::key(&entry.id, &entry.bundle);
             let found = catalogue.by_key(key).unwrap().map(|row| (row.pid, row.at, row.done));
