@@ -12,7 +12,11 @@ use std::path::Path;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{SYSFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::process::{self, Process};
+use crate::error::{Doing, Result};
 
 /// Writes `contents` to the file `path` below the directory `base`.
 ///
@@ -51,11 +55,23 @@ pub fn remove(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
     }
 }
 
+/// The root directory that the process of the container `id` sees, open to start from only.
+///
+/// # Errors
+/// The process is gone, or its pid has been given to another one.
+pub fn root_of(process: &Process, id: &str) -> Result<File> {
+    let path = format!("/proc/{}/root", process.pid);
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::open(path.as_str(), flags, Mode::empty()).doing(|| format!("open {path}"))?;
+    process::reopen(process, id)?;
+    Ok(File::from(root))
+}
+
 /// The first `limit` bytes of the plain file `path`, as a process sees it whose root is open as
 /// `root`. Whoever lives there decides what `path` leads to, but never out of the root.
 ///
 /// # Errors
-/// There is no such file, or it is no plain one.
+/// There is no such file, or it is no plain one, or an empty one.
 pub fn read_in_root(root: &File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // Opening anything but a plain file may wait for ever or set something off: look first.
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
@@ -63,7 +79,10 @@ pub fn read_in_root(root: &File, path: &Path, limit: u64) -> io::Result<Vec<u8>>
         .flags(flags)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let found = File::from(openat2(root, path, how)?);
-    if !found.metadata()?.is_file() {
+    // By their mode so are those in /proc and /sys, which may do something when they are read;
+    // but they are empty, or of a file system of their own.
+    let metadata = found.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 || fstatfs(&found)?.filesystem_type() == SYSFS_MAGIC {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a plain file"));
     }
     let mut contents = Vec::new();

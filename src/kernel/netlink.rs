@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::config::value::{Iface, Mac};
 use crate::error::{Doing, Result};
 use crate::link::bridge::Bridge;
-pub use detail::{Counter, Counters, LinkDetail, Port};
+pub use detail::{Counter, Counters, LinkDetail, Links, Port};
 use dump::address_of;
 pub use examine::TableRoute;
 pub use seen::{LinkSeen, RouteSeen};

@@ -35,7 +35,7 @@ pub fn network(host: &mut Host, config: &Config) {
 }
 
 /// The first file that names a server which a container can ask.
-fn of_host() -> Resolver {
+pub fn of_host() -> Resolver {
     let mut found = HOSTS.iter().filter_map(|path| read(Path::new(path)));
     let usable =
         found.find_map(|text| Some(Resolver::of_host(&text)).filter(|found| !found.servers.is_empty()));

@@ -5,16 +5,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::statfs::{SYSFS_MAGIC, fstatfs, statfs};
+use nix::sys::statfs::{SYSFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::process::{self, Process};
+use super::files;
+use super::process::Process;
 
 /// How every file system here is mounted.
 const HARMLESS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
@@ -95,36 +95,20 @@ pub fn show_resolv_conf(text: &[u8], over: &Path) -> io::Result<()> {
 /// plain file is opened, and only the beginning of it is read. For a namespace with a path it is
 /// what `ip netns exec` takes, `/etc/netns/NAME/resolv.conf`.
 pub fn resolv_conf(process: &Process, id: &str) -> Option<Vec<u8>> {
-    let file = match &process.path {
-        Some(path) => {
-            let its = Path::new("/etc/netns").join(path.file_name()?).join("resolv.conf");
-            File::open(its).ok()?
-        }
-        None => open_inside(process, id)?,
-    };
+    let Some(path) = &process.path else { return resolv_conf_inside(process, id) };
+    let its = Path::new("/etc/netns").join(path.file_name()?).join("resolv.conf");
     let mut text = Vec::new();
-    file.take(MAX_RESOLV_CONF).read_to_end(&mut text).ok()?;
+    File::open(its).ok()?.take(MAX_RESOLV_CONF).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
-fn open_inside(process: &Process, id: &str) -> Option<File> {
-    let root = open_path(&PathBuf::from(format!("/proc/{}/root", process.pid))).ok()?;
-    // The pid may have been given to another process meanwhile.
-    process::reopen(process, id).ok()?;
+fn resolv_conf_inside(process: &Process, id: &str) -> Option<Vec<u8>> {
+    let root = files::root_of(process, id).ok()?;
     let (its, ours) = (root.metadata().ok()?, fs::metadata("/").ok()?);
     if (its.dev(), its.ino()) == (ours.dev(), ours.ino()) {
         return None;
     }
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let found = File::from(openat2(&root, "etc/resolv.conf", how).ok()?);
-    // To open a device or a pipe may do something, and so may to read some files in /proc and
-    // /sys, which are plain ones by their mode, and empty or of a file system of their own.
-    let metadata = found.metadata().ok()?;
-    let plain =
-        metadata.is_file() && metadata.len() > 0 && fstatfs(&found).ok()?.filesystem_type() != SYSFS_MAGIC;
-    if plain { File::open(by_number(&found)).ok() } else { None }
+    files::read_in_root(&root, Path::new(RESOLV_CONF), MAX_RESOLV_CONF).ok()
 }
 
 fn open_path(path: &Path) -> io::Result<File> {

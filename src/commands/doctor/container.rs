@@ -4,12 +4,11 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::host::{link, resolvers, ruleset};
+use super::host::{link, ruleset};
 use crate::config::publish::{Protocol, Published};
 use crate::doctor::facts::{Container, Facts, Inside, Probe};
 use crate::firewall::iptables::rulesets;
@@ -70,10 +69,9 @@ fn look_into(container: &mut Container, first: bool, probe: bool, end: Instant) 
 /// The container's side of its cable, from within.
 fn inside(record: &Record) -> Option<Inside> {
     let netlink = Netlink::open().ok()?;
-    let links = netlink.links().ok()?;
-    let seen = links.iter().find(|link| link.name == record.interface.as_str());
-    let (sysctl, addresses) = (Sysctl::default(), netlink.addresses_by_link().ok()?);
-    let link = seen.map(|seen| link(&sysctl, seen, &links, &addresses));
+    let links = netlink.links_in_full().ok()?;
+    let interface = links.by_name(record.interface.as_str());
+    let link = interface.map(|found| link(&Sysctl::default(), &links, found));
     let routes = netlink.all_routes().ok()?;
     let default_route =
         routes.iter().any(|found| found.route.destination.prefix() == 0 && found.kind.is_none());
@@ -97,17 +95,16 @@ fn resolv_conf(record: &Record) -> Option<Vec<IpAddr>> {
     let id = record.id.clone();
     // Nobody waits for this thread: the container's file system may be its own program.
     std::thread::spawn(move || {
-        let root = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY)
-            .open(format!("/proc/{}/root", process.pid));
-        let same = || process::look(process.pid, &id).is_ok_and(|found| found == process);
         let read = |root: File| files::read_in_root(&root, Path::new("/etc/resolv.conf"), MAX_RESOLV_CONF);
-        let text = root.ok().filter(|_| same()).and_then(|root| read(root).ok());
+        let text = files::root_of(&process, &id).ok().and_then(|root| read(root).ok());
         let _ = sender.send(text);
     });
     let text = answer.recv_timeout(READING).ok()??;
-    Some(resolvers(&String::from_utf8_lossy(&text)))
+    let resolver = |line: &str| {
+        let mut words = line.split_whitespace();
+        if words.next() == Some("nameserver") { words.next()?.parse().ok() } else { None }
+    };
+    Some(String::from_utf8_lossy(&text).lines().filter_map(resolver).collect())
 }
 
 fn probe(container: &Container, netns: &File, first: bool, end: Instant) -> Probe {

@@ -1,12 +1,7 @@
 //! A look at the host: its links, routes, parameters and rules.
 
-use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
-
-use ipnetwork::IpNetwork;
 
 use crate::commands::reap::{Look, find_dead};
 use crate::commands::reload::wanted;
@@ -15,15 +10,12 @@ use crate::doctor::ruleset::{Ruleset, Tool, nft, save};
 use crate::error::{Doing, Result};
 use crate::firewall::iptables::{self, rulesets};
 use crate::kernel::conntrack::{self, Lead};
-use crate::kernel::netlink::{LinkDetail, LinkSeen, Netlink, TableRoute};
+use crate::kernel::netlink::{LinkDetail, LinkSeen, Links, Netlink, TableRoute};
+use crate::kernel::resolver;
 use crate::kernel::sysctl::Sysctl;
 use crate::store::Records;
 use crate::store::index::Entry;
 use crate::store::record::{Record, Survey};
-
-/// Where resolvers of the host stand that are not the host itself, the stub's before the file
-/// that points at the stub.
-const RESOLV_CONF: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
 
 /// Everything but what is inside of containers.
 pub(super) fn look(records: Records) -> Result<Facts> {
@@ -44,74 +36,44 @@ pub(super) fn look(records: Records) -> Result<Facts> {
 }
 
 fn host(netlink: &Netlink) -> io::Result<Host> {
-    let (sysctl, details) = (Sysctl::default(), netlink.details()?);
-    let addresses = netlink.addresses_by_link()?;
-    let seen: Vec<LinkSeen> = details.iter().map(|link| link.seen.clone()).collect();
-    let mut links = Vec::new();
-    for LinkDetail { seen: link, port, .. } in &details {
-        // Without a carrier every port is disabled.
-        let disabled = link.state == "up" && port.as_ref().is_some_and(|port| port.state == "disabled");
-        links.push(Link { disabled, ..self::link(&sysctl, link, &seen, &addresses) });
-    }
+    let (sysctl, links) = (Sysctl::default(), netlink.links_in_full()?);
     let is_on = |key: &str| Ok::<bool, io::Error>(sysctl.read(key)?.as_deref() == Some("1"));
     Ok(Host {
         ip_forward: is_on("net/ipv4/ip_forward")?,
         bridge_netfilter: is_on("net/bridge/bridge-nf-call-iptables")?,
-        links,
-        routes: netlink.all_routes()?.into_iter().map(|route| named(route, &seen)).collect(),
-        resolvers: RESOLV_CONF.iter().find_map(|path| outside(Path::new(path))).unwrap_or_default(),
+        links: links.all.iter().map(|found| link(&sysctl, &links, found)).collect(),
+        routes: netlink.all_routes()?.into_iter().map(|route| named(route, &links)).collect(),
+        resolvers: resolver::of_host().servers.iter().map(|server| server.0).collect(),
     })
 }
 
 /// A link with its parameters.
-pub(super) fn link(
-    sysctl: &Sysctl,
-    seen: &LinkSeen,
-    all: &[LinkSeen],
-    addresses: &HashMap<u32, Vec<IpNetwork>>,
-) -> Link {
-    let LinkSeen { index, name, kind, mtu, up, master, .. } = seen;
+pub(super) fn link(sysctl: &Sysctl, links: &Links, found: &LinkDetail) -> Link {
+    let LinkSeen { index, name, kind, mtu, up, state, .. } = &found.seen;
     let number = |link: &str, key: &str| {
         let value = sysctl.read(&format!("net/ipv4/conf/{link}/{key}")).ok().flatten();
         value.and_then(|value| value.parse::<u8>().ok()).unwrap_or_default()
     };
-    let own = addresses.get(index);
+    // Without a carrier every port is disabled.
+    let disabled = state == "up" && found.port.as_ref().is_some_and(|port| port.state == "disabled");
     Link {
         index: *index,
         name: name.clone(),
         kind: kind.clone(),
         mtu: *mtu,
         up: *up,
-        master: master
-            .and_then(|master| all.iter().find(|link| link.index == master))
-            .map(|link| link.name.clone()),
-        addresses: own.into_iter().flatten().filter(|address| address.is_ipv4()).copied().collect(),
-        disabled: false,
+        master: links.bridge_of(found),
+        addresses: links.addresses_of(found).iter().filter(|address| address.is_ipv4()).copied().collect(),
+        disabled,
         forwarding: number(name, "forwarding") == 1,
         rp_filter: number("all", "rp_filter").max(number(name, "rp_filter")),
         route_localnet: number("all", "route_localnet").max(number(name, "route_localnet")) == 1,
     }
 }
 
-fn named(TableRoute { route, table, metric, kind }: TableRoute, links: &[LinkSeen]) -> Route {
-    let link = links.iter().find(|link| Some(link.index) == route.link).map(|link| link.name.clone());
+fn named(TableRoute { route, table, metric, kind }: TableRoute, links: &Links) -> Route {
+    let link = route.link.and_then(|index| links.by_index(index)).map(|link| link.seen.name.clone());
     Route { table, destination: route.destination, gateway: route.gateway, link, metric, kind }
-}
-
-/// The resolvers in a `resolv.conf` that are on no loopback address; `None` if there are none.
-fn outside(path: &Path) -> Option<Vec<IpAddr>> {
-    let mut found = resolvers(&fs::read_to_string(path).ok()?);
-    found.retain(|resolver| !resolver.is_loopback());
-    (!found.is_empty()).then_some(found)
-}
-
-/// The resolvers in a `resolv.conf` (`resolv.conf(5)`).
-pub(super) fn resolvers(text: &str) -> Vec<IpAddr> {
-    let resolver = |line: &str| {
-        let mut words = line.split_whitespace();
-        if words.next() == Some("nameserver") { words.next()?.parse().ok() } else { None }
-    };
-    text.lines().filter_map(resolver).collect()
 }
 
 fn container(

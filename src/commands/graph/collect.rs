@@ -10,7 +10,7 @@ use crate::commands::{census_of, ls, room};
 use crate::error::{Doing, Result};
 use crate::graph::{Bridge, Container, End, Link, Namespace, Outside, Picture, Place, Uplink};
 use crate::kernel::Kernel;
-use crate::kernel::netlink::{LinkDetail, Netlink};
+use crate::kernel::netlink::{LinkDetail, Links, Netlink};
 use crate::kernel::process::{self, Census};
 use crate::plan::Step;
 use crate::store::Records;
@@ -20,59 +20,38 @@ use crate::store::record::Record;
 const FALLBACKS: [&str; 9] =
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
 
-/// The links of one namespace.
-struct Scene {
-    links: Vec<LinkDetail>,
-    addresses: HashMap<u32, Vec<IpNetwork>>,
+fn links_of(netlink: &Netlink) -> Result<Links> {
+    netlink.links_in_full().doing(|| "look at links and addresses")
 }
 
-impl Scene {
-    fn of(netlink: &Netlink) -> Result<Self> {
-        let operation = || "look at links and addresses";
-        Ok(Self {
-            links: netlink.details().doing(operation)?,
-            addresses: netlink.addresses_by_link().doing(operation)?,
-        })
+fn link(links: &Links, detail: &LinkDetail) -> Link {
+    Link {
+        index: detail.seen.index,
+        name: detail.seen.name.clone(),
+        kind: detail.kind.clone(),
+        state: detail.seen.state.clone(),
+        mac: detail.seen.mac(),
+        mtu: detail.seen.mtu,
+        addresses: links.addresses_of(detail).to_vec(),
+        alias: detail.seen.alias.clone(),
     }
+}
 
-    fn by_index(&self, index: u32) -> Option<&LinkDetail> {
-        self.links.iter().find(|link| link.seen.index == index)
-    }
-
-    fn by_name(&self, name: &str) -> Option<&LinkDetail> {
-        self.links.iter().find(|link| link.seen.name == name)
-    }
-
-    fn link(&self, detail: &LinkDetail) -> Link {
-        Link {
-            index: detail.seen.index,
-            name: detail.seen.name.clone(),
-            kind: detail.kind.clone(),
-            state: detail.seen.state.clone(),
-            mac: detail.seen.mac(),
-            mtu: detail.seen.mtu,
-            addresses: self.addresses.get(&detail.seen.index).cloned().unwrap_or_default(),
-            alias: detail.seen.alias.clone(),
-        }
-    }
-
-    /// A link of this scene, which is the host's, as the other end of a cable.
-    fn outside(&self, index: u32) -> Outside {
-        let link = self.by_index(index);
-        let master = link.and_then(|link| link.seen.master).and_then(|master| self.by_index(master));
-        Outside {
-            place: Place::Host,
-            index,
-            name: link.map(|link| link.seen.name.clone()),
-            bridge: master.map(|master| master.seen.name.clone()),
-            port: link.and_then(|link| link.port.as_ref()).map(|port| port.state.clone()),
-        }
+/// A link of the host as the other end of a cable.
+fn outside(host: &Links, index: u32) -> Outside {
+    let link = host.by_index(index);
+    Outside {
+        place: Place::Host,
+        index,
+        name: link.map(|link| link.seen.name.clone()),
+        bridge: link.and_then(|link| host.bridge_of(link)),
+        port: link.and_then(|link| link.port.as_ref()).map(|port| port.state.clone()),
     }
 }
 
 /// Looks at everything.
 pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture> {
-    let host = Scene::of(kernel.netlink())?;
+    let host = links_of(kernel.netlink())?;
     let census = census_of(records)?;
     let mut rooms: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
     for record in &records.containers {
@@ -100,21 +79,21 @@ pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture>
     Ok(Picture { bridges: bridges.collect(), uplinks: uplinks(kernel.netlink(), &host)?, namespaces })
 }
 
-fn uplinks(netlink: &Netlink, host: &Scene) -> Result<Vec<Uplink>> {
+fn uplinks(netlink: &Netlink, host: &Links) -> Result<Vec<Uplink>> {
     let mut uplinks: Vec<Uplink> = Vec::new();
     for way in netlink.ways_out().doing(|| "look at the host's routes")? {
         let Some(detail) = host.by_index(way.link) else { continue };
         match uplinks.iter_mut().find(|known| known.link.index == way.link) {
             Some(known) => known.gateways.extend(way.gateway),
             None => {
-                uplinks.push(Uplink { link: host.link(detail), gateways: way.gateway.into_iter().collect() })
+                uplinks.push(Uplink { link: link(host, detail), gateways: way.gateway.into_iter().collect() })
             }
         }
     }
     Ok(uplinks)
 }
 
-fn bridge(host: &Scene, name: &str, gateway: IpNetwork, namespaces: &[Namespace]) -> Bridge {
+fn bridge(host: &Links, name: &str, gateway: IpNetwork, namespaces: &[Namespace]) -> Bridge {
     let Some(detail) = host.by_name(name) else {
         let state = "missing".to_owned();
         let link = Link { name: name.to_owned(), state, addresses: vec![gateway], ..Link::default() };
@@ -127,16 +106,16 @@ fn bridge(host: &Scene, name: &str, gateway: IpNetwork, namespaces: &[Namespace]
         .filter(|outside| outside.place == Place::Host)
         .map(|outside| outside.index)
         .collect();
-    let ports = host.links.iter().filter(|link| link.seen.master == Some(detail.seen.index));
-    let strangers = ports.filter(|port| !ours.contains(&port.seen.index)).map(|port| host.link(port));
-    Bridge { link: host.link(detail), strangers: strangers.collect() }
+    let ports = host.all.iter().filter(|link| link.seen.master == Some(detail.seen.index));
+    let strangers = ports.filter(|port| !ours.contains(&port.seen.index)).map(|port| link(host, port));
+    Bridge { link: link(host, detail), strangers: strangers.collect() }
 }
 
 /// The namespace that the containers of `room` share.
 fn namespace(
     kernel: &mut Kernel,
     census: &Census,
-    host: &Scene,
+    host: &Links,
     records: &Records,
     room: &[&Record],
 ) -> Result<Namespace> {
@@ -162,21 +141,21 @@ fn namespace(
     };
     kernel.enter(netns, pid)?;
     let inside = kernel.inside_netlink()?;
-    let scene = Scene::of(inside)?;
+    let scene = links_of(inside)?;
     let way_back = number_of_host(inside)?;
-    for detail in scene.links.iter().filter(|detail| detail.kind != "loopback" && !is_fallback(detail)) {
+    for detail in scene.all.iter().filter(|detail| detail.kind != "loopback" && !is_fallback(detail)) {
         let outside = match (detail.seen.peer.filter(|index| *index != 0), detail.peer_netns) {
             (None, _) => None,
             (Some(index), None) => {
                 Some(Outside { place: Place::Container(id.clone()), index, ..Outside::default() })
             }
-            (Some(index), number) if number == way_back => Some(host.outside(index)),
+            (Some(index), number) if number == way_back => Some(outside(host, index)),
             (Some(index), number) => {
                 let place = elsewhere(inside, records, number);
                 Some(Outside { place, index, ..Outside::default() })
             }
         };
-        namespace.ends.push(End { inside: Some(scene.link(detail)), outside });
+        namespace.ends.push(End { inside: Some(link(&scene, detail)), outside });
     }
     Ok(namespace)
 }
@@ -188,13 +167,13 @@ fn is_fallback(detail: &LinkDetail) -> bool {
 }
 
 /// What can be seen of the cables of a namespace that has no process of ours in it any more.
-fn from_the_host(host: &Scene, room: &[&Record]) -> Vec<End> {
+fn from_the_host(host: &Links, room: &[&Record]) -> Vec<End> {
     let mut ends: Vec<End> = Vec::new();
     for step in room.iter().flat_map(|record| &record.steps) {
         let Step::AddVeth(veth) = step else { continue };
         let cable = host.by_name(veth.name.as_str());
         let Some(cable) = cable.filter(|cable| cable.seen.address == veth.mac.0) else { continue };
-        let end = End { inside: None, outside: Some(host.outside(cable.seen.index)) };
+        let end = End { inside: None, outside: Some(outside(host, cable.seen.index)) };
         if !ends.contains(&end) {
             ends.push(end);
         }

@@ -2,19 +2,17 @@
 
 mod text;
 
-use std::collections::HashMap;
-
-use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use super::ls::Row;
 use super::{Settings, census_of, detach, print, room, warn_of_damage};
+use crate::config::value::Iface;
 use crate::error::{Doing, Error, Result};
 use crate::failures;
 use crate::firewall::iptables::{self, Counted};
 use crate::graph::written_json;
 use crate::kernel::Kernel;
-use crate::kernel::netlink::{Counters, LinkDetail, Netlink, Port};
+use crate::kernel::netlink::{Counters, LinkDetail, Links, Netlink, Port};
 use crate::kernel::process;
 use crate::store::Records;
 use crate::store::record::Record;
@@ -69,12 +67,6 @@ struct RuleCounter {
     bytes: u64,
 }
 
-/// The links of one namespace.
-struct Links {
-    all: Vec<LinkDetail>,
-    addresses: HashMap<u32, Vec<IpNetwork>>,
-}
-
 /// Prints one container, as text or as a JSON object.
 ///
 /// # Errors
@@ -100,14 +92,15 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
 fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspection> {
     let mut kernel = Kernel::look(settings.log.clone())?;
     let row = Row::new(record, &census_of(records)?, kernel.netlink())?;
-    let host = Links::of(kernel.netlink())?;
+    let links_of = |netlink: &Netlink| netlink.links_in_full().doing(|| "look at links and addresses");
+    let host = links_of(kernel.netlink())?;
     let (mut interfaces, mut routes) = (Vec::new(), Vec::new());
     // A namespace that outlived its process is alive, but there is no way in by the pid.
     if let Ok(netns) = process::reopen(&record.process, &record.id) {
         kernel.enter(netns, record.process.pid)?;
         let inside = kernel.inside_netlink()?;
-        let links = Links::of(inside)?;
-        interfaces = links.all.iter().map(|link| links.end(link)).collect();
+        let links = links_of(inside)?;
+        interfaces = links.all.iter().map(|link| end(&links, link)).collect();
         routes = routes_of(inside)?;
     }
     let beside = |other: &&Record| {
@@ -118,9 +111,9 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     Ok(Inspection {
         row,
         shared_with: records.containers.iter().filter(beside).map(|other| other.id.clone()).collect(),
-        host_end: record.host_interface.as_ref().and_then(|name| host.named(name.as_str())),
+        host_end: record.host_interface.as_ref().and_then(|name| named(&host, name)),
         container_end: interfaces.iter().find(|end| end.name == record.interface.as_str()).cloned(),
-        bridge_link: record.bridge.as_ref().and_then(|name| host.named(name.as_str())),
+        bridge_link: record.bridge.as_ref().and_then(|name| named(&host, name)),
         interfaces,
         routes,
         rules: iptables::rules_of(&record.id)?,
@@ -134,38 +127,26 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-impl Links {
-    fn of(netlink: &Netlink) -> Result<Self> {
-        let operation = || "look at links and addresses";
-        Ok(Self {
-            all: netlink.details().doing(operation)?,
-            addresses: netlink.addresses_by_link().doing(operation)?,
-        })
-    }
+fn named(links: &Links, name: &Iface) -> Option<End> {
+    links.by_name(name.as_str()).map(|link| end(links, link))
+}
 
-    fn named(&self, name: &str) -> Option<End> {
-        self.all.iter().find(|link| link.seen.name == name).map(|link| self.end(link))
-    }
-
-    fn end(&self, link: &LinkDetail) -> End {
-        let LinkDetail { seen, kind, counters, port, .. } = link.clone();
-        let master = seen.master.and_then(|master| self.all.iter().find(|link| link.seen.index == master));
-        let addresses = self.addresses.get(&seen.index).into_iter().flatten();
-        End {
-            mac: seen.mac(),
-            index: seen.index,
-            name: seen.name,
-            kind,
-            peer_index: seen.peer,
-            mtu: seen.mtu,
-            up: seen.up,
-            state: seen.state,
-            bridge: master.map(|master| master.seen.name.clone()),
-            port,
-            alias: seen.alias,
-            addresses: addresses.map(ToString::to_string).collect(),
-            counters,
-        }
+fn end(links: &Links, link: &LinkDetail) -> End {
+    let LinkDetail { seen, kind, counters, port, .. } = link.clone();
+    End {
+        mac: seen.mac(),
+        index: seen.index,
+        name: seen.name,
+        kind,
+        peer_index: seen.peer,
+        mtu: seen.mtu,
+        up: seen.up,
+        state: seen.state,
+        bridge: links.bridge_of(link),
+        port,
+        alias: seen.alias,
+        addresses: links.addresses_of(link).iter().map(ToString::to_string).collect(),
+        counters,
     }
 }
 

@@ -70,23 +70,49 @@ pub struct Port {
     pub hairpin: bool,
 }
 
-impl Netlink {
-    /// Every link in full, in the order of their numbers.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn details(&self) -> io::Result<Vec<LinkDetail>> {
-        let mut links: Vec<LinkDetail> = self.link_messages()?.iter().map(detail).collect();
-        links.sort_by_key(|link| link.seen.index);
-        Ok(links)
+/// All links of a namespace, with their addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Links {
+    /// In the order of their numbers.
+    pub all: Vec<LinkDetail>,
+    addresses: HashMap<u32, Vec<IpNetwork>>,
+}
+
+impl Links {
+    /// The link with this number.
+    pub fn by_index(&self, index: u32) -> Option<&LinkDetail> {
+        self.all.iter().find(|link| link.seen.index == index)
     }
 
-    /// The addresses of all links, of both families, by the links' numbers. Those that an
-    /// interface gives itself (`fe80::/10`) tell nothing and are left out.
+    /// The link of this name.
+    pub fn by_name(&self, name: &str) -> Option<&LinkDetail> {
+        self.all.iter().find(|link| link.seen.name == name)
+    }
+
+    /// The name of the bridge that a link is a port of.
+    pub fn bridge_of(&self, link: &LinkDetail) -> Option<String> {
+        Some(self.by_index(link.seen.master?)?.seen.name.clone())
+    }
+
+    /// The addresses of a link, of both families. Those that an interface gives itself
+    /// (`fe80::/10`) tell nothing and are left out.
+    pub fn addresses_of(&self, link: &LinkDetail) -> &[IpNetwork] {
+        self.addresses.get(&link.seen.index).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Netlink {
+    /// Every link in full.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn addresses_by_link(&self) -> io::Result<HashMap<u32, Vec<IpNetwork>>> {
+    pub fn links_in_full(&self) -> io::Result<Links> {
+        let mut all: Vec<LinkDetail> = self.link_messages()?.iter().map(detail).collect();
+        all.sort_by_key(|link| link.seen.index);
+        Ok(Links { all, addresses: self.addresses_by_link()? })
+    }
+
+    fn addresses_by_link(&self) -> io::Result<HashMap<u32, Vec<IpNetwork>>> {
         let by_itself = |ip| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let mut all: HashMap<u32, Vec<IpNetwork>> = HashMap::new();
         for message in &self.address_messages(AddressFamily::Unspec, 0)? {
