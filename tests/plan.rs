@@ -14,7 +14,7 @@ use netns::hook::{Container, Wants};
 use netns::kernel::process::Process;
 use netns::link::physical::{Before, Identity};
 use netns::link::saved::Octets;
-use netns::plan::{self, Host, Interface, Link, Name, Plan, Route};
+use netns::plan::{self, Case, Host, Interface, Link, Name, Plan, Route};
 use netns::store::index::Entry;
 use netns::store::record::Survey;
 
@@ -49,7 +49,8 @@ pub fn host_with(kind: Option<&str>, mtu: u32, up: bool, address: Option<&str>) 
 /// network namespace.
 pub fn attach(options: Options, host: &Host, survey: &Survey, id: &str, pid: i32) -> Result<Plan> {
     let config = Config::resolve(&[options])?;
-    plan::attach(&config, host, survey, &container(id, pid), process(pid), 0)
+    let (container, process) = (container(id, pid), process(pid));
+    plan::attach(Case { config: &config, host, survey, container: &container, process: &process, now: 0 })
 }
 
 fn container(id: &str, pid: i32) -> Container {
@@ -145,7 +146,10 @@ fn a_joined_namespace_gets_nothing_but_its_ports() {
     let host = Host { route_localnet: Some("1".to_owned()), ..host_with_network() };
     let (app, owners) = (container("app", 43), &owner.record);
     let same = Process { netns: 42, ..process(43) };
-    let plan = plan::join(&config, &host, &after(&owner), &app, same, 0, owners).unwrap();
+    let survey = after(&owner);
+    let case =
+        Case { config: &config, host: &host, survey: &survey, container: &app, process: &same, now: 0 };
+    let plan = plan::join(case, owners).unwrap();
     assert_golden("joined-namespace", &plan);
 }
 
@@ -207,7 +211,15 @@ fn named(process: Process, holder: Name) -> Result<Plan> {
     let config = Config::resolve(&[Options { name_netns: Some(true), ..Options::default() }])?;
     let host = Host { name: holder, ..host_with_network() };
     let first = attach(Options::default(), &fresh_host(), &Survey::default(), "web", 42)?;
-    plan::attach(&config, &host, &after(&first), &container("db", 43), process, 0)
+    let (survey, db) = (after(&first), container("db", 43));
+    plan::attach(Case {
+        config: &config,
+        host: &host,
+        survey: &survey,
+        container: &db,
+        process: &process,
+        now: 0,
+    })
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::error::{Doing, Error, Result};
 use crate::hook::Container;
 use crate::kernel::process::{self, Process};
 use crate::kernel::{Kernel, interfaces, named, observe, resolver};
-use crate::plan::{self, Host, Plan, Step};
+use crate::plan::{self, Case, Host, Plan, Step};
 use crate::store::index::Entry;
 use crate::store::record::{Network, Record, Survey};
 use crate::store::{Store, Wish};
@@ -63,7 +63,7 @@ pub fn attach(settings: &Settings, container: &Container) -> Result<()> {
     if let Some(path) = &process.path {
         log.debug(&format!("NETNS={}", path.display()));
     }
-    let plan = plan(kernel, host, &config, survey, container, process, owner.as_ref())?;
+    let plan = plan(kernel, host, &config, survey, container, &process, owner.as_ref())?;
     kernel.finish_entering()?;
     look_inside(kernel, &plan, container)?;
     begin(store, survey, &plan)?;
@@ -109,7 +109,7 @@ pub(super) fn plan(
     config: &Config,
     survey: &Survey,
     container: &Container,
-    process: Process,
+    process: &Process,
     owner: Option<&Record>,
 ) -> Result<Plan> {
     if !config.no_bridge {
@@ -117,7 +117,7 @@ pub(super) fn plan(
         let busy = |wanted: &_| survey.obstacle(wanted);
         observe::container(&mut host, kernel.netlink(), &name, &config.publish, busy)?;
         let bridge = owner.map_or(Some(&config.bridge), |owner| owner.bridge.as_ref());
-        resolver::container(&mut host, config, bridge, container, &process, kernel.log());
+        resolver::container(&mut host, config, bridge, container, process, kernel.log());
     }
     let wanted: Vec<&Iface> = config.nics.iter().map(|nic| &nic.name).collect();
     host.interfaces = interfaces::look(kernel.netlink(), &wanted)?;
@@ -127,9 +127,10 @@ pub(super) fn plan(
             named::look(name, process.netns).doing(|| format!("look at {}", named::path(name).display()))?;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let case = Case { config, host: &host, survey, container, process, now };
     match owner {
-        Some(owner) => plan::join(config, &host, survey, container, process, now, owner),
-        None => plan::attach(config, &host, survey, container, process, now),
+        Some(owner) => plan::join(case, owner),
+        None => plan::attach(case),
     }
 }
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::reap::lives;
 use super::{Settings, census_of, print, warn_of_damage};
-use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result};
 use crate::failures;
+use crate::graph::Port;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::nic;
 use crate::kernel::process::Census;
@@ -50,16 +50,6 @@ pub(super) struct Nic {
     addresses: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Port {
-    host_ip: String,
-    host_port: u16,
-    container_port: u16,
-    protocol: Protocol,
-    /// How many ports in a row, on both sides.
-    range: u32,
-}
-
 impl Row {
     /// What the record says, and what the kernel says to it.
     pub(super) fn new(record: &Record, census: &Census, netlink: &Netlink) -> Result<Self> {
@@ -75,7 +65,7 @@ impl Row {
             mac: record.mac.map(|mac| mac.to_string()),
             addresses: record.addresses.iter().map(ToString::to_string).collect(),
             gateway: record.gateway.map(|gateway| gateway.to_string()),
-            published: record.published.iter().map(Port::new).collect(),
+            published: record.published.iter().map(Port::of).collect(),
             since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(record.since))
                 .to_string(),
             nics: nics(record).map(|nic| Nic::new(nic, record)).collect(),
@@ -99,18 +89,6 @@ impl Nic {
             _ => None,
         });
         Self { name: nic.name.to_string(), interface: nic.inside.to_string(), addresses: own.collect() }
-    }
-}
-
-impl Port {
-    fn new(published: &Published) -> Self {
-        Self {
-            host_ip: published.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
-            host_port: published.host.first,
-            container_port: published.container.first,
-            protocol: published.protocol,
-            range: published.host.count(),
-        }
     }
 }
 

@@ -48,7 +48,7 @@ fn attach_steps(settings: &Settings, records: Records, container: &Container) ->
     }
     let owner = survey.inhabitant(process.netns).and_then(|entry| record_of(&all, entry));
     let host = attach::look(&kernel, &config)?;
-    let plan = attach::plan(&kernel, host, &config, &survey, container, process, owner)?;
+    let plan = attach::plan(&kernel, host, &config, &survey, container, &process, owner)?;
     steps.extend(plan.take.iter().map(Step::to_string));
     Ok(steps)
 }

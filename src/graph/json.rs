@@ -1,34 +1,36 @@
 //! A picture for programs. Fields are added, never renamed.
 
-use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use super::Picture;
 use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result, is_obeyed};
 
-/// A port as `ls --json` writes it.
-#[derive(Serialize)]
-struct Port {
+/// A published port for programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Port {
     host_ip: String,
     host_port: u16,
     container_port: u16,
     protocol: Protocol,
+    /// How many ports in a row, on both sides.
     range: u32,
 }
 
-pub(super) fn ports<S: Serializer>(published: &[Published], to: S) -> std::result::Result<S::Ok, S::Error> {
-    let mut all = to.serialize_seq(Some(published.len()))?;
-    for port in published {
-        all.serialize_element(&Port {
-            host_ip: port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
-            host_port: port.host.first,
-            container_port: port.container.first,
-            protocol: port.protocol,
-            range: port.host.count(),
-        })?;
+impl Port {
+    pub(crate) fn of(published: &Published) -> Self {
+        Self {
+            host_ip: published.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
+            host_port: published.host.first,
+            container_port: published.container.first,
+            protocol: published.protocol,
+            range: published.host.count(),
+        }
     }
-    all.end()
+}
+
+pub(super) fn ports<S: Serializer>(published: &[Published], to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_seq(published.iter().map(Port::of))
 }
 
 /// The picture as a JSON object.

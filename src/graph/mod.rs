@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::config::publish::Published;
 pub use dot::dot;
 pub use json::json;
-pub(crate) use json::written as written_json;
+pub(crate) use json::{Port, written as written_json};
 pub use mermaid::mermaid;
 pub use svg::svg;
 pub use text::{Style, text};

@@ -2,22 +2,15 @@
 
 use ipnetwork::IpNetwork;
 
-use super::host::Host;
-use crate::config::Config;
+use super::case::Case;
 use crate::config::publish::Published;
 use crate::config::value;
 use crate::error::{Error, Result};
-use crate::hook::Container;
 use crate::lease;
-use crate::store::record::{Network, Survey};
+use crate::store::record::Network;
 
-pub(super) fn lease(
-    config: &Config,
-    host: &Host,
-    network: &Network,
-    survey: &Survey,
-    container: &Container,
-) -> Result<IpNetwork> {
+pub(super) fn lease(case: Case<'_>, network: &Network) -> Result<IpNetwork> {
+    let Case { config, host, survey, container, .. } = case;
     let id = &container.id;
     // Whatever else the administrator has given the bridge would answer in the container's place.
     let bridge_has =
@@ -54,12 +47,8 @@ pub(super) fn lease(
         .map_err(|cause| Error::new(format!("lease {address} for container {id}"), cause))
 }
 
-pub(super) fn resolve_ports(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-) -> Result<Vec<Published>> {
+pub(super) fn resolve_ports(case: Case<'_>) -> Result<Vec<Published>> {
+    let Case { config, host, survey, container, .. } = case;
     let mut free = host.free_ports.iter();
     let mut all: Vec<Published> = Vec::new();
     for publish in &config.publish {

@@ -1,9 +1,10 @@
-//! What is to be done, as values: the [`Step`]s and the two functions that list them.
+//! What is to be done, as values: the [`Step`]s and the functions that list them.
 //!
 //! Pure: what the kernel looks like is passed in as a [`Host`], what others hold as a
 //! [`Survey`]. A step's `Display`, in the dialect of `ip(8)`, `sysctl(8)` and `iptables(8)`, is
 //! the text of `netns plan`, of the debug log, of the golden files and of errors.
 
+mod case;
 mod claims;
 mod host;
 mod names;
@@ -18,12 +19,11 @@ use crate::config::nic::Nic;
 use crate::config::value;
 use crate::error::{Error, Result};
 use crate::firewall::Rule;
-use crate::hook::Container;
-use crate::kernel::process::Process;
 use crate::link::bridge::{self, Bridge};
 use crate::link::physical::Physical;
 use crate::link::veth::{self, Veth};
 use crate::store::record::{Network, Record, Survey};
+pub use case::Case;
 use claims::{lease, resolve_ports};
 pub use host::{Host, Interface, Link, Listener, Name, Route};
 pub use names::{Cover, Covering, Files, Slots, directory, resolv_conf};
@@ -154,21 +154,15 @@ fn bridge_steps(steps: &mut Steps<'_>, config: &Config, host: &Host, mtu: u32) {
 /// # Errors
 /// Those of [`network`]; no address is free, or the one asked for is not; a port is already
 /// published by another container; an interface is not the container's to have.
-pub fn attach(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-    process: Process,
-    now: u64,
-) -> Result<Plan> {
-    let nics = nics::moving(config, host, survey, container, &process)?;
+pub fn attach(case: Case<'_>) -> Result<Plan> {
+    let Case { config, host, survey, container, process, .. } = case;
+    let nics = nics::moving(case)?;
     if config.no_bridge {
-        return without_bridge(config, host, survey, container, process, now, nics);
+        return without_bridge(case, nics);
     }
     let (mut network, mut take) = network(config, host, survey)?;
-    let address = lease(config, host, &network, survey, container)?;
-    let published = resolve_ports(config, host, survey, container)?;
+    let address = lease(case, &network)?;
+    let published = resolve_ports(case)?;
     let pid = process.pid;
     let veth = Veth {
         name: steps::host_interface(container, pid, host.host_interface_taken)?,
@@ -186,7 +180,7 @@ pub fn attach(
         addresses: vec![address],
         gateway: Some(config.gateway.ip()),
         published,
-        ..bare(config, container, process, now)
+        ..bare(case)
     };
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
     steps.publish(&record, host);
@@ -211,11 +205,11 @@ pub fn attach(
 }
 
 /// The record of a container that has nothing yet.
-fn bare(config: &Config, container: &Container, process: Process, now: u64) -> Record {
+fn bare(Case { config, container, process, now, .. }: Case<'_>) -> Record {
     Record {
         id: container.id.clone(),
         bundle: container.bundle.clone(),
-        process,
+        process: process.clone(),
         bridge: None,
         interface: config.iface.clone(),
         host_interface: None,
@@ -230,19 +224,11 @@ fn bare(config: &Config, container: &Container, process: Process, now: u64) -> R
 }
 
 /// What a container takes that is on no bridge: interfaces of the host alone.
-fn without_bridge(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-    process: Process,
-    now: u64,
-    nics: Vec<(Nic, Physical)>,
-) -> Result<Plan> {
-    let pid = process.pid;
-    let mut record = nics::without_bridge(bare(config, container, process, now), &nics);
+fn without_bridge(case: Case<'_>, nics: Vec<(Nic, Physical)>) -> Result<Plan> {
+    let Case { config, host, survey, process, .. } = case;
+    let mut record = nics::without_bridge(bare(case), &nics);
     let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
-    steps.loopback(pid);
+    steps.loopback(process.pid);
     steps.nics(nics);
     steps.name(config, host, &record)?;
     steps.ipfile(config, &record);
@@ -255,15 +241,8 @@ fn without_bridge(
 ///
 /// # Errors
 /// It asks for an address that the namespace does not have, or for a port that is taken.
-pub fn join(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-    process: Process,
-    now: u64,
-    owner: &Record,
-) -> Result<Plan> {
+pub fn join(case: Case<'_>, owner: &Record) -> Result<Plan> {
+    let Case { config, host, survey, container, process, now } = case;
     let has = |wanted| owner.addresses.iter().any(|address| address.ip() == wanted);
     if let Some(wanted) = config.static_ip.filter(|wanted| !has(*wanted)) {
         return Err(Error::new(
@@ -276,12 +255,12 @@ pub fn join(
         Some(bridge) => Some(survey.network(bridge).cloned().ok_or_else(lost)?),
         None => nics::publishing_nothing(config, container, owner).map(|()| None)?,
     };
-    let nics = nics::joining(config, host, survey, container, &process, owner)?;
+    let nics = nics::joining(case, owner)?;
     let mut record = Record {
         id: container.id.clone(),
         bundle: container.bundle.clone(),
-        process,
-        published: resolve_ports(config, host, survey, container)?,
+        process: process.clone(),
+        published: resolve_ports(case)?,
         since: now,
         ..owner.clone()
     };

@@ -1,5 +1,6 @@
 //! Interfaces of the host that move into a container: who may have which, and the steps.
 
+use super::case::Case;
 use super::host::{Host, Interface};
 use super::step::Step;
 use super::steps::Steps;
@@ -20,13 +21,8 @@ const MAX_ALIAS: usize = 255;
 /// # Errors
 /// One of them is not the container's to have, or cannot be called as it is to be inside; or
 /// what is asked for besides needs a bridge, and there is to be none.
-pub(super) fn moving(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-    process: &Process,
-) -> Result<Vec<(Nic, Physical)>> {
+pub(super) fn moving(case: Case<'_>) -> Result<Vec<(Nic, Physical)>> {
+    let Case { config, host, survey, container, process, .. } = case;
     check_together(config, container)?;
     let moved = config.nics.iter().map(|nic| {
         let found =
@@ -41,23 +37,16 @@ pub(super) fn moving(
 ///
 /// # Errors
 /// As of [`moving`].
-pub(super) fn joining(
-    config: &Config,
-    host: &Host,
-    survey: &Survey,
-    container: &Container,
-    process: &Process,
-    owner: &Record,
-) -> Result<Vec<(Nic, Physical)>> {
+pub(super) fn joining(case: Case<'_>, owner: &Record) -> Result<Vec<(Nic, Physical)>> {
     let there = |nic: &Nic| {
         owner.steps.iter().any(|step| matches!(step, Step::MoveNic(other) if other.name == nic.name))
     };
-    let nics: Vec<Nic> = config.nics.iter().filter(|nic| !there(nic)).cloned().collect();
+    let nics: Vec<Nic> = case.config.nics.iter().filter(|nic| !there(nic)).cloned().collect();
     if nics.is_empty() {
         return Ok(Vec::new());
     }
-    let config = Config { nics, no_bridge: owner.bridge.is_none(), ..config.clone() };
-    moving(&config, host, survey, container, process)
+    let config = Config { nics, no_bridge: owner.bridge.is_none(), ..case.config.clone() };
+    moving(Case { config: &config, ..case })
 }
 
 /// Refuses ports for a container that joins one without a bridge.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Ask, Engine, NETNS, image, said, wait_for};
+use super::{Ask, DockerLike, Engine, NETNS, image, said, wait_for};
 use crate::common::{Process, World};
 
 pub struct Docker {
@@ -69,32 +69,26 @@ impl Docker {
         docker.run(world, &format!("import {} box", image(world).display())).expect("import the image");
         docker
     }
+}
 
+impl DockerLike for Docker {
     fn run(&self, world: &World, arguments: &str) -> Result<String, String> {
         said(&world.try_sh(&format!("timeout -s KILL 60 {} {arguments}", self.docker)))
-    }
-
-    fn process(&self, world: &World, id: &str) -> Process {
-        let pid = self.run(world, &format!("inspect --format '{{{{.State.Pid}}}}' {id}")).expect("inspect");
-        Process { pid: pid.parse().expect("pid") }
     }
 }
 
 impl Engine for Docker {
     fn start(&mut self, world: &World, ask: Ask) -> Result<Process, String> {
-        let mut options = String::new();
+        let runtime = if ask.then_fails { "failing" } else { "netns" };
+        let mut options = format!("--runtime {runtime}");
         for (key, value) in ask.options {
             options.push_str(&format!(" -e NETNS_{}={value}", key.to_uppercase().replace('-', "_")));
         }
-        let runtime = if ask.then_fails { "failing" } else { "netns" };
-        let container = format!("--name {} --network none --runtime {runtime}{options} box", ask.id);
-        self.run(world, &format!("run -d {container} /bin/busybox sleep 1000"))?;
-        Ok(self.process(world, ask.id))
+        self.run_detached(world, ask.id, &options)
     }
 
     fn restart(&mut self, world: &World, id: &str) -> Process {
-        self.run(world, &format!("restart -t 0 {id}")).expect("restart");
-        self.process(world, id)
+        self.restart_at_once(world, id)
     }
 
     fn delete(&mut self, world: &World, id: &str) {

@@ -35,6 +35,28 @@ pub trait Engine {
     fn delete(&mut self, world: &World, id: &str);
 }
 
+/// An engine with the command line of docker.
+trait DockerLike {
+    /// Standard output, or what the user sees.
+    fn run(&self, world: &World, arguments: &str) -> Result<String, String>;
+
+    fn process(&self, world: &World, id: &str) -> Process {
+        let pid = self.run(world, &format!("inspect --format '{{{{.State.Pid}}}}' {id}")).expect("inspect");
+        Process { pid: pid.parse().expect("pid") }
+    }
+
+    fn run_detached(&self, world: &World, id: &str, options: &str) -> Result<Process, String> {
+        let container = format!("--name {id} --network none {options} box");
+        self.run(world, &format!("run -d {container} /bin/busybox sleep 1000"))?;
+        Ok(self.process(world, id))
+    }
+
+    fn restart_at_once(&self, world: &World, id: &str) -> Process {
+        self.run(world, &format!("restart -t 0 {id}")).expect("restart");
+        self.process(world, id)
+    }
+}
+
 /// An engine by the name that users give it, if it is installed.
 pub fn engine(name: &str, world: &mut World) -> Option<Box<dyn Engine>> {
     let (kind, runtime) = name.split_once('+').unwrap_or((name, name));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Ask, Engine, NETNS, image, said};
+use super::{Ask, DockerLike, Engine, NETNS, image, said};
 use crate::common::{Process, World};
 
 pub struct Podman {
@@ -49,18 +49,14 @@ impl Podman {
         self.command = self.command.replace(&option, "");
         self
     }
+}
 
-    /// Standard output, or what the user sees.
+impl DockerLike for Podman {
     fn run(&self, world: &World, arguments: &str) -> Result<String, String> {
         let out = world.dir.join("podman.out");
         let output = world.sh_logged(&format!("{} {arguments} >{}", self.command, out.display()));
         said(&output)?;
         Ok(fs::read_to_string(out).expect("read podman's output").trim().to_owned())
-    }
-
-    fn process(&self, world: &World, id: &str) -> Process {
-        let pid = self.run(world, &format!("inspect --format '{{{{.State.Pid}}}}' {id}")).expect("inspect");
-        Process { pid: pid.parse().expect("pid") }
     }
 }
 
@@ -73,14 +69,11 @@ impl Engine for Podman {
         if ask.then_fails {
             annotations.push_str(" --annotation fail=yes");
         }
-        let container = format!("--name {} --network none {annotations} box", ask.id);
-        self.run(world, &format!("run -d {container} /bin/busybox sleep 1000"))?;
-        Ok(self.process(world, ask.id))
+        self.run_detached(world, ask.id, &annotations)
     }
 
     fn restart(&mut self, world: &World, id: &str) -> Process {
-        self.run(world, &format!("restart -t 0 {id}")).expect("restart");
-        self.process(world, id)
+        self.restart_at_once(world, id)
     }
 
     fn delete(&mut self, world: &World, id: &str) {

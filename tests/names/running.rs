@@ -8,8 +8,13 @@ use crate::common::{Process, World, stderr, wait_for};
 
 /// A process with a network and a mount namespace of its own, and the host's root directory.
 pub(super) fn apart(world: &mut World) -> Process {
+    apart_with(world, "private")
+}
+
+/// As [`apart`], with this propagation of what is mounted there (`mount_namespaces(7)`).
+fn apart_with(world: &mut World, propagation: &str) -> Process {
     let child = Command::new("unshare")
-        .args(["--net", "--mount", "sleep", "1000"])
+        .args(["--net", "--mount", "--propagation", propagation, "sleep", "1000"])
         .stdin(Stdio::null())
         .spawn()
         .expect("start a process");
@@ -65,15 +70,7 @@ fn a_process_whose_mounts_show_on_the_host_is_refused_files() {
     let Some(mut world) = World::new() else { return };
     world.netns_ok(&["create"], "");
     world.sh("mount --make-rshared /");
-    let child = Command::new("unshare")
-        .args(["--net", "--mount", "--propagation", "unchanged", "sleep", "1000"])
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("start a process");
-    let pid = world.keep(child);
-    wait_for("its namespaces", || {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sleep\n")
-    });
+    let Process { pid } = apart_with(&mut world, "unchanged");
     let (before, host, table) = (world.snapshot(), fs::read("/etc/hosts").unwrap(), mounts(&world));
     let output = world.netns(&["attach", &pid.to_string(), "--id", "a", "--dns", "1.1.1.1"], "");
     assert_eq!(output.status.code(), Some(1));
