@@ -12,6 +12,9 @@ mod common;
 #[allow(dead_code, reason = "some of it only the benchmarks need")]
 #[path = "../benches/cost/mod.rs"]
 mod cost;
+// Here too, so that it keeps up with what it is about.
+#[path = "../fuzz/src/lib.rs"]
+mod fuzzed;
 
 mod attach;
 mod bench;

@@ -206,6 +206,18 @@ fn interfaces_alone_take_no_network() {
     assert_golden("nic-alone", &plan);
 }
 
+#[test]
+fn what_the_fuzzers_demand_of_a_plan_holds_of_usual_ones() {
+    let asked = Options {
+        alias: vec!["db".parse().unwrap()],
+        name_netns: Some(true),
+        ..publish("8080:80 53:53/udp")
+    };
+    for options in [Options::default(), asked] {
+        crate::fuzzed::check_plan(&crate::fuzzed::container("web"), &[options]);
+    }
+}
+
 /// The plan of a container whose namespace is to have a name that `holder` has.
 fn named(process: Process, holder: Name) -> Result<Plan> {
     let config = Config::resolve(&[Options { name_netns: Some(true), ..Options::default() }])?;

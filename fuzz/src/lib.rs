@@ -8,7 +8,7 @@ use netns::error::{Error, is_obeyed};
 use netns::firewall::{Rule, iptables};
 use netns::hook::{Container, Wants};
 use netns::kernel::process::Process;
-use netns::plan::{self, Host, Plan, Step};
+use netns::plan::{self, Case, Host, Plan, Step};
 use netns::store::record::Survey;
 
 /// An error's lines are its own: the first, hints, and what else went wrong.
@@ -33,7 +33,9 @@ pub fn check_plan(container: &Container, layers: &[Options]) {
         free_ports: free_ports.map(|publish| publish.container).collect(),
         ..Host::default()
     };
-    match plan::attach(&config, &host, &Survey::default(), container, process, 0) {
+    let survey = Survey::default();
+    let case = Case { config: &config, host: &host, survey: &survey, container, process: &process, now: 0 };
+    match plan::attach(case) {
         Ok(Plan { network, record, take }) => {
             let held = network.iter().flat_map(|network| &network.steps).chain(&record.steps);
             take.iter().chain(held).for_each(check_step);
