@@ -34,12 +34,14 @@ pub(super) struct Entering {
 impl Entering {
     /// Sends a thread into the namespace that `netns` is open on, which is that of process
     /// `pid`, if not 0.
-    pub(super) fn start(netns: File, pid: i32, host: &Netlink) -> Result<Self> {
+    pub(super) fn start(netns: File, pid: i32, host: &Netlink, parameters: &Sysctl) -> Result<Self> {
         let entered = netns.try_clone().doing(|| operation(pid))?;
-        let runtime = host.runtime();
+        let (runtime, sysctl) = (host.runtime(), parameters.elsewhere());
         let look = move || {
             setns(&entered, CloneFlags::CLONE_NEWNET)?;
-            Ok((Netlink::open_here(runtime)?, Sysctl::of_ipv6_here()))
+            // All that a container's interfaces are given is of IPv6; looked up by this thread.
+            sysctl.has_ipv6();
+            Ok((Netlink::open_here(runtime)?, sysctl))
         };
         let thread = std::thread::Builder::new().spawn(look).doing(|| operation(pid))?;
         Ok(Self { netns, pid, thread })
@@ -64,7 +66,7 @@ fn operation(pid: i32) -> String {
 impl Inside {
     /// Enters the namespace that `netns` is open on, which is that of process `pid`, if not 0.
     pub(super) fn enter(netns: File, pid: i32, host: &Netlink) -> Result<Self> {
-        Entering::start(netns, pid, host)?.finish()
+        Entering::start(netns, pid, host, &Sysctl::default())?.finish()
     }
 
     pub(super) fn netns(&self) -> BorrowedFd<'_> {

@@ -105,7 +105,7 @@ impl Kernel {
     /// # Errors
     /// It cannot be started.
     pub fn start_entering(&mut self, netns: File, pid: i32) -> Result<()> {
-        self.entering = Some(Entering::start(netns, pid, &self.netlink)?);
+        self.entering = Some(Entering::start(netns, pid, &self.netlink, &self.sysctl)?);
         Ok(())
     }
 

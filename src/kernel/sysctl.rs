@@ -3,17 +3,15 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// Where most of what we read and write is.
 const FAMILIES: [&str; 2] = ["net/ipv4/", "net/ipv6/"];
-
-const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC);
 
 /// The parameters of the network namespace of the thread that asks first.
 ///
@@ -22,17 +20,15 @@ const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC);
 /// them one by one. With 1,000 namespaces that takes 0.27 ms each time; a `/proc` takes 0.08.
 #[derive(Debug, Default)]
 pub struct Sysctl {
+    proc: OnceCell<Option<Arc<File>>>,
     families: [OnceCell<Option<File>>; 2],
-    proc: OnceCell<Option<OwnedFd>>,
 }
 
 impl Sysctl {
-    /// Those of the calling thread's network namespace, wherever they are used then. Of IPv6
-    /// alone, as a container needs no other.
-    pub(super) fn of_ipv6_here() -> Self {
-        let here = Self::default();
-        here.has_ipv6();
-        here
+    /// Those of another network namespace, by the same `/proc`: of the one whose thread asks
+    /// first.
+    pub(super) fn elsewhere(&self) -> Self {
+        Self { proc: self.proc().cloned().into(), families: Default::default() }
     }
 
     /// The value of `key`, without its newline; `None` if this kernel or namespace has no such
@@ -75,27 +71,29 @@ impl Sysctl {
     fn open(&self, key: &str, how: OFlag) -> io::Result<File> {
         let known = FAMILIES.iter().enumerate();
         let below = known.filter_map(|(at, family)| Some((at, key.strip_prefix(family)?))).next();
-        let file = match below {
-            Some((at, name)) => openat(
-                self.family(at).ok_or(ErrorKind::NotFound)?,
-                name,
-                how | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            ),
-            None => {
-                openat(AT_FDCWD, format!("/proc/sys/{key}").as_str(), how | OFlag::O_CLOEXEC, Mode::empty())
-            }
-        };
-        Ok(File::from(file?))
+        match below {
+            Some((at, name)) => open_in(self.family(at), name, how),
+            None => open_in(self.proc().map(AsRef::as_ref), &format!("sys/{key}"), how),
+        }
     }
 
     fn family(&self, at: usize) -> Option<&File> {
-        let open = || match self.proc.get_or_init(|| proc().ok()) {
-            Some(proc) => openat(proc, &*format!("sys/{}", FAMILIES[at]), DIRECTORY, Mode::empty()).ok(),
-            None => openat(AT_FDCWD, &*format!("/proc/sys/{}", FAMILIES[at]), DIRECTORY, Mode::empty()).ok(),
+        let open = || {
+            let path = format!("sys/{}", FAMILIES[at]);
+            open_in(self.proc().map(AsRef::as_ref), &path, OFlag::O_DIRECTORY).ok()
         };
-        self.families[at].get_or_init(|| open().map(File::from)).as_ref()
+        self.families[at].get_or_init(open).as_ref()
     }
+
+    fn proc(&self) -> Option<&Arc<File>> {
+        let open = || own_proc().or_else(|_| File::open("/proc"));
+        self.proc.get_or_init(|| open().ok().map(Arc::new)).as_ref()
+    }
+}
+
+fn open_in(directory: Option<&File>, path: &str, how: OFlag) -> io::Result<File> {
+    let directory = directory.ok_or(ErrorKind::NotFound)?;
+    Ok(File::from(openat(directory, path, how | OFlag::O_CLOEXEC, Mode::empty())?))
 }
 
 /// A `/proc` that nobody else sees, mounted nowhere.
@@ -103,11 +101,11 @@ impl Sysctl {
 /// # Errors
 /// The kernel has no such calls, or does not let us; or somebody wants nothing below `/proc/sys`
 /// to be written.
-fn proc() -> io::Result<OwnedFd> {
+fn own_proc() -> io::Result<File> {
     if statvfs("/proc/sys")?.flags().contains(FsFlags::ST_RDONLY) {
         return Err(ErrorKind::ReadOnlyFilesystem.into());
     }
     let proc = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&proc)?;
-    Ok(fsmount(&proc, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    Ok(fsmount(&proc, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?.into())
 }
