@@ -29,6 +29,7 @@ use crate::config::file::File;
 use crate::config::value::Iface;
 use crate::config::{self, Config, Options};
 use crate::error::{Doing, Error, Result};
+use crate::kernel::netlink::{Links, Netlink};
 use crate::kernel::process::Census;
 use crate::log::Log;
 use crate::plan::Step;
@@ -113,6 +114,11 @@ impl Settings {
 fn census_of(records: &Records) -> Result<Census> {
     let steps = records.containers.iter().flat_map(|record| &record.steps);
     Ok(Census::new()?.despite(steps.filter_map(Step::name_file)))
+}
+
+/// Every link of a namespace in full.
+fn links_of(netlink: &Netlink) -> Result<Links> {
+    netlink.links_in_full().doing(|| "look at links and addresses")
 }
 
 /// Tells of every record that could not be read.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use ipnetwork::IpNetwork;
 
-use crate::commands::{census_of, ls, room};
+use crate::commands::{census_of, links_of, ls, room};
 use crate::error::{Doing, Result};
 use crate::graph::{Bridge, Container, End, Link, Namespace, Outside, Picture, Place, Uplink};
 use crate::kernel::Kernel;
@@ -19,10 +19,6 @@ use crate::store::record::Record;
 /// See [`is_fallback`]; `net.core.fb_tunnels_only_for_init_net` is about the same.
 const FALLBACKS: [&str; 9] =
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
-
-fn links_of(netlink: &Netlink) -> Result<Links> {
-    netlink.links_in_full().doing(|| "look at links and addresses")
-}
 
 fn link(links: &Links, detail: &LinkDetail) -> Link {
     Link {

@@ -5,7 +5,7 @@ mod text;
 use serde::Serialize;
 
 use super::ls::Row;
-use super::{Settings, census_of, detach, print, room, warn_of_damage};
+use super::{Settings, census_of, detach, links_of, print, room, warn_of_damage};
 use crate::config::value::Iface;
 use crate::error::{Doing, Error, Result};
 use crate::failures;
@@ -92,7 +92,6 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
 fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspection> {
     let mut kernel = Kernel::look(settings.log.clone())?;
     let row = Row::new(record, &census_of(records)?, kernel.netlink())?;
-    let links_of = |netlink: &Netlink| netlink.links_in_full().doing(|| "look at links and addresses");
     let host = links_of(kernel.netlink())?;
     let (mut interfaces, mut routes) = (Vec::new(), Vec::new());
     // A namespace that outlived its process is alive, but there is no way in by the pid.
@@ -101,7 +100,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
         let inside = kernel.inside_netlink()?;
         let links = links_of(inside)?;
         interfaces = links.all.iter().map(|link| end(&links, link)).collect();
-        routes = routes_of(inside)?;
+        routes = routes_of(inside, &links)?;
     }
     let beside = |other: &&Record| {
         room(other) == room(record) && (&other.id, &other.bundle) != (&record.id, &record.bundle)
@@ -150,17 +149,16 @@ fn end(links: &Links, link: &LinkDetail) -> End {
     }
 }
 
-fn routes_of(netlink: &Netlink) -> Result<Vec<String>> {
-    let operation = || "look at the container's routes";
-    let names = netlink.names().doing(operation)?;
-    let text = netlink.routes().doing(operation)?.into_iter().map(|route| {
+fn routes_of(netlink: &Netlink, links: &Links) -> Result<Vec<String>> {
+    let routes = netlink.routes().doing(|| "look at the container's routes")?;
+    let text = routes.into_iter().map(|route| {
         let to = match route.destination.prefix() {
             0 => "default".to_owned(),
             _ => route.destination.to_string(),
         };
         let via = route.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
-        let link = route.link.and_then(|index| names.get(&index));
-        let dev = link.map_or_else(String::new, |name| format!(" dev {name}"));
+        let link = route.link.and_then(|index| links.by_index(index));
+        let dev = link.map_or_else(String::new, |link| format!(" dev {}", link.seen.name));
         format!("{to}{via}{dev}")
     });
     Ok(text.collect())
