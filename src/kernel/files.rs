@@ -18,6 +18,9 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::process::{self, Process};
 use crate::error::{Doing, Result};
 
+/// The most that is read of a container's resolv.conf, in bytes.
+pub const MAX_RESOLV_CONF: u64 = 64 << 10;
+
 /// Writes `contents` to the file `path` below the directory `base`.
 ///
 /// # Errors
@@ -67,18 +70,18 @@ pub fn root_of(process: &Process, id: &str) -> Result<File> {
     Ok(File::from(root))
 }
 
-/// The first `limit` bytes of the plain file `path`, as a process sees it whose root is open as
-/// `root`. Whoever lives there decides what `path` leads to, but never out of the root.
+/// The beginning of the resolv.conf, a plain file, of a process whose root is open as `root`.
+/// Whoever lives there decides what the path leads to, but never out of the root.
 ///
 /// # Errors
 /// There is no such file, or it is no plain one, or an empty one.
-pub fn read_in_root(root: &File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub fn resolv_conf_in(root: &File) -> io::Result<Vec<u8>> {
     // Opening anything but a plain file may wait for ever or set something off: look first.
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let how = OpenHow::new()
         .flags(flags)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let found = File::from(openat2(root, path, how)?);
+    let found = File::from(openat2(root, "etc/resolv.conf", how)?);
     // By their mode so are those in /proc and /sys, which may do something when they are read;
     // but they are empty, or of a file system of their own.
     let metadata = found.metadata()?;
@@ -87,7 +90,7 @@ pub fn read_in_root(root: &File, path: &Path, limit: u64) -> io::Result<Vec<u8>>
     }
     let mut contents = Vec::new();
     let same = format!("/proc/self/fd/{}", found.as_raw_fd());
-    File::open(same)?.take(limit).read_to_end(&mut contents)?;
+    File::open(same)?.take(MAX_RESOLV_CONF).read_to_end(&mut contents)?;
     Ok(contents)
 }
 

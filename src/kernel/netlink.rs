@@ -20,7 +20,6 @@ use futures_util::TryStreamExt;
 use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
-
 use rtnetlink::packet_route::link::{LinkExtentMask, LinkMessage};
 use rtnetlink::packet_route::route::{RouteHeader, RouteMessage, RouteType};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};

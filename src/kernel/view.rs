@@ -21,9 +21,6 @@ const HARMLESS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFl
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The most that is read of a container's resolv.conf, in bytes.
-const MAX_RESOLV_CONF: u64 = 64 << 10;
-
 const NONE: Option<&str> = None;
 
 /// Moves this thread, which must be the only one, into the network namespace that is open and
@@ -98,7 +95,7 @@ pub fn resolv_conf(process: &Process, id: &str) -> Option<Vec<u8>> {
     let Some(path) = &process.path else { return resolv_conf_inside(process, id) };
     let its = Path::new("/etc/netns").join(path.file_name()?).join("resolv.conf");
     let mut text = Vec::new();
-    File::open(its).ok()?.take(MAX_RESOLV_CONF).read_to_end(&mut text).ok()?;
+    File::open(its).ok()?.take(files::MAX_RESOLV_CONF).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
@@ -108,7 +105,7 @@ fn resolv_conf_inside(process: &Process, id: &str) -> Option<Vec<u8>> {
     if (its.dev(), its.ino()) == (ours.dev(), ours.ino()) {
         return None;
     }
-    files::read_in_root(&root, Path::new(RESOLV_CONF), MAX_RESOLV_CONF).ok()
+    files::resolv_conf_in(&root).ok()
 }
 
 fn open_path(path: &Path) -> io::Result<File> {

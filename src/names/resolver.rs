@@ -1,6 +1,7 @@
 //! What a `resolv.conf(5)` says, read and written. Pure.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::config::names::{Domain, Names, ResolverOption, Server};
 
@@ -20,14 +21,11 @@ impl Resolver {
     /// the container's, and a container without IPv6 reaches no IPv6 server. What is
     /// malformed, or no resolver heeds, is left out.
     pub fn of_host(text: &str) -> Self {
-        let mut found = Self::default();
+        let reachable = |Server(ip): &Server| ip.is_ipv4() && !ip.is_loopback();
+        let mut found = Self { servers: servers_in(text).filter(reachable).collect(), ..Self::default() };
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
-                Some("nameserver") => {
-                    let server = words.next().and_then(|word| word.parse().ok());
-                    found.servers.extend(server.filter(|Server(ip)| ip.is_ipv4() && !ip.is_loopback()));
-                }
                 // The last of these lines is the one that counts.
                 Some("search" | "domain") => {
                     found.search = words.filter_map(|word| word.parse().ok()).collect()
@@ -55,6 +53,14 @@ impl Resolver {
     pub fn text(&self) -> Option<String> {
         (!self.servers.is_empty()).then(|| self.to_string())
     }
+}
+
+/// The name servers in a `resolv.conf`, whoever reaches them.
+pub fn servers_in<T: FromStr>(text: &str) -> impl Iterator<Item = T> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        if words.next() == Some("nameserver") { words.next()?.parse().ok() } else { None }
+    })
 }
 
 impl fmt::Display for Resolver {

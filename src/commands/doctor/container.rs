@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -17,10 +16,9 @@ use crate::kernel::netlink::Netlink;
 use crate::kernel::probe::{Answer, ask};
 use crate::kernel::sysctl::Sysctl;
 use crate::kernel::{files, listeners, process};
+use crate::names::resolver::servers_in;
 use crate::store::record::Record;
 
-/// The most that is read of a `resolv.conf`, in bytes.
-const MAX_RESOLV_CONF: u64 = 64 << 10;
 /// The most that is read of a container's own rules, in bytes.
 const MAX_RULES: u64 = 4 << 20;
 /// How long a file system may take that the container may have made itself.
@@ -95,16 +93,12 @@ fn resolv_conf(record: &Record) -> Option<Vec<IpAddr>> {
     let id = record.id.clone();
     // Nobody waits for this thread: the container's file system may be its own program.
     std::thread::spawn(move || {
-        let read = |root: File| files::read_in_root(&root, Path::new("/etc/resolv.conf"), MAX_RESOLV_CONF);
-        let text = files::root_of(&process, &id).ok().and_then(|root| read(root).ok());
+        let root = files::root_of(&process, &id).ok();
+        let text = root.and_then(|root| files::resolv_conf_in(&root).ok());
         let _ = sender.send(text);
     });
     let text = answer.recv_timeout(READING).ok()??;
-    let resolver = |line: &str| {
-        let mut words = line.split_whitespace();
-        if words.next() == Some("nameserver") { words.next()?.parse().ok() } else { None }
-    };
-    Some(String::from_utf8_lossy(&text).lines().filter_map(resolver).collect())
+    Some(servers_in(&String::from_utf8_lossy(&text)).collect())
 }
 
 fn probe(container: &Container, netns: &File, first: bool, end: Instant) -> Probe {
