@@ -11,12 +11,32 @@ const MAX_TEXT: usize = 4096;
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What kind of failure an [`Error`] is, for a caller that answers in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What was asked for makes no sense.
+    Input,
+    /// Who asked may not have it.
+    Denied,
+    /// There is no such container, network, device or process.
+    NotFound,
+    /// Somebody else has it.
+    Conflict,
+    /// There is no more of it: addresses, ports.
+    Exhausted,
+    /// The kernel, a file or a program refused.
+    Kernel,
+    /// Another run is at it, and took too long.
+    Busy,
+}
+
 /// A failure: `<operation and object>: <cause>`, and what the user can do about it.
 ///
 /// `Display` is the text after `netns: ` on standard error; it may have further lines for the
 /// hint and for what went wrong while the failure was being undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
+    kind: Kind,
     operation: String,
     cause: String,
     hint: Option<String>,
@@ -30,6 +50,7 @@ impl Error {
     /// cut: part of it may come from an annotation, and a log must not be forged or flooded.
     pub fn new(operation: impl fmt::Display, cause: impl fmt::Display) -> Self {
         Self {
+            kind: Kind::Kernel,
             operation: one_line(&operation.to_string()),
             cause: one_line(&cause.to_string()),
             hint: None,
@@ -41,7 +62,19 @@ impl Error {
     #[must_use]
     pub fn during(self, operation: impl fmt::Display) -> Self {
         let cause = format!("{}: {}", self.operation, self.cause);
-        Self { hint: self.hint, also: self.also, ..Self::new(operation, cause) }
+        Self { kind: self.kind, hint: self.hint, also: self.also, ..Self::new(operation, cause) }
+    }
+
+    /// The same error of another kind than [`Kind::Kernel`].
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The same error with a line that says what to do.
@@ -119,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_operation_cause_and_remedy() {
+    fn an_error_names_operation_cause_and_hint() {
         let error = Error::new("use bridge netns0", "it exists but is a veth")
             .hint("remove it")
             .also([Error::new("undo", "failed")]);

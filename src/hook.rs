@@ -1,4 +1,4 @@
-//! Standard input to [`Container`]: the OCI runtime's state document, and nothing else.
+//! The hook: the OCI runtime's state document on standard input to an operation.
 //!
 //! The only user of `oci-spec`. What the document may contain is the
 //! [state](https://github.com/opencontainers/runtime-spec/blob/main/runtime.md#state) of the
@@ -7,29 +7,27 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{ContainerState, State};
 
-use crate::error::{Doing, Error, Result, is_obeyed};
+use crate::config::Settings;
+use crate::error::{Doing, Error, Kind, Result, is_obeyed};
+use crate::failures;
+use crate::model::container::{ContainerId, check_id};
+use crate::model::request::Request;
+use crate::model::sandbox::NetnsRef;
+use crate::operations;
 
 /// The largest state document that is read, in bytes. Real ones have a few kilobytes.
 pub const MAX_STATE_BYTES: u64 = 1 << 20;
 
-/// The longest container id, in bytes: what fits a file name.
-pub const MAX_ID_BYTES: usize = 255;
-
 /// A container as its runtime describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
-    /// Unique only together with `bundle`: containerd has namespaces, runc has roots.
-    pub id: String,
-    /// The bundle's absolute path; empty where the caller gave none.
-    pub bundle: PathBuf,
+    /// What its runtime calls it.
+    pub container: ContainerId,
     /// The container's first process in our pid namespace, if the state names one above 0.
     pub pid: Option<i32>,
-    /// Where its network namespace is, if it is known by a path and not by a process.
-    pub netns: Option<PathBuf>,
     /// What the runtime is about to do, or has done.
     pub wants: Wants,
     /// All annotations, ours and others'.
@@ -86,54 +84,39 @@ pub fn parse_state(input: impl Read) -> Result<Container> {
     Container::from_state(&state)
 }
 
+/// Attaches or detaches the container that standard input describes, by its status. Why it
+/// failed is kept where a user finds it, and whether the exit status is 0 all the same is told:
+/// no runtime retries a failed poststop, and some cannot delete the container then; what could
+/// not be undone stays recorded for the next run.
+///
+/// # Errors
+/// Those of [`read_state`], [`operations::attach()`] and [`operations::detach()`].
+pub fn hook(settings: &Settings) -> std::result::Result<(), (Error, bool)> {
+    let state = read_state().map_err(|error| (error, false))?;
+    let done = match state.wants {
+        Wants::Attach => {
+            state.request(settings).and_then(|request| operations::attach(settings, &request)).map(drop)
+        }
+        Wants::Detach => operations::detach(settings, &state.container),
+    };
+    done.map_err(|error| {
+        failures::remember(&settings.state_dir, &state.container.id, &error);
+        (error, state.wants == Wants::Detach)
+    })
+}
+
 impl Container {
-    /// A container that runs already and has no state document.
+    /// What it is to get.
     ///
     /// # Errors
-    /// The id cannot be one.
-    pub fn running(pid: i32, id: String) -> Result<Self> {
-        check_id(&id)?;
-        Ok(Self {
-            id,
-            bundle: PathBuf::new(),
-            pid: Some(pid),
-            netns: None,
-            wants: Wants::Attach,
-            annotations: BTreeMap::new(),
-        })
-    }
-
-    /// Whoever lives in the network namespace that `path` leads to, called by the last part of
-    /// it unless it gets a name. `/proc/PID/ns/net` is that of a process.
-    ///
-    /// # Errors
-    /// The id cannot be one, or the path cannot be recorded.
-    pub fn in_namespace(path: &Path, id: Option<String>) -> Result<Self> {
-        let operation = || format!("use network namespace {}", path.display());
-        let path = std::path::absolute(path).doing(operation)?;
-        let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
-        if let ["/", "proc", pid, "ns", "net"] = parts[..]
-            && let Ok(pid) = pid.parse()
-        {
-            return Self::running(pid, id.unwrap_or_else(|| pid.to_string()));
-        }
-        if path.to_str().is_none_or(|text| text.contains(is_obeyed)) {
-            return Err(Error::new(operation(), "there are control characters in it, or it is no UTF-8"));
-        }
-        let name = parts.last().copied().unwrap_or_default();
-        let container = Self::running(0, id.unwrap_or_else(|| name.to_owned()))?;
-        Ok(Self { pid: None, netns: Some(path), ..container })
-    }
-
-    /// The container's process.
-    ///
-    /// # Errors
-    /// The state names none.
-    pub fn pid(&self) -> Result<i32> {
-        self.pid.ok_or_else(|| {
-            Error::new(format!("attach container {}", self.id), "the state names no pid")
+    /// The state names no pid; or those of [`Settings::request`].
+    pub fn request(&self, settings: &Settings) -> Result<Request> {
+        let pid = self.pid.ok_or_else(|| {
+            Error::new(format!("attach {}", self.container), "the state names no pid")
+                .of(Kind::Input)
                 .hint("a createContainer hook is told none; name it in \"createRuntime\"")
-        })
+        })?;
+        settings.request(self.container.clone(), NetnsRef::Pid(pid), &self.annotations)
     }
 
     fn from_state(state: &State) -> Result<Self> {
@@ -148,10 +131,8 @@ impl Container {
             return refuse("there are control characters in it");
         }
         Ok(Self {
-            id: state.id().clone(),
-            bundle,
+            container: ContainerId { id: state.id().clone(), bundle },
             pid: state.pid().filter(|pid| *pid > 0),
-            netns: None,
             wants: match state.status() {
                 ContainerState::Stopped => Wants::Detach,
                 _ => Wants::Attach,
@@ -159,26 +140,6 @@ impl Container {
             annotations: state.annotations().clone().unwrap_or_default().into_iter().collect(),
         })
     }
-}
-
-/// Accepts what runc, crun, youki and containerd accept as a container's id: letters, digits
-/// and `_ + - .`, up to [`MAX_ID_BYTES`], and neither `.` nor `..`.
-///
-/// # Errors
-/// Anything else; the id goes into file names, rules and logs.
-pub fn check_id(id: &str) -> Result<()> {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_+-.".contains(&b);
-    let cause = if id.is_empty() {
-        "it is empty".to_owned()
-    } else if id.len() > MAX_ID_BYTES {
-        format!("it is longer than {MAX_ID_BYTES} bytes")
-    } else if !id.bytes().all(fine) || id == "." || id == ".." {
-        "only letters, digits and _ + - . may be in it".to_owned()
-    } else {
-        return Ok(());
-    };
-    let shown: String = id.chars().take(64).collect();
-    Err(Error::new(format!("use container id '{shown}'"), cause))
 }
 
 #[cfg(test)]

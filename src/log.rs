@@ -1,4 +1,5 @@
-//! Standard error, and the file beside it: engines throw a hook's standard error away.
+//! Standard output; standard error, and the file beside it: engines throw a hook's standard error
+//! away.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -8,6 +9,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::error::{Doing, Error, Result};
+
+/// Writes to standard output, which may be closed.
+///
+/// # Errors
+/// It is.
+pub fn print(text: &str) -> Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes()).doing(|| "write to standard output")
+}
 
 /// Where messages go. Writing never fails: the hook's outputs may be closed.
 #[derive(Debug, Clone)]

@@ -8,15 +8,16 @@ use std::time::Instant;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use netns::commands::doctor::Wishes;
-use netns::commands::graph::Format;
-use netns::commands::inject::Extras;
-use netns::commands::install::Engine;
-use netns::commands::{self, Settings};
-use netns::config::Options;
-use netns::error::Result;
-use netns::failures;
-use netns::hook::{Container, Wants, read_state};
+use netns::commands;
+use netns::config::{Options, Settings};
+use netns::doctor;
+use netns::error::Error;
+use netns::graph::{self, Format};
+use netns::hook;
+use netns::install::inject::Extras;
+use netns::install::{self, Engine};
+use netns::model::sandbox::NetnsRef;
+use netns::operations;
 
 /// Gives a container its network in a few milliseconds, and takes every trace of it back.
 ///
@@ -24,8 +25,9 @@ use netns::hook::{Container, Wants, read_state};
 /// the container's state JSON from standard input, and attaches or detaches by its status.
 #[derive(Parser)]
 #[command(name = "netns", version = VERSION, disable_version_flag = true)]
-#[command(after_help = "Every option is also an environment variable (NETNS_MTU), a key of the \
-configuration file (mtu = 1400) and an annotation of the container (org.netns.mtu). \
+#[command(after_help = "Every option is also an environment variable (NETNS_PUBLISH), a key of the \
+configuration file (publish = \"8080:80\") and, within the policy, an annotation of the container \
+(org.netns.publish). \
 Annotation, flag, environment, file, default: the first that is set wins.")]
 struct Cli {
     #[command(subcommand)]
@@ -95,7 +97,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Draw uplinks, bridges, cables, containers and published ports
+    /// Draw uplinks, bridges, veth pairs, containers and published ports
     Graph {
         /// What to draw it for
         #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -107,27 +109,27 @@ enum Command {
         #[arg(long)]
         ascii: bool,
     },
-    /// Say why traffic fails, and what mends it
+    /// Say why traffic fails, and what to do
     Doctor {
         /// The container's id [default: all, and the networks]
         id: Option<String>,
         /// Send packets too: to the gateway and to published ports, on this machine only
         #[arg(long)]
         probe: bool,
-        /// Mend what is ours; nobody else's firewall
+        /// Fix what is ours; nobody else's firewall
         #[arg(long)]
         fix: bool,
         /// As a JSON array
         #[arg(long)]
         json: bool,
     },
-    /// Reap containers that are dead or were attached half way only
+    /// Remove what dead or interrupted containers left, and what of ours no record tells of
     Gc {
         /// Only say which
         #[arg(long)]
         dry_run: bool,
     },
-    /// Put back every rule that should be there, after a firewall was flushed
+    /// Restore every rule that should be there, after a firewall was flushed
     Reload,
     /// Put the hook into a bundle's config.json, with the options given here as its arguments
     Inject {
@@ -179,91 +181,55 @@ fn main() -> ExitCode {
     let Cli { command, told: Told { options, config } } = parse(std::env::args_os().collect());
     let settings = Settings::new(started, options, config);
     match run(command, &settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { error, forgiven }) => {
+        Ok(status) => status,
+        Err((error, forgiven)) => {
             settings.log.error(&error);
             if forgiven { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
 }
 
-struct Failure {
-    error: netns::error::Error,
-    /// Whether the exit status is 0 all the same.
-    forgiven: bool,
-}
+/// What went wrong, and whether the exit status is 0 all the same.
+type Failure = (Error, bool);
 
-impl From<netns::error::Error> for Failure {
-    fn from(error: netns::error::Error) -> Self {
-        Self { error, forgiven: false }
-    }
-}
-
-fn run(command: Option<Command>, settings: &Settings) -> std::result::Result<(), Failure> {
-    match command {
-        None => hook(settings, &read_state()?),
-        Some(Command::Create) => Ok(commands::create::create(settings)?),
-        Some(Command::Ls { json }) => Ok(commands::ls::ls(settings, json)?),
-        Some(Command::Rm { force }) => Ok(commands::rm::rm(settings, force)?),
-        Some(Command::Attach { pid, netns, id }) => Ok(attach(settings, pid, netns, id)?),
-        Some(Command::Detach { id }) => Ok(commands::detach::detach_id(settings, &id)?),
-        Some(Command::Exec { id, command }) => Ok(commands::exec::exec(settings, &id, &command)?),
-        Some(Command::Inspect { id, json }) => Ok(commands::inspect::inspect(settings, &id, json)?),
-        Some(Command::Graph { format, watch, ascii }) => {
-            Ok(commands::graph::graph(settings, format, ascii, watch)?)
+fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failure> {
+    let Some(command) = command else {
+        return hook::hook(settings).map(|()| ExitCode::SUCCESS);
+    };
+    let done = match command {
+        Command::Create => commands::create(settings),
+        Command::Ls { json } => commands::ls::ls(settings, json),
+        Command::Rm { force } => commands::rm(settings, force),
+        Command::Attach { pid, netns, id } => {
+            let netns = netns.map_or_else(|| NetnsRef::Pid(pid.unwrap_or_default()), NetnsRef::Path);
+            commands::attach(settings, &netns, id)
         }
-        Some(Command::Doctor { id, probe, fix, json }) => {
-            match commands::doctor::doctor(settings, id.as_deref(), Wishes { probe, fix, json })? {
-                true => Ok(()),
-                false => std::process::exit(1),
-            }
+        Command::Detach { id } => operations::detach_id(settings, &id),
+        Command::Exec { id, command } => commands::exec::exec(settings, &id, &command),
+        Command::Inspect { id, json } => commands::inspect::inspect(settings, &id, json),
+        Command::Graph { format, watch, ascii } => graph::graph(settings, format, ascii, watch),
+        Command::Doctor { id, probe, fix, json } => {
+            let options = doctor::Options { probe, fix, json };
+            let healthy = doctor::doctor(settings, id.as_deref(), options).map_err(|error| (error, false))?;
+            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Some(Command::Gc { dry_run }) => Ok(commands::gc::gc(settings, dry_run)?),
-        Some(Command::Reload) => Ok(commands::reload::reload(settings)?),
-        Some(Command::Inject { bundle, undo: true, .. }) => Ok(commands::inject::undo(&bundle)?),
-        Some(Command::Inject { bundle, net_raw, from_env, .. }) => {
-            Ok(commands::inject::inject(settings, &bundle, Extras { net_raw, from_env })?)
+        Command::Gc { dry_run } => commands::gc(settings, dry_run),
+        Command::Reload => commands::reload(settings),
+        Command::Inject { bundle, undo: true, .. } => install::inject::undo(&bundle),
+        Command::Inject { bundle, net_raw, from_env, .. } => {
+            install::inject::inject(settings, &bundle, Extras { net_raw, from_env })
         }
-        Some(Command::Install { engine, dry_run }) => {
-            Ok(commands::install::install(settings, engine, dry_run)?)
-        }
-        Some(Command::Uninstall { engine }) => Ok(commands::install::uninstall(engine)?),
-        Some(Command::Plan) => Ok(commands::plan::plan(settings, &read_state()?)?),
-        Some(Command::Completions { shell }) => {
-            Ok(commands::completions::completions(Cli::command(), shell)?)
-        }
-        Some(Command::Man { dir }) => Ok(commands::completions::man(Cli::command(), &dir)?),
-        Some(Command::Version) => {
+        Command::Install { engine, dry_run } => install::install(settings, engine, dry_run),
+        Command::Uninstall { engine } => install::uninstall(engine),
+        Command::Plan => commands::plan(settings),
+        Command::Completions { shell } => commands::completions::completions(Cli::command(), shell),
+        Command::Man { dir } => commands::completions::man(Cli::command(), &dir),
+        Command::Version => {
             let _ = writeln!(std::io::stdout(), "netns {VERSION}");
             Ok(())
         }
-    }
-}
-
-fn hook(settings: &Settings, container: &Container) -> std::result::Result<(), Failure> {
-    let done = match container.wants {
-        Wants::Attach => commands::attach::attach(settings, container).map_err(Failure::from),
-        // No runtime retries a failed poststop, and some cannot delete the container then.
-        // What could not be undone stays recorded for the next run.
-        Wants::Detach => {
-            commands::detach::detach(settings, container).map_err(|error| Failure { error, forgiven: true })
-        }
     };
-    if let Err(Failure { error, .. }) = &done {
-        failures::remember(&settings.state_dir, &container.id, error);
-    }
-    done
-}
-
-fn attach(settings: &Settings, pid: Option<i32>, netns: Option<PathBuf>, id: Option<String>) -> Result<()> {
-    let container = match netns {
-        Some(path) => Container::in_namespace(&path, id)?,
-        None => {
-            let pid = pid.unwrap_or_default();
-            Container::running(pid, id.unwrap_or_else(|| pid.to_string()))?
-        }
-    };
-    commands::attach::attach(settings, &container)
+    done.map(|()| ExitCode::SUCCESS).map_err(|error| (error, false))
 }
 
 /// Parses the arguments, or prints help or what is wrong with them and exits with 2.

@@ -1,5 +1,5 @@
 //! What others did to the host meanwhile: leaving succeeds all the same, and the next container
-//! finds everything mended.
+//! finds everything as it should be.
 
 use crate::common::World;
 
@@ -15,7 +15,7 @@ fn assert_leaves_after(meddle: &str) {
     world.sh(meddle);
     world.detach_ok("a");
     assert!(!world.rules().contains("netns container a"), "{meddle}: its rules are gone");
-    assert!(!world.links().iter().any(|link| link.starts_with("netnsv0-")), "{meddle}: its cable too");
+    assert!(!world.links().iter().any(|link| link.starts_with("netnsv0-")), "{meddle}: its veth pair too");
     assert_eq!(world.ls(), serde_json::json!([]));
     assert_eq!(world.netns_ok(&["rm"], ""), "");
     world.assert_as(&before);
@@ -34,7 +34,7 @@ fn detach_works_when_the_namespace_is_gone() {
 }
 
 #[test]
-fn detach_works_when_the_cable_is_gone() {
+fn detach_works_when_the_veth_pair_is_gone() {
     assert_leaves_after("ip link del $(ip -o link show type veth | grep -o 'netnsv0-[0-9]*')");
 }
 
@@ -75,7 +75,7 @@ fn detach_works_when_the_file_and_its_bundle_are_gone() {
 }
 
 #[test]
-fn a_bridge_that_drifted_is_mended_by_the_next_attach() {
+fn a_bridge_that_drifted_is_set_right_by_the_next_attach() {
     let Some(mut world) = World::new() else { return };
     world.netns_ok(&["create"], "");
     world.netns_ok(&["rm"], "");
@@ -87,9 +87,9 @@ fn a_bridge_that_drifted_is_mended_by_the_next_attach() {
     world.sh("ip addr flush dev netns0; ip link set netns0 down mtu 1300; sysctl -qw net.ipv4.ip_forward=0");
     assert!(!first.pings("172.19.0.1"), "it is broken");
     world.attach_ok("second", second, &[]);
-    let mended =
+    let set_right =
         world.sh("ip -o -4 addr show netns0; ip route; ip link show netns0 | grep -o 'UP\\|mtu [0-9]*'");
-    assert_eq!(mended, network);
+    assert_eq!(set_right, network);
     assert_eq!(world.sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
     assert!(first.pings("172.19.0.1") && second.pings("172.19.0.2"));
     world.detach_ok("first");
@@ -135,7 +135,7 @@ fn a_bridge_deleted_by_hand_is_made_again() {
 }
 
 #[test]
-fn a_bridge_deleted_by_hand_is_seen_and_the_next_attach_hangs_everyone_on_it_again() {
+fn a_bridge_deleted_by_hand_is_seen_and_the_next_attach_makes_all_containers_its_ports_again() {
     let Some(mut world) = World::new() else { return };
     let (a, b) = (world.process(), world.process());
     world.attach_ok("a", a, &[("publish", "127.0.0.1:8080:80"), ("ipfile", "a")]);

@@ -64,8 +64,8 @@ fn an_eth0_that_is_there_already_is_left_alone() {
     let Some(mut world) = used_world() else { return };
     let container = world.process();
     container.sh("ip link add eth0 type veth peer name other && ip addr add 10.1.1.1/24 dev eth0");
-    let cable = format!("ip link add netnsv0-{} ", container.pid);
-    let said = [&cable, "peer name eth0", ": File exists (os error 17)"];
+    let pair = format!("ip link add netnsv0-{} ", container.pid);
+    let said = [&pair, "peer name eth0", ": File exists (os error 17)"];
     assert_fails_cleanly(&world, container, &[("publish", "8080:80")], &said);
 }
 
@@ -163,8 +163,8 @@ fn a_failure_in_one_table_takes_the_others_back() {
 fn a_read_only_proc_sys_is_named() {
     let Some(mut world) = used_world() else { return };
     let container = world.process();
-    let cable = format!("sysctl -w net/ipv6/conf/netnsv0-{}/disable_ipv6=1: Read-only", container.pid);
-    for (network, said) in [("rm", "sysctl -w net/ipv4/ip_forward=1: Read-only"), ("create", &cable)] {
+    let link = format!("sysctl -w net/ipv6/conf/netnsv0-{}/disable_ipv6=1: Read-only", container.pid);
+    for (network, said) in [("rm", "sysctl -w net/ipv4/ip_forward=1: Read-only"), ("create", &link)] {
         world.netns_ok(&[network], "");
         let before = world.snapshot();
         world.sh("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys");

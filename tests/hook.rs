@@ -104,8 +104,9 @@ fn wrong_usage_exits_2_and_nothing_changes() {
 #[test]
 fn a_hostile_annotation_is_refused_and_nothing_changes() {
     let Some(mut world) = World::new() else { return };
-    let container = world.process();
+    let pid = Some(world.process().pid);
     let before = world.snapshot();
+    let attach = |key, value| world.netns(&[], &state("a", "creating", pid, &[(key, value)]));
     for (key, value, cause) in [
         ("iface", "../x", "only letters, digits"),
         ("iface", "all", "the kernel keeps this name"),
@@ -118,9 +119,20 @@ fn a_hostile_annotation_is_refused_and_nothing_changes() {
         ("ipfile", "../../etc/passwd", "may only name a file in the bundle"),
         ("publsh", "80", "unknown option"),
     ] {
-        assert_refused(&world.attach("a", container, &[(key, value)]), cause);
+        assert_refused(&attach(key, value), cause);
     }
-    let said = stderr(&world.attach("a", container, &[("publsh", "80")]));
+    for (key, value) in [
+        ("bridge", "docker0"),
+        ("ip", "10.0.0.1/8"),
+        ("iface", "eth1"),
+        ("mtu", "1400"),
+        ("nic", "wire0"),
+        ("no-bridge", "true"),
+        ("name-netns", "true"),
+    ] {
+        assert_refused(&attach(key, value), "only the policy's");
+    }
+    let said = stderr(&attach("publsh", "80"));
     assert!(said.contains("hint: did you mean org.netns.publish?"), "{said}");
     world.assert_as(&before);
 }
@@ -171,7 +183,7 @@ fn what_is_done_already_is_success_and_changes_nothing() {
 }
 
 #[test]
-fn a_dead_container_of_the_same_id_is_reaped_first() {
+fn a_dead_container_of_the_same_id_is_cleaned_up_first() {
     let Some(mut world) = World::new() else { return };
     world.netns_ok(&["create"], "");
     let before = world.snapshot();
@@ -211,7 +223,7 @@ fn one_id_in_two_bundles_is_two_containers() {
 }
 
 #[test]
-fn poststop_exits_0_and_the_next_run_reaps_what_it_could_not_undo() {
+fn poststop_exits_0_and_the_next_run_cleans_up_what_it_could_not_undo() {
     let Some(mut world) = World::new() else { return };
     world.netns_ok(&["create"], "");
     let before = world.snapshot();

@@ -156,8 +156,8 @@ fn of_a_dead_container_is_said_what_is_left() {
     let container = world.process();
     world.attach_ok("web", container, &[("publish", "8080:80")]);
     world.kill(container);
-    let cable = format!("netnsv0-{}", container.pid);
-    wait_for("the cable to go", || !world.links().contains(&cable));
+    let veth = format!("netnsv0-{}", container.pid);
+    wait_for("the veth pair to go", || !world.links().contains(&veth));
     let inspected = inspect(&world, "web");
     assert_eq!((&inspected["status"], &inspected["host_end"]), (&"dead".into(), &Value::Null));
     assert_eq!(inspected["interfaces"], serde_json::json!([]));

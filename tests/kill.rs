@@ -7,16 +7,19 @@ use std::process::Command;
 use crate::common::{NETNS, Process, World, run, state, stderr};
 
 /// The system calls by which the hook and its programs change anything.
-pub const CALLS: [&str; 12] = [
+pub const CALLS: [&str; 15] = [
     "sendto",
     "sendmsg",
     "write",
     "pwrite64",
     "openat",
     "openat2",
+    "mkdir",
+    "symlink",
     "rename",
     "unlink",
     "unlinkat",
+    "rmdir",
     "ftruncate",
     "clone3",
     "setns",
@@ -35,12 +38,13 @@ pub enum End {
     Whole,
 }
 
-pub fn kill_at(call: &str, n: usize, input: &str) -> End {
+pub fn kill_at(call: &str, n: usize, flags: &[&str], input: &str) -> End {
     let output = run(
         Command::new("strace")
             .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
             .args(["-e", &format!("inject={call}:signal=KILL:when={n}")])
-            .arg(NETNS),
+            .arg(NETNS)
+            .args(flags),
         input,
     );
     let whole = output.status.success() && output.stderr.is_empty();
@@ -112,7 +116,7 @@ fn sweep(variant: &str) {
     let mut kills = 0;
     for call in CALLS {
         for n in 1..MOST {
-            if let End::Whole = kill_at(call, n, &scene.attach_state()) {
+            if let End::Whole = kill_at(call, n, &[], &scene.attach_state()) {
                 scene.world.detach_ok("victim");
                 break;
             }
@@ -121,7 +125,7 @@ fn sweep(variant: &str) {
         }
         for n in 1..MOST {
             scene.world.netns_ok(&[], &scene.attach_state());
-            if let End::Whole = kill_at(call, n, &state("victim", "stopped", None, &[])) {
+            if let End::Whole = kill_at(call, n, &[], &state("victim", "stopped", None, &[])) {
                 break;
             }
             kills += 1;
@@ -156,7 +160,7 @@ fn the_very_first_run_killed_anywhere_leaves_a_whole_network_or_none() {
     world.netns_ok(&["rm"], "");
     for call in CALLS {
         for n in 1..MOST {
-            if let End::Whole = kill_at(call, n, &input) {
+            if let End::Whole = kill_at(call, n, &[], &input) {
                 world.netns_ok(&["rm", "--force"], "");
                 break;
             }

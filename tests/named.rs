@@ -63,8 +63,15 @@ fn every_layer_can_ask_for_a_name_or_against_it() {
         world.netns_ok(&["detach", "web"], "");
     }
     let annotated = state("web", "creating", Some(web.pid), &[("name-netns", "false")]);
-    world.netns_ok(&["--name-netns"], &annotated);
-    assert_eq!(names(&world).len(), 0, "the annotation wins");
+    let denied = world.netns(&["--name-netns"], &annotated);
+    let said = stderr(&denied);
+    assert!(
+        denied.status.code() == Some(1) && said.contains("[policy] options = [\"name-netns\"]"),
+        "{said}"
+    );
+    fs::write("/run/test/config", "[policy]\noptions = ['name-netns']").unwrap();
+    world.netns_ok(&["--name-netns", "--config", "/run/test/config"], &annotated);
+    assert_eq!(names(&world).len(), 0, "the annotation wins where the policy allows it");
 }
 
 #[test]
@@ -139,7 +146,7 @@ fn a_dead_container_is_not_kept_by_its_name() {
     assert_eq!(world.ls()[0]["status"], "dead");
     assert_eq!(world.netns_ok(&["gc", "--dry-run"], ""), "container web\n");
     world.attach_ok("next", next, &[("publish", "8080:80")]);
-    assert_eq!(world.ls().as_array().map(Vec::len), Some(1), "reaped by the next");
+    assert_eq!(world.ls().as_array().map(Vec::len), Some(1), "cleaned up by the next");
     assert_eq!(names(&world), [""; 0]);
     world.detach_ok("next");
     world.assert_as(&before);
@@ -177,9 +184,9 @@ fn a_named_namespace_dies_though_it_has_another_name_of_ours() {
 #[test]
 fn two_of_one_id_in_one_namespace_share_the_name() {
     let Some((world, web, before)) = start() else { return };
-    let second = |status: &str, pid| state("web", status, pid, &NAMED).replace("/run/test", "/run");
+    let second = |status: &str, pid| state("web", status, pid, &[]).replace("/run/test", "/run");
     world.attach_ok("web", web, &NAMED);
-    world.netns_ok(&[], &second("creating", Some(web.pid)));
+    world.netns_ok(&["--name-netns"], &second("creating", Some(web.pid)));
     world.detach_ok("web");
     assert_eq!(names(&world), ["web"], "the other one has it too");
     world.netns_ok(&[], &second("stopped", None));
@@ -205,10 +212,10 @@ fn a_name_given_among_an_engines_own_mounts_is_taken_back_from_outside() {
         let shell = "cat >/run/test/state; unshare --mount --propagation private";
         run(
             std::process::Command::new("sh").args(["-c", &format!("{shell} sh -c '{command}'")]),
-            &state("web", "creating", Some(web.pid), &NAMED),
+            &state("web", "creating", Some(web.pid), &[]),
         )
     };
-    let seen = apart(&format!("{NETNS} </run/test/state && ip netns exec web ip addr"));
+    let seen = apart(&format!("{NETNS} --name-netns </run/test/state && ip netns exec web ip addr"));
     assert!(String::from_utf8_lossy(&seen.stdout).contains("172.19.0.2/16"), "{}", stderr(&seen));
     world.sh("rm /run/test/state");
     world.detach_ok("web");
@@ -218,14 +225,14 @@ fn a_name_given_among_an_engines_own_mounts_is_taken_back_from_outside() {
 #[test]
 fn a_run_killed_while_it_names_leaves_a_name_that_works_or_none() {
     let Some((world, web, before)) = start() else { return };
-    let attach = state("web", "creating", Some(web.pid), &NAMED);
+    let (flags, attach) = (["--name-netns=true"], state("web", "creating", Some(web.pid), &[]));
     let mut kills = 0;
     for call in ["mkdir", "chmod", "openat", "mount", "umount2", "unlink"] {
         for n in 1..300 {
-            let attached = kill_at(call, n, &attach);
+            let attached = kill_at(call, n, &flags, &attach);
             kills += check(&world, &attached);
-            world.netns_ok(&[], &attach);
-            let detached = kill_at(call, n, &state("web", "stopped", None, &[]));
+            world.netns_ok(&flags, &attach);
+            let detached = kill_at(call, n, &[], &state("web", "stopped", None, &[]));
             kills += check(&world, &detached);
             world.detach_ok("web");
             world.assert_as(&before);

@@ -1,4 +1,4 @@
-//! Bridge, cable and lease in real namespaces.
+//! Bridge, veth pair and lease in real namespaces.
 
 use crate::common::World;
 use crate::common::scene::ask;

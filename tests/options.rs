@@ -18,7 +18,8 @@ fn plan(args: &[&str], environment: &[(&str, &str)], input: &str) -> String {
 fn annotation_flag_environment_file_default_in_this_order() {
     let Some(mut world) = World::new() else { return };
     let file = world.dir.join("netns-hook.toml");
-    fs::write(&file, "bridge = 'of-the-file'\nmtu = 1300\npublish = ['81:81', '82:82/udp']").unwrap();
+    let text = "bridge = 'of-the-file'\nmtu = 1300\npublish = ['81:81', '82:82/udp']\n[policy]\nbridges = ['annotated']";
+    fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
     let pid = Some(world.process().pid);
     let bare = state("a", "creating", pid, &[]);
@@ -134,7 +135,7 @@ fn ls_asks_the_kernel_and_not_only_the_record() {
 }
 
 #[test]
-fn inspect_shows_both_ends_of_the_cable_and_what_ls_says() {
+fn inspect_shows_both_ends_of_the_veth_pair_and_what_ls_says() {
     let Some(mut world) = World::new() else { return };
     let container = world.process();
     world.attach_ok("web", container, &[("publish", "8080:80,53:53/udp")]);

@@ -27,7 +27,7 @@ fn the_second_joins_and_the_last_one_out_undoes() {
     world.attach_ok("sandbox", sandbox, &[("publish", "8080:80")]);
     let links = world.links();
     world.attach_ok("app", app, &[("publish", "8443:443")]);
-    assert_eq!(world.links(), links, "no second cable");
+    assert_eq!(world.links(), links, "no second veth pair");
     assert_eq!(sandbox.sh("ip -o link show type veth").lines().count(), 1, "one interface inside");
     let listed = world.ls();
     let addresses: Vec<_> = listed.as_array().unwrap().iter().map(|row| &row["addresses"][0]).collect();

@@ -73,3 +73,42 @@ fn a_policy_that_cannot_be_read_allows_nothing() {
     assert!(said.contains("hint: did you mean publish-ports?"), "{said}");
     assert_eq!(world.links(), ["lo"]);
 }
+
+#[test]
+fn without_a_policy_a_container_may_ask_for_what_is_its_own() {
+    let Some(mut world) = World::new() else { return };
+    let a = world.process();
+    let own = [
+        ("publish", "8080:80"),
+        ("static-ip", "172.19.9.9"),
+        ("ipfile", "address"),
+        ("alias", "db"),
+        ("dns", "10.0.0.53"),
+        ("dns-search", "lan"),
+        ("dns-option", "ndots:2"),
+        ("no-dns", "true"),
+    ];
+    world.netns_ok(&[], &state("a", "creating", Some(a.pid), &own));
+    assert_eq!(fs::read_to_string("/run/test/address").unwrap(), "172.19.9.9");
+    assert!(world.rules().contains("--dport 8080 "));
+}
+
+#[test]
+fn the_line_that_a_denial_names_allows_it() {
+    let Some(mut world) = World::new() else { return };
+    let pid = Some(world.process().pid);
+    let file = "/run/test/policy.toml";
+    for (name, value) in
+        [("bridge", "br7"), ("ip", "10.7.0.1/24"), ("iface", "net0"), ("mtu", "1400"), ("name-netns", "true")]
+    {
+        let asked = state("a", "creating", pid, &[(name, value)]);
+        let denied = world.netns(&["plan"], &asked);
+        let said = stderr(&denied);
+        let line = said.trim_end().split_once(", as [policy] ").expect("the line that would allow it").1;
+        assert_eq!(denied.status.code(), Some(1), "{said}");
+        fs::write(file, format!("[policy]\n{line}\n")).unwrap();
+        let plan = world.netns_ok(&["--config", file, "plan"], &asked);
+        let effect = if name == "name-netns" { "ip netns attach a " } else { value };
+        assert!(plan.contains(effect), "{name}: {plan}");
+    }
+}

@@ -1,4 +1,4 @@
-//! Published ports, with real packets on every way that leads to them, and on none other.
+//! PortMapping ports, with real packets on every way that leads to them, and on none other.
 
 use crate::common::scene::{Scene, ask};
 use crate::common::traffic::{serve_tcp, serve_udp};

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use netns::apply::{Failed, Target, apply, undo, undo_lines};
 use netns::config::Options;
 use netns::error::{Error, Result};
-use netns::firewall::{Change, Rule};
-use netns::plan::{Host, Step};
-use netns::store::record::Survey;
+use netns::model::bundle::Bundle;
+use netns::model::observed::{Files, Host};
+use netns::model::resolver::Resolver;
+use netns::model::rule::{Change, Rule};
+use netns::model::sandbox::Netns;
+use netns::model::step::Step;
+use netns::operations::apply::{Failed, Target, apply, undo, undone};
+use netns::operations::undo_lines;
 
-use crate::plan::{attach, fresh_host, interface, nics, publish};
+use crate::plan::{Known, attach, device, devices, fresh_host, publish};
 
 /// A kernel that is only a set of what exists.
 #[derive(Default)]
@@ -23,6 +27,9 @@ struct Fake {
 
 const START: &str = "start iptables";
 const FINISH: &str = "finish iptables";
+
+/// What is the container's own, and no trace of ours.
+const CONTAINER: &str = "the container";
 
 impl Fake {
     fn failing(what: &[&str]) -> Self {
@@ -38,22 +45,22 @@ fn verb(change: Change) -> &'static str {
     if change == Change::Add { "" } else { "undo " }
 }
 
-/// The link of ours that a step without an undoing goes with. A container's loopback is its own
-/// and no trace of ours.
+/// What of ours a step without an undoing goes with.
 fn goes_with(step: &Step) -> Option<String> {
     match step {
-        Step::Sysctl { before: None, key, .. } => key.split('/').nth(3).map(str::to_owned),
+        _ if step.traits().undone => None,
+        Step::Sysctl { key, .. } => key.split('/').nth(3).map(str::to_owned),
+        Step::SetUp { link, .. } if link.as_str() == "lo" => Some(CONTAINER.to_owned()),
+        Step::AddSourceRule { .. } | Step::Mount(_) => Some(CONTAINER.to_owned()),
         Step::SetAlias { link, .. }
         | Step::Hairpin { link }
         | Step::SetMaster { link, .. }
         | Step::AddSourceRoute { link, .. }
-        | Step::AddRoute { link, .. } => Some(link.to_string()),
-        // The container's own, like its loopback.
-        Step::AddSourceRule { .. } => Some("lo".to_owned()),
-        Step::SetUp { pid: Some(_), link } | Step::AddAddress { pid: Some(_), link, .. } => {
-            Some(link.to_string())
-        }
-        _ => None,
+        | Step::AddRoute { link, .. }
+        | Step::SetUp { netns: Netns::Pid(_), link }
+        | Step::AddAddress { netns: Netns::Pid(_), link, .. } => Some(link.to_string()),
+        Step::WriteResolver { path, .. } => path.parent().map(|dir| dir.display().to_string()),
+        _ => panic!("{step} is never undone"),
     }
 }
 
@@ -84,58 +91,80 @@ impl Target for Fake {
 
     fn apply(&mut self, step: &Step) -> Result<()> {
         self.attempt(&step.to_string())?;
-        let text = goes_with(step).map_or_else(|| step.to_string(), |link| format!("on {link}: {step}"));
-        if !text.starts_with("on lo: ") {
-            assert!(self.exists.insert(text), "{step} is taken twice");
-        }
+        let text = match goes_with(step) {
+            Some(owner) if owner == CONTAINER => return Ok(()),
+            Some(owner) => format!("on {owner}: {step}"),
+            None => step.to_string(),
+        };
+        assert!(self.exists.insert(text), "{step} is applied twice");
         Ok(())
     }
 
     fn undo(&mut self, step: &Step) -> Result<()> {
+        assert!(step.traits().undone, "{step} goes with what it is about");
         self.attempt(&format!("undo {step}"))?;
-        let links = match step {
+        let owners = match step {
             Step::AddVeth(veth) => vec![veth.name.to_string(), veth.peer.to_string()],
             Step::AddBridge(bridge) => vec![bridge.name.to_string()],
-            Step::MoveNic(nic) => vec![nic.inside.to_string()],
+            Step::MoveDevice(device) => vec![device.inside.to_string()],
+            Step::MakeNames { dir } => vec![dir.display().to_string()],
             _ => Vec::new(),
         };
-        self.exists.retain(|text| !links.iter().any(|link| text.starts_with(&format!("on {link}: "))));
+        self.exists.retain(|text| !owners.iter().any(|owner| text.starts_with(&format!("on {owner}: "))));
         self.exists.remove(&step.to_string());
         Ok(())
     }
 }
 
-/// All that the first container of a host takes, ports, an interface and all.
-fn steps() -> Vec<Step> {
-    let nic = nics(&["ens6f0=lan,ip=12.0.0.10/8,gateway=12.0.0.1"]).nic;
-    let options = Options { nic, ..publish("8080:80 127.0.0.1:53:53/udp") };
-    let host = Host { interfaces: vec![interface("ens6f0")], ..fresh_host() };
-    attach(options, &host, &Survey::default(), "web", 42).unwrap().take
+/// All that the first container of a host takes: ports, a device, names, name servers of its own
+/// and all.
+fn all_steps() -> Vec<Step> {
+    let options = Options {
+        nic: devices(&["ens6f0=lan,ip=12.0.0.10/8,gateway=12.0.0.1"]).nic,
+        dns: vec!["10.0.0.53".parse().unwrap()],
+        name_netns: Some(true),
+        ..publish("8080:80 127.0.0.1:53:53/udp")
+    };
+    let bundle = Bundle::parse("/bundles/web".as_ref(), b"{}").ok();
+    let host = Host {
+        devices: vec![device("ens6f0")],
+        resolver: Resolver::of_host("nameserver 10.0.0.1\n"),
+        files: Files { bundle, mntns: Some(7), before_pivot: true },
+        ..fresh_host()
+    };
+    let plan = attach(options, &host, &Known::default(), "web", 42).unwrap();
+    plan.all_steps().cloned().collect()
+}
+
+fn refs(steps: &[Step]) -> Vec<&Step> {
+    steps.iter().collect()
 }
 
 fn others() -> Vec<Step> {
-    steps().into_iter().filter(|step| !matches!(step, Step::Firewall(_))).collect()
+    all_steps().into_iter().filter(|step| step.rule().is_none()).collect()
 }
 
 #[test]
-fn what_is_taken_exists_and_what_is_undone_does_not() {
+fn what_is_applied_exists_and_what_is_undone_does_not() {
     let mut fake = Fake::default();
-    apply(&steps(), &mut fake).unwrap();
-    let (taken, lo) = (steps(), 2);
-    assert_eq!(fake.exists.len(), taken.len() - lo, "every step leaves something");
-    undo(&taken, &mut fake).unwrap();
+    let steps = all_steps();
+    apply(&refs(&steps), &mut fake).unwrap();
+    let own = steps.iter().filter(|step| goes_with(step).is_some_and(|owner| owner == CONTAINER)).count();
+    assert!(own >= 3, "its loopback, a routing rule and mounts: {own}");
+    assert_eq!(fake.exists.len(), steps.len() - own, "every other step leaves something");
+    undo(&refs(&steps), &mut fake).unwrap();
     assert_eq!(fake.exists, BTreeSet::new());
-    undo(&taken, &mut fake).unwrap();
+    undo(&refs(&steps), &mut fake).unwrap();
 }
 
 #[test]
 fn a_failure_at_any_step_leaves_nothing_behind_and_names_the_step() {
     let mut failures: Vec<String> = others().iter().map(ToString::to_string).collect();
-    assert!(failures.len() > 15, "{failures:?}");
+    assert!(failures.len() > 25, "{failures:?}");
     failures.extend([START, FINISH].map(str::to_owned));
     for failure in &failures {
         let mut fake = Fake::failing(&[failure]);
-        let Failed { error, clean, .. } = apply(&steps(), &mut fake).unwrap_err();
+        let Failed { error, clean, .. } = apply(&refs(&all_steps()), &mut fake).unwrap_err();
         assert_eq!(error.to_string(), format!("{failure}: as it was told to"));
         assert!(clean, "{failure}");
         assert_eq!(fake.exists, BTreeSet::new(), "{failure} leaves something behind");
@@ -148,7 +177,7 @@ fn a_step_and_the_firewall_may_fail_at_once() {
     for failure in others() {
         let failure = failure.to_string();
         let mut fake = Fake::failing(&[&failure, FINISH]);
-        let Failed { error, clean, .. } = apply(&steps(), &mut fake).unwrap_err();
+        let Failed { error, clean, .. } = apply(&refs(&all_steps()), &mut fake).unwrap_err();
         let also = format!("{failure}: as it was told to\n  also: {FINISH}: as it was told to");
         assert_eq!(error.to_string(), also);
         assert!(clean && fake.exists.is_empty(), "{failure}: {:?}", fake.exists);
@@ -158,17 +187,17 @@ fn a_step_and_the_firewall_may_fail_at_once() {
 #[test]
 fn what_cannot_be_undone_is_all_that_is_left_and_is_told() {
     let last = others().last().unwrap().to_string();
-    let undone: Vec<Step> = others().into_iter().rev().skip_while(|step| step.to_string() == last).collect();
-    for stuck in undone.iter().filter(|step| step.is_undone()) {
+    let others = others();
+    for stuck in undone(&refs(&others)).filter(|step| step.to_string() != last) {
         let mut fake = Fake::failing(&[&last, &format!("undo {stuck}")]);
-        let Failed { error, clean, .. } = apply(&steps(), &mut fake).unwrap_err();
+        let Failed { error, clean, .. } = apply(&refs(&all_steps()), &mut fake).unwrap_err();
         assert!(!clean, "{stuck} is still there");
         assert_eq!(
             error.to_string(),
             format!("{last}: as it was told to\n  also: undo {stuck}: as it was told to")
         );
         let on_it = |text: &&String| **text != stuck.to_string() && !text.starts_with("on ");
-        assert_eq!(fake.exists.iter().find(on_it), None, "{stuck}: the rest is undone");
+        assert_eq!(fake.exists.iter().find(on_it), None, "{stuck}: everything else is undone");
         assert!(fake.exists.contains(&stuck.to_string()));
     }
 }
@@ -176,28 +205,27 @@ fn what_cannot_be_undone_is_all_that_is_left_and_is_told() {
 #[test]
 fn undoing_goes_on_after_every_error_and_reports_all() {
     let mut fake = Fake::default();
-    apply(&steps(), &mut fake).unwrap();
-    let undone: Vec<String> =
-        others().iter().filter(|step| step.is_undone()).map(ToString::to_string).collect();
+    apply(&refs(&all_steps()), &mut fake).unwrap();
+    let undone: Vec<String> = undone(&refs(&others())).map(ToString::to_string).collect();
     let complete = fake.exists.clone();
     for way in [START, FINISH] {
         fake.fails = undone.iter().map(|text| format!("undo {text}")).collect();
         fake.fails.insert(format!("undo {way}"));
-        let error = undo(&steps(), &mut fake).unwrap_err().to_string();
+        let error = undo(&refs(&all_steps()), &mut fake).unwrap_err().to_string();
         assert_eq!(error.lines().count(), fake.fails.len(), "{error}");
         assert!(fake.fails.iter().all(|failure| error.contains(failure)), "{error}");
         assert_eq!(fake.exists, complete, "nothing was undone");
     }
     fake.fails.clear();
-    undo(&steps(), &mut fake).unwrap();
+    undo(&refs(&all_steps()), &mut fake).unwrap();
     assert_eq!(fake.exists, BTreeSet::new(), "the next run undoes it");
 }
 
 #[test]
 fn undoing_tells_the_last_step_first() {
-    let told = undo_lines(&steps());
+    let told = undo_lines(&refs(&all_steps()));
     let at = |start: &str| told.iter().position(|line| line.starts_with(start)).unwrap();
-    let (file, cable) = (at("undo echo"), at("undo ip link add netnsv0-42"));
+    let (file, veth) = (at("undo echo"), at("undo ip link add netnsv0-42"));
     let (bridge, forward) = (at("undo ip link add netns0"), at("undo sysctl -w net/ipv4/ip_forward"));
-    assert!(file < cable && cable < bridge && bridge < forward, "{told:?}");
+    assert!(file < veth && veth < bridge && bridge < forward, "{told:?}");
 }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use crate::common::scene::ask;
 use crate::common::traffic::serve_tcp;
-use crate::common::{Process, World};
+use crate::common::{Process, World, ask_for_in, change};
 
 const STAGES: [&str; 2] = ["createRuntime", "poststop"];
+const NAMED: [(&str, &str); 1] = [("name-netns", "true")];
 
 /// The bundle of a container that lives in the namespace of `first`, with these annotations.
 fn beside(world: &World, id: &str, first: Process, publish: &str) -> PathBuf {
@@ -21,24 +22,13 @@ fn beside(world: &World, id: &str, first: Process, publish: &str) -> PathBuf {
     bundle
 }
 
-/// Changes a bundle's `config.json`.
-fn change(bundle: &std::path::Path, what: impl FnOnce(&mut serde_json::Value)) {
-    let path = bundle.join("config.json");
-    let mut config = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    what(&mut config);
-    fs::write(&path, config.to_string()).unwrap();
-}
-
 /// Two containers in one namespace, each with a port and a name in `ip netns`.
 fn pair(world: &mut World) -> (Process, Process) {
-    let named = |bundle: &std::path::Path| {
-        change(bundle, |config| config["annotations"]["org.netns.name-netns"] = "true".into());
-    };
     let web = world.bundle("web", &STAGES, "8080:80");
-    named(&web);
+    ask_for_in(&web, &NAMED);
     let first = world.runc_start("web", &web);
     let side = beside(world, "side", first, "8081:81");
-    named(&side);
+    ask_for_in(&side, &NAMED);
     let second = world.runc_start("side", &side);
     (first, second)
 }
@@ -95,7 +85,7 @@ fn life(first_out: &str) {
 }
 
 #[test]
-fn a_pair_that_was_killed_is_reaped_when_the_last_one_is_dead() {
+fn a_pair_that_was_killed_is_cleaned_up_when_the_last_one_is_dead() {
     let Some(mut world) = World::new() else { return };
     world.netns_ok(&["create"], "");
     let before = world.snapshot();

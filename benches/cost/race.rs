@@ -7,7 +7,7 @@ use super::lane::{Lane, settle};
 use super::peers::{Container, Peer, Ports, Verb};
 
 /// A peer that has taken this long at one thing, and done it at least [`ENOUGH`] times, sits
-/// out the rest: its median says what there is to say.
+/// out what is left: its median says what there is to say.
 const PATIENCE: Duration = Duration::from_secs(40);
 const ENOUGH: usize = 5;
 

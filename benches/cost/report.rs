@@ -51,8 +51,8 @@ fn put(path: &Path, text: &str) {
 
 /// The text with something else between its marks; `None` if it has no marks.
 fn between_marks(text: &str, new: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
+    let (before, after) = text.split_once(BEGIN)?;
+    let (_, after) = after.split_once(END)?;
     Some(format!("{before}{BEGIN}\n{new}\n{END}{after}"))
 }
 

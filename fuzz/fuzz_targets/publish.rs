@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netns::config::publish::{Ports, Publish};
-use netns::firewall::Rule;
+use netns::model::port::{Ports, Publish};
+use netns::model::rule::{Family, Rule};
 use netns_fuzz::{check_error, check_rule};
 
 fuzz_target!(|text: &str| {
@@ -18,11 +18,11 @@ fuzz_target!(|text: &str| {
     assert_eq!(publish.to_string().parse::<Publish>().expect("what is printed is read"), publish);
     let host = publish.host.unwrap_or(publish.container);
     assert_eq!(host.count(), publish.container.count());
-    let published = publish.at(host);
-    assert!(published.conflicts(&published));
-    if let Some(block) = Rule::block_of(&published) {
+    let mapping = publish.at(host);
+    assert!(mapping.conflicts(&mapping));
+    if let Some(block) = Rule::block_of(&mapping, Family::Ipv4) {
         check_rule(&block);
     }
     let owner = "web".to_owned();
-    check_rule(&Rule::Publish { owner, published, to: "172.19.0.2".parse().expect("an address") });
+    check_rule(&Rule::Publish { owner, mapping, to: "172.19.0.2".parse().expect("an address") });
 });

@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use netns::config::policy::Policy;
-use netns::config::publish::DYNAMIC;
 use netns::config::{self, file};
-use netns::hook::{check_id, parse_state};
+use netns::hook::parse_state;
+use netns::model::container::check_id;
+use netns::model::port::DYNAMIC;
 use netns_fuzz::{check_error, check_plan};
 
 static STRICT: LazyLock<Policy> = LazyLock::new(|| {
@@ -17,21 +18,22 @@ static STRICT: LazyLock<Policy> = LazyLock::new(|| {
 });
 
 fuzz_target!(|input: &[u8]| {
-    let container = match parse_state(input) {
-        Ok(container) => container,
+    let state = match parse_state(input) {
+        Ok(state) => state,
         Err(error) => return check_error(&error),
     };
+    let container = &state.container;
     assert!(check_id(&container.id).is_ok() && !container.id.contains(['/', '"', '\n']));
     assert!(container.bundle.as_os_str().is_empty() || container.bundle.is_absolute());
-    assert!(container.pid.is_none_or(|pid| pid > 0));
-    match config::annotations(&container.annotations, &Policy::default()) {
+    assert!(state.pid.is_none_or(|pid| pid > 0));
+    match config::annotations(&state.annotations, &Policy::default()) {
         Ok(options) => {
             assert!(options.state_dir.is_none() && options.log.is_none() && !options.debug);
-            check_plan(&container, &[options]);
+            check_plan(container, &[options]);
         }
-        Err(error) => return check_error(&error),
+        Err(error) => check_error(&error),
     }
-    match config::annotations(&container.annotations, &STRICT) {
+    match config::annotations(&state.annotations, &STRICT) {
         Ok(options) => {
             for publish in &options.publish {
                 let host = publish.host.unwrap_or(DYNAMIC);

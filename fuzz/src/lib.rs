@@ -3,13 +3,19 @@
 
 use std::path::{Component, Path};
 
-use netns::config::{Config, Options};
-use netns::error::{Error, is_obeyed};
-use netns::firewall::{Rule, iptables};
-use netns::hook::{Container, Wants};
-use netns::kernel::process::Process;
-use netns::plan::{self, Case, Host, Plan, Step};
-use netns::store::record::Survey;
+use netns::config::{self, DEFAULT_STATE_DIR, Options};
+use netns::error::{Error, Result, is_obeyed};
+use netns::firewall;
+use netns::model::container::ContainerId;
+use netns::model::network::Network;
+use netns::model::observed::Host;
+use netns::model::record::Record;
+use netns::model::request::Request;
+use netns::model::rule::Rule;
+use netns::model::sandbox::{FoundBy, NetnsRef, Sandbox};
+use netns::model::step::Step;
+use netns::plan::{self, Case, Claimed, Plan, lease, ports};
+use netns::store::{Claim, decode, encode};
 
 /// An error's lines are its own: the first, hints, and what else went wrong.
 pub fn check_error(error: &Error) {
@@ -19,43 +25,72 @@ pub fn check_error(error: &Error) {
     }
 }
 
-/// Plans `container` on an untouched host, and checks every step.
-pub fn check_plan(container: &Container, layers: &[Options]) {
-    let config = match Config::resolve(layers) {
-        Ok(config) => config,
-        Err(error) => return check_error(&error),
-    };
-    let process = Process { pid: 4242, start_time: 1, netns: 2, boot_id: "boot".to_owned(), path: None };
-    let free_ports = config.publish.iter().filter(|publish| publish.host.is_none());
-    let host = Host {
-        ip_forward: "0".to_owned(),
-        ipv6: true,
-        free_ports: free_ports.map(|publish| publish.container).collect(),
-        ..Host::default()
-    };
-    let survey = Survey::default();
-    let case = Case { config: &config, host: &host, survey: &survey, container, process: &process, now: 0 };
-    match plan::attach(case) {
-        Ok(Plan { network, record, take }) => {
-            let held = network.iter().flat_map(|network| &network.steps).chain(&record.steps);
-            take.iter().chain(held).for_each(check_step);
-            let text = serde_json::to_vec(&record).expect("a record is JSON");
-            assert_eq!(serde_json::from_slice::<netns::store::record::Record>(&text).unwrap(), record);
+/// Plans `container` on an untouched host, and checks every step and both records.
+pub fn check_plan(container: &ContainerId, layers: &[Options]) {
+    match planned(container, layers) {
+        Ok(plan) => {
+            let networks = plan.networks.iter().flat_map(|network| &network.network.steps);
+            plan.all_steps().chain(networks).chain(&plan.record.steps).for_each(check_step);
+            let text = encode(&plan.record).expect("a record is JSON");
+            check_record(&text);
+            assert_eq!(decode::<Record>(&text).expect("and reads back"), plan.record);
+            for network in plan.networks {
+                let text = encode(&network.network).expect("a record is JSON");
+                check_network(&text);
+                assert_eq!(decode::<Network>(&text).expect("and reads back"), network.network);
+            }
         }
         Err(error) => check_error(&error),
     }
 }
 
+fn planned(container: &ContainerId, layers: &[Options]) -> Result<Plan> {
+    let request = config::resolve(layers, container.clone(), NetnsRef::Pid(4242))?;
+    let found_by = FoundBy::Process { pid: 4242, start_time: 1 };
+    let sandbox = Sandbox { netns: 2, boot_id: "boot".to_owned(), found_by };
+    let host = Host { ip_forward: "0".to_owned(), ipv6: true, ..Host::default() };
+    let claimed = chosen(&request)?;
+    plan::attach(Case { request: &request, host: &host, claimed: &claimed, sandbox: &sandbox, now: 0 })
+}
+
+/// What is chosen where nobody holds anything.
+fn chosen(request: &Request) -> Result<Claimed> {
+    let container = &request.container;
+    let address = |wanted| lease::choose::<Error>(container, wanted, None, |_| Ok(None));
+    let nobody = |other: &_| panic!("nobody publishes {other}");
+    Ok(Claimed {
+        state_dir: DEFAULT_STATE_DIR.into(),
+        networks: request.networks.iter().map(|_| None).collect(),
+        addresses: request.networks.iter().map(address).collect::<Result<_>>()?,
+        ports: ports::choose::<Error>(container, &request.publish, &[], |_, _| Ok(Vec::new()), nobody)?,
+        slots: (1..=64).collect(),
+        ..Claimed::default()
+    })
+}
+
 /// A container with this id and nothing else.
-pub fn container(id: &str) -> Container {
-    Container {
-        id: id.to_owned(),
-        bundle: "/bundle".into(),
-        pid: Some(4242),
-        netns: None,
-        wants: Wants::Attach,
-        annotations: Default::default(),
-    }
+pub fn container(id: &str) -> ContainerId {
+    ContainerId { id: id.to_owned(), bundle: "/bundle".into() }
+}
+
+/// What a disk may give back as a container's record: if it is one, it is written so that it
+/// reads back the same, and whatever it lists can be told and claimed.
+pub fn check_record(text: &[u8]) {
+    let Ok(record) = decode::<Record>(text) else { return };
+    let again = encode(&record).expect("a record is JSON");
+    record.steps.iter().for_each(|step| drop(step.to_string()));
+    let claims = Claim::all_of(&record);
+    assert!(claims.len() <= 2 + record.addresses().count() + record.ports.len() + record.steps.len());
+    assert_eq!(decode::<Record>(&again).expect("and reads back"), record);
+}
+
+/// The same of a network's.
+pub fn check_network(text: &[u8]) {
+    let Ok(network) = decode::<Network>(text) else { return };
+    let again = encode(&network).expect("a record is JSON");
+    network.steps.iter().for_each(|step| drop(step.to_string()));
+    network.steps.iter().for_each(|step| drop(step.shared_name()));
+    assert_eq!(decode::<Network>(&again).expect("and reads back"), network);
 }
 
 /// One line a command, files below their directory, names that are names.
@@ -90,17 +125,13 @@ fn check_below(path: &Path) {
 /// What iptables-restore and a shell read is what was meant: one line a command, comments the
 /// only thing that is quoted, and nothing that either of them would take for something else.
 pub fn check_rule(rule: &Rule) {
-    let commands = iptables::commands(rule);
-    let text = Step::Firewall(rule.clone()).to_string();
-    assert_eq!(text.lines().count(), commands.len(), "{text}");
-    for command in commands {
-        let line = command.to_string();
+    for line in firewall::lines(rule) {
         let parts: Vec<&str> = line.split('"').collect();
-        assert!([1, 3].contains(&parts.len()), "{line}");
+        assert!([1, 3].contains(&parts.len()), "{line:?}");
         for (at, part) in parts.iter().enumerate() {
             let fine = |b: u8| b.is_ascii_alphanumeric() || b" _+-.@".contains(&b);
             let fine = |b: u8| fine(b) || (at != 1 && b"/:,!".contains(&b));
-            assert!(part.bytes().all(fine), "{line}");
+            assert!(part.bytes().all(fine), "{line:?}");
         }
     }
 }

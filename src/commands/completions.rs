@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::Command;
 use clap_complete::Shell;
 
-use super::print;
 use crate::error::{Doing, Result};
+use crate::log::print;
 
 /// Prints a script for `shell` that completes the commands and options of `cli`.
 ///

@@ -9,12 +9,14 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::{Settings, detach};
+use super::container;
+use crate::config::Settings;
 use crate::error::{Doing, Error, Result};
-use crate::kernel::{process, view};
+use crate::kernel::process;
+use crate::model::record::Record;
 use crate::plan;
+use crate::rootfs::view;
 use crate::store::Records;
-use crate::store::record::Record;
 
 /// Runs `command` in the place of this program, in the network of the container `id`.
 ///
@@ -25,10 +27,7 @@ pub fn exec(settings: &Settings, id: &str, command: &[OsString]) -> Result<()> {
         return Ok(());
     };
     let records = Records::read(&settings.state_dir)?;
-    let record = detach::by_id(&records, id)?.ok_or_else(|| {
-        Error::new(format!("find container {id}"), "no container of this id is attached")
-            .hint("`netns ls` shows those that are")
-    })?;
+    let record = container(&records, id, "find")?;
     let netns = namespace(&records, record)?;
     let resolv_conf = resolv_conf(settings, record);
     view::enter(netns).doing(|| format!("enter the network of container {id}"))?;
@@ -44,15 +43,15 @@ pub fn exec(settings: &Settings, id: &str, command: &[OsString]) -> Result<()> {
 
 /// The container's namespace: by its own process or path, or by that of another in the same.
 fn namespace(records: &Records, record: &Record) -> Result<File> {
-    let shares = |other: &&Record| other.process.netns == record.process.netns;
+    let shares = |other: &&Record| other.sandbox.netns == record.sandbox.netns;
     let mut others = records.containers.iter().filter(shares);
-    process::reopen(&record.process, &record.id).or_else(|error| {
-        others.find_map(|other| process::reopen(&other.process, &other.id).ok()).ok_or(error)
+    process::reopen(&record.sandbox, record.id()).or_else(|error| {
+        others.find_map(|other| process::reopen(&other.sandbox, other.id()).ok()).ok_or(error)
     })
 }
 
 /// What the container's resolv.conf says, or where it has none the one that is kept for it.
 fn resolv_conf(settings: &Settings, record: &Record) -> Option<Vec<u8>> {
     let kept = || std::fs::read(plan::resolv_conf(&settings.state_dir, record)?).ok();
-    view::resolv_conf(&record.process, &record.id).or_else(kept)
+    view::resolv_conf(&record.sandbox, record.id()).or_else(kept)
 }

@@ -1,140 +1,123 @@
-//! What a user can ask for: one file a command, each a story read from top to bottom.
+//! The command line's door: each command's arguments to an operation, and what that returns to
+//! text or JSON.
 
-pub mod attach;
 pub mod completions;
-pub mod create;
-pub mod detach;
-pub mod doctor;
 pub mod exec;
-pub mod gc;
-pub mod graph;
-pub mod inject;
 pub mod inspect;
-pub mod install;
 pub mod ls;
-pub mod plan;
-mod reap;
-pub mod reload;
-pub mod rm;
-mod session;
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::Path;
 
-use serde_json::{Value, json};
-
-use crate::config::file::File;
-use crate::config::value::Iface;
-use crate::config::{self, Config, Options};
-use crate::error::{Doing, Error, Result};
-use crate::kernel::netlink::{Links, Netlink};
-use crate::kernel::process::Census;
-use crate::log::Log;
-use crate::plan::Step;
+use crate::config::Settings;
+use crate::error::{Doing, Error, Kind, Result, is_obeyed};
+use crate::hook::{Wants, read_state};
+use crate::log::print;
+use crate::model::container::{ContainerId, check_id};
+use crate::model::record::Record;
+use crate::model::sandbox::NetnsRef;
+use crate::model::value::Iface;
+use crate::operations;
 use crate::store::Records;
-use crate::store::record::Record;
 
-/// What every command starts from: where its files are, and what the administrator has said.
-#[derive(Debug)]
-pub struct Settings {
-    /// Where records and leases live.
-    pub state_dir: PathBuf,
-    /// Standard error, and the file that was asked for.
-    pub log: Log,
-    flags: Options,
-    config: Option<PathBuf>,
-    /// The configuration file, unless it or the log file cannot be used.
-    file: Result<File>,
+/// Attaches a running container, by one of its processes or its network namespace; without an id
+/// it is called by the pid, or by the last part of the path.
+///
+/// # Errors
+/// The id or the path cannot be one; or those of [`operations::attach()`].
+pub fn attach(settings: &Settings, netns: &NetnsRef, id: Option<String>) -> Result<()> {
+    let (netns, usual) = match netns {
+        NetnsRef::Pid(pid) => (NetnsRef::Pid(*pid), pid.to_string()),
+        NetnsRef::Path(path) => by_path(path)?,
+    };
+    let id = id.unwrap_or(usual);
+    check_id(&id)?;
+    let container = ContainerId { id, bundle: Path::new("").into() };
+    let request = settings.request(container, netns, &Default::default())?;
+    operations::attach(settings, &request).map(drop)
 }
 
-impl Settings {
-    /// Puts flags (with the environment below them) and the configuration file together.
-    ///
-    /// A configuration or log file that cannot be used is an error only for those commands that
-    /// need a configuration: a container must be able to leave although it was broken meanwhile.
-    pub fn new(started: Instant, flags: Options, config: Option<PathBuf>) -> Self {
-        let required = config.is_some();
-        let path = config.clone().unwrap_or_else(|| config::DEFAULT_CONFIG.into());
-        let file = config::file::read(&path, required);
-        let below = file.as_ref().ok().map(|file| &file.options);
-        let or_file = |flag: &Option<PathBuf>, pick: fn(&Options) -> &Option<PathBuf>| {
-            flag.clone().or_else(|| below.and_then(|file| pick(file).clone()))
-        };
-        let state_dir = or_file(&flags.state_dir, |file| &file.state_dir);
-        let log_file = or_file(&flags.log, |file| &file.log);
-        let verbose = flags.debug || below.is_some_and(|file| file.debug);
-        let state_dir = state_dir.unwrap_or_else(|| config::DEFAULT_STATE_DIR.into());
-        match Log::open(started, verbose, log_file.as_deref()) {
-            Ok(log) => Self { state_dir, log, flags, config, file },
-            Err(error) => {
-                let log = Log::stderr(started, verbose);
-                Self { state_dir, log, flags, config, file: file.and(Err(error)) }
-            }
-        }
+/// `/proc/PID/ns/net` is that of a process.
+fn by_path(path: &Path) -> Result<(NetnsRef, String)> {
+    let operation = || format!("use network namespace {}", path.display());
+    let path = std::path::absolute(path).doing(operation)?;
+    let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+    if let ["/", "proc", pid, "ns", "net"] = parts[..]
+        && let Ok(pid) = pid.parse()
+    {
+        return Ok((NetnsRef::Pid(pid), pid.to_string()));
     }
-
-    /// Tells what is wrong with the files, for commands that go on without them.
-    fn warn_of_files(&self) {
-        if let Err(error) = &self.file {
-            self.log.warn(error);
-        }
+    if path.to_str().is_none_or(|text| text.contains(is_obeyed)) {
+        let cause = "there are control characters in it, or it is no UTF-8";
+        return Err(Error::new(operation(), cause).of(Kind::Input));
     }
-
-    /// The configuration for a container with these annotations, or with none for a network.
-    ///
-    /// # Errors
-    /// The configuration file, the log file or an annotation of ours cannot be used, or
-    /// the policy denies it.
-    pub fn config(&self, annotations: &BTreeMap<String, String>) -> Result<Config> {
-        let file = self.file.clone()?;
-        let annotated = config::annotations(annotations, &file.policy)?;
-        let layers = [annotated, self.flags.clone(), file.options];
-        let mut config = Config::resolve(&layers)?;
-        config.names.allowed = file.policy.aliases().cloned();
-        Ok(config)
-    }
-
-    /// The hook as a `config.json` and a hook directory name it: this program, and the options
-    /// that are set now.
-    ///
-    /// # Errors
-    /// The program does not know where it is.
-    fn hook(&self) -> Result<Value> {
-        let path = std::env::current_exe().doing(|| "find this program")?;
-        let config = self.config.iter().map(|file| format!("--config={}", file.display()));
-        let name = std::iter::once("netns".to_owned());
-        let args: Vec<String> = name.chain(config).chain(self.flags.arguments()).collect();
-        Ok(json!({ "path": path, "args": args }))
-    }
+    let name = parts.last().copied().unwrap_or_default().to_owned();
+    Ok((NetnsRef::Path(path), name))
 }
 
-/// A census for which the names that we have given keep nobody alive.
-fn census_of(records: &Records) -> Result<Census> {
-    let steps = records.containers.iter().flat_map(|record| &record.steps);
-    Ok(Census::new()?.despite(steps.filter_map(Step::name_file)))
+/// Creates the network that the options describe.
+///
+/// # Errors
+/// Those of [`operations::create`].
+pub fn create(settings: &Settings) -> Result<()> {
+    operations::create(settings, &settings.network()?)
 }
 
-/// Every link of a namespace in full.
-fn links_of(netlink: &Netlink) -> Result<Links> {
-    netlink.links_in_full().doing(|| "look at links and addresses")
+/// Removes the network that the options describe.
+///
+/// # Errors
+/// Those of [`operations::rm`].
+pub fn rm(settings: &Settings, force: bool) -> Result<()> {
+    operations::rm(settings, &settings.network()?.name, force)
 }
 
-/// Tells of every record that could not be read.
-fn warn_of_damage(log: &Log, damaged: &[(PathBuf, Error)]) {
-    for (_, error) in damaged {
-        log.warn(error);
-    }
+/// Collects garbage, and says what it was.
+///
+/// # Errors
+/// Those of [`operations::gc()`].
+pub fn gc(settings: &Settings, dry_run: bool) -> Result<()> {
+    let found = operations::gc(settings, dry_run)?;
+    print(&found.iter().map(|what| format!("{what}\n")).collect::<String>())
+}
+
+/// Restores missing rules, and says how many.
+///
+/// # Errors
+/// Those of [`operations::reload()`].
+pub fn reload(settings: &Settings) -> Result<()> {
+    print(&match operations::reload(settings)? {
+        0 => "every rule is there\n".to_owned(),
+        1 => "restored 1 rule\n".to_owned(),
+        n => format!("restored {n} rules\n"),
+    })
+}
+
+/// Prints what the hook would do for the state on standard input, one command a line.
+///
+/// # Errors
+/// What would keep the hook from beginning.
+pub fn plan(settings: &Settings) -> Result<()> {
+    let state = read_state()?;
+    let lines = match state.wants {
+        Wants::Attach => operations::plan_attach(settings, &state.request(settings)?)?,
+        Wants::Detach => operations::plan_detach(settings, &state.container)?,
+    };
+    print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
 }
 
 /// What those have in common who share a network namespace. Its number alone may be another
-/// namespace's by now; the cable's name tells.
-fn room(record: &Record) -> (&str, u64, Option<&Iface>) {
-    (&record.process.boot_id, record.process.netns, record.host_interface.as_ref())
+/// namespace's by now; the host end's name tells.
+fn namespace(record: &Record) -> (&str, u64, Option<&Iface>) {
+    (&record.sandbox.boot_id, record.sandbox.netns, record.host_interfaces().next())
 }
 
-/// Writes to standard output, which may be closed.
-fn print(text: &str) -> Result<()> {
-    std::io::stdout().lock().write_all(text.as_bytes()).doing(|| "write to standard output")
+/// The one container called `id`.
+///
+/// # Errors
+/// There is none, or several; `operation` says what was to be done with it.
+fn container<'a>(records: &'a Records, id: &str, operation: &str) -> Result<&'a Record> {
+    operations::by_id(records, id)?.ok_or_else(|| {
+        Error::new(format!("{operation} container {id}"), "no container of this id is attached")
+            .of(Kind::NotFound)
+            .hint("`netns ls` shows those that are")
+    })
 }

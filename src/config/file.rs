@@ -4,9 +4,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::options::Options;
+use super::options::{Options, find, unknown};
 use super::policy::Policy;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,16 +35,16 @@ pub fn read(path: &Path, required: bool) -> Result<File> {
 /// # Errors
 /// It is not TOML, or has an unknown key or a value that does not parse.
 pub fn parse(text: &str, path: &Path) -> Result<File> {
-    let table: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| error.message().to_owned())
-        .doing(|| format!("read configuration {}", path.display()))?;
+    let refuse = |operation: &str, cause: &str| Error::new(operation, cause).of(Kind::Input);
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        refuse(&format!("read configuration {}", path.display()), error.message())
+    })?;
     let mut file = File::default();
     for (name, value) in &table {
         let using = |key: &str| format!("use {key} in configuration {}", path.display());
-        let operation = || using(name);
+        let operation = using(name);
         if name == "policy" {
-            let table = value.as_table().ok_or_else(|| Error::new(operation(), "it must be a table"))?;
+            let table = value.as_table().ok_or_else(|| refuse(&operation, "it must be a table"))?;
             file.policy = Policy::parse(table, |key| using(&format!("policy.{key}")))?;
             continue;
         }
@@ -53,10 +53,11 @@ pub fn parse(text: &str, path: &Path) -> Result<File> {
             other => scalar(other).map(|one| vec![one]),
         };
         let values: Vec<String> = values.ok_or_else(|| {
-            Error::new(operation(), "it must be a string, a number, true or false, or a list of them")
+            refuse(&operation, "it must be a string, a number, true or false, or a list of them")
         })?;
+        let field = find(name).map_err(|nearest| unknown(&operation, "option", nearest))?;
         for value in values {
-            file.options.set(name, &value).map_err(|problem| problem.into_error(operation(), ""))?;
+            (field.set)(&mut file.options, &value).map_err(|cause| refuse(&operation, &cause))?;
         }
     }
     Ok(file)
@@ -86,10 +87,18 @@ mod tests {
 
     #[test]
     fn a_mistake_names_the_key_and_the_file() {
-        let error = |text| parse(text, Path::new("/f")).unwrap_err().to_string();
-        assert!(error("brigde = 'x'").contains("did you mean bridge?"));
-        assert!(error("mtu = 1.5").starts_with("use mtu in configuration /f: "));
-        assert!(error("mtu = 99999").starts_with("use mtu in configuration /f: "));
-        assert!(error("mtu = ").starts_with("read configuration /f: "));
+        for (text, message) in [
+            ("brigde = 'x'", "use brigde in configuration /f: unknown option\n  hint: did you mean bridge?"),
+            ("brigde = []", "use brigde in configuration /f: unknown option\n  hint: did you mean bridge?"),
+            ("mtu = 1.5", "use mtu in configuration /f: it must be a string, a number"),
+            ("mtu = 99999", "use mtu in configuration /f: mtu '99999': it must be from 68"),
+            ("ipfile = 'a\\u001bb'", "use ipfile in configuration /f: there are control characters in it"),
+            ("policy = 'strict'", "use policy in configuration /f: it must be a table"),
+            ("mtu = ", "read configuration /f: "),
+        ] {
+            let error = parse(&text.replace('\'', "\""), Path::new("/f")).unwrap_err();
+            assert!(error.to_string().starts_with(message), "{error}");
+            assert_eq!(error.kind(), Kind::Input);
+        }
     }
 }

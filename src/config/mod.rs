@@ -1,29 +1,36 @@
-//! Flags, environment, file and annotations to one [`Config`]: every default and every check, once.
+//! Flags, environment, file and annotations to one [`Request`]: every default and every check, once.
 //!
-//! Pure but for [`file::read`]. What a value must look like is in [`value`], the grammar of
-//! ports in [`publish`].
+//! Pure but for [`file::read`] and [`Settings::new`]. The form of each value is in the model (`value`,
+//! `port`, `host_device`, `dns`).
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `options` | every option, declared once |
+//! | `setting` | what an option of each kind is as text |
+//! | `file` | the configuration file |
+//! | `policy` | what annotations may ask for |
+//! | `settings` | the layers of one run |
 
 pub mod file;
-pub mod names;
-pub mod nic;
 mod options;
 pub mod policy;
-pub mod publish;
-pub mod value;
+mod setting;
+mod settings;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::str::FromStr;
 
-use ipnetwork::IpNetwork;
-
-use crate::error::{Error, Result};
-use names::Names;
-use nic::Nic;
+use crate::error::{Error, Kind, Result};
+use crate::model::container::ContainerId;
+use crate::model::dns::Names;
+use crate::model::network::{NetworkName, NetworkSpec};
+use crate::model::request::{NetworkRequest, Request};
+use crate::model::sandbox::NetnsRef;
+use crate::model::value::{Gateway, Mtu};
 pub use options::Options;
+use options::{Annotation, find, unknown};
 use policy::Policy;
-use publish::Publish;
-use value::{Gateway, Iface, Mtu};
+pub use settings::Settings;
 
 /// Where the state lives unless told otherwise: a tmpfs, so that leases die with the kernel
 /// state that they describe. (`/run/netns` belongs to iproute2.)
@@ -37,73 +44,60 @@ const DEFAULT_IPFILE: &str = ".ip";
 /// What an annotation of ours begins with.
 pub const ANNOTATION_PREFIX: &str = "org.netns.";
 
-/// What one container (or a network alone) is to get, every question answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The bridge's name.
-    pub bridge: Iface,
-    /// The bridge's address, and with it the subnet that leases come from.
-    pub gateway: IpNetwork,
-    /// The interface's name inside the container.
-    pub iface: Iface,
-    /// In bytes; `None` means that of the default route's link.
-    pub mtu: Option<u32>,
-    /// The one address this container wants.
-    pub static_ip: Option<IpAddr>,
-    /// The ports to publish, in the order they were given.
-    pub publish: Vec<Publish>,
-    /// The interfaces of the host to move in, in the order they were given.
-    pub nics: Vec<Nic>,
-    /// No bridge, and nothing that belongs to one.
-    pub no_bridge: bool,
-    /// Where the leased address is written; relative to the bundle.
-    pub ipfile: PathBuf,
-    /// What it is called, and whom it asks for others' names.
-    pub names: Names,
-    /// Where the state lives.
-    pub state_dir: PathBuf,
-    /// Whether `ip netns` is to show its network namespace.
-    pub name_netns: bool,
+/// Answers every question from the layers, the first that has an answer winning.
+///
+/// # Errors
+/// A static address is asked for and no bridge.
+pub fn resolve(layers: &[Options], container: ContainerId, netns: NetnsRef) -> Result<Request> {
+    let options = Options::merge(layers);
+    let networks = match options.no_bridge {
+        Some(true) if options.static_ip.is_some() => {
+            let cause = "there is no bridge, and nothing that belongs to one";
+            return Err(Error::new(format!("use a static address for {container}"), cause).of(Kind::Input));
+        }
+        Some(true) => Vec::new(),
+        _ => vec![NetworkRequest {
+            network: described(&options)?,
+            interface: or_default(options.iface, DEFAULT_IFACE)?,
+            static_ip: options.static_ip,
+        }],
+    };
+    Ok(Request {
+        container,
+        netns,
+        networks,
+        devices: options.nic,
+        publish: options.publish,
+        ipfile: options.ipfile.unwrap_or_else(|| DEFAULT_IPFILE.to_owned()).into(),
+        names: Names {
+            servers: options.dns,
+            search: options.dns_search,
+            options: options.dns_option,
+            aliases: options.alias,
+            hands_off: options.no_dns.unwrap_or_default(),
+            allowed: None,
+        },
+        name_netns: options.name_netns.unwrap_or_default(),
+    })
 }
 
-impl Config {
-    /// Answers every question from the layers, the first that has an answer winning.
-    ///
-    /// # Errors
-    /// A built-in default does not parse, which the tests exclude.
-    pub fn resolve(layers: &[Options]) -> Result<Self> {
-        let first = |pick: fn(&Options) -> Option<String>| layers.iter().find_map(pick);
-        let or_default = |given: Option<String>, default: &str| given.unwrap_or(default.to_owned());
-        let publish = layers.iter().find(|layer| !layer.publish.is_empty());
-        let nics = layers.iter().find(|layer| !layer.nic.is_empty());
-        Ok(Self {
-            bridge: layers
-                .iter()
-                .find_map(|layer| layer.bridge.clone())
-                .map_or_else(|| DEFAULT_BRIDGE.parse(), Ok)?,
-            gateway: layers
-                .iter()
-                .find_map(|layer| layer.ip)
-                .map_or_else(|| DEFAULT_IP.parse(), Ok::<Gateway, Error>)?
-                .0,
-            iface: layers
-                .iter()
-                .find_map(|layer| layer.iface.clone())
-                .map_or_else(|| DEFAULT_IFACE.parse(), Ok)?,
-            mtu: layers.iter().find_map(|layer| layer.mtu).map(|Mtu(mtu)| mtu),
-            static_ip: layers.iter().find_map(|layer| layer.static_ip),
-            publish: publish.map_or_else(Vec::new, |layer| layer.publish.clone()),
-            nics: nics.map_or_else(Vec::new, |layer| layer.nic.clone()),
-            no_bridge: layers.iter().find_map(|layer| layer.no_bridge).unwrap_or_default(),
-            ipfile: or_default(first(|layer| layer.ipfile.clone()), DEFAULT_IPFILE).into(),
-            names: Names::resolve(layers),
-            state_dir: layers
-                .iter()
-                .find_map(|layer| layer.state_dir.clone())
-                .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
-            name_netns: layers.iter().find_map(|layer| layer.name_netns).unwrap_or_default(),
-        })
-    }
+/// The network that the layers describe, the first that has an answer winning.
+///
+/// # Errors
+/// A built-in default does not parse, which the tests exclude.
+pub fn network(layers: &[Options]) -> Result<NetworkSpec> {
+    described(&Options::merge(layers))
+}
+
+fn described(options: &Options) -> Result<NetworkSpec> {
+    let bridge = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
+    let Gateway(ip) = or_default(options.ip, DEFAULT_IP)?;
+    let mtu = options.mtu.map(|Mtu(mtu)| mtu);
+    Ok(NetworkSpec { name: NetworkName::from(&bridge), bridge, subnets: vec![ip], mtu })
+}
+
+fn or_default<T: FromStr<Err = Error>>(given: Option<T>, default: &str) -> Result<T> {
+    given.map_or_else(|| default.parse(), Ok)
 }
 
 /// The annotations of ours as a layer of options, within the policy.
@@ -115,25 +109,36 @@ impl Config {
 pub fn annotations(annotations: &BTreeMap<String, String>, policy: &Policy) -> Result<Options> {
     let mut options = Options::default();
     for (key, value) in annotations {
-        let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) else {
-            continue;
-        };
-        let operation = || format!("use annotation {key}={value}");
-        if options::ADMINISTRATORS.contains(&name) {
-            return Err(Error::new(operation(), "only a flag, the environment or the file may set it"));
+        if let Some(name) = key.strip_prefix(ANNOTATION_PREFIX) {
+            annotate(&mut options, name, value, policy)?;
         }
-        options.set(name, value).map_err(|problem| problem.into_error(operation(), ANNOTATION_PREFIX))?;
-        let escapes = |path: &str| path.starts_with('/') || path.split('/').any(|part| part == "..");
-        if name == "ipfile" && escapes(value) {
-            return Err(Error::new(operation(), "an annotation may only name a file in the bundle"));
-        }
-        policy.check(name, &options).map_err(|denial| Error::new(operation(), denial))?;
     }
     Ok(options)
 }
 
+fn annotate(options: &mut Options, name: &str, value: &str, policy: &Policy) -> Result<()> {
+    let operation = format!("use annotation {ANNOTATION_PREFIX}{name}={value}");
+    let denied = |cause: &str| Error::new(&operation, cause).of(Kind::Denied);
+    let field = match find(name) {
+        Ok(field) if field.annotation != Annotation::Never => field,
+        Err(nearest) if name != "config" => {
+            let nearest = nearest.map(|name| format!("{ANNOTATION_PREFIX}{name}"));
+            return Err(unknown(&operation, "option", nearest));
+        }
+        _ => return Err(denied("only a flag, the environment or the file may set it")),
+    };
+    (field.set)(options, value).map_err(|cause| Error::new(&operation, cause).of(Kind::Input))?;
+    let escapes = value.starts_with('/') || value.split('/').any(|part| part == "..");
+    if name == "ipfile" && escapes {
+        return Err(denied("an annotation may only name a file in the bundle"));
+    }
+    policy.check(field, options).map_err(|cause| denied(&cause))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn from(pairs: &[(&str, &str)]) -> Result<Options> {
@@ -141,36 +146,41 @@ mod tests {
         annotations(&map.collect(), &Policy::default())
     }
 
-    #[test]
-    fn every_default_is_the_documented_one() {
-        let config = Config::resolve(&[]).unwrap();
-        assert_eq!(config.bridge.as_str(), "netns0");
-        assert_eq!(config.gateway.to_string(), "172.19.0.1/16");
-        assert_eq!(config.iface.as_str(), "eth0");
-        assert_eq!(config.ipfile, PathBuf::from(".ip"));
-        assert_eq!((config.mtu, config.static_ip), (None, None));
+    fn request(layers: &[Options]) -> Request {
+        let container = ContainerId { id: "web".to_owned(), bundle: "/b".into() };
+        resolve(layers, container, NetnsRef::Pid(42)).unwrap()
     }
 
     #[test]
-    fn an_annotation_beats_a_flag_and_a_flag_the_file() {
-        let annotation = from(&[("org.netns.bridge", "a0"), ("other", "x")]).unwrap();
-        let mut flag = Options::default();
-        flag.set("bridge", "b0").unwrap();
-        flag.set("mtu", "1400").unwrap();
-        let mut file = Options::default();
-        file.set("mtu", "1300").unwrap();
-        file.set("publish", "80:80,81:81").unwrap();
-        let config = Config::resolve(&[annotation, flag, file]).unwrap();
-        assert_eq!(config.bridge.as_str(), "a0");
-        assert_eq!(config.mtu, Some(1400));
-        assert_eq!(config.publish.len(), 2);
+    fn every_default_is_the_documented_one() {
+        let request = request(&[]);
+        let [NetworkRequest { network, interface, static_ip: None }] = &request.networks[..] else {
+            panic!()
+        };
+        assert_eq!((network.name.as_str(), network.bridge.as_str()), ("netns0", "netns0"));
+        assert_eq!((network.subnets.len(), network.subnets[0].to_string()), (1, "172.19.0.1/16".to_owned()));
+        assert_eq!((interface.as_str(), network.mtu), ("eth0", None));
+        assert_eq!(request.ipfile, PathBuf::from(".ip"));
+        assert_eq!((request.names, request.name_netns), (Names::default(), false));
+        assert_eq!(super::network(&[]).unwrap(), *network);
+    }
+
+    #[test]
+    fn without_a_bridge_there_is_no_network_and_devices_stay() {
+        let nic = vec!["ens6f0".parse().unwrap()];
+        let asked = Options { no_bridge: Some(true), nic, ..Options::default() };
+        let overridden = Options { no_bridge: Some(false), ..Options::default() };
+        let alone = request(std::slice::from_ref(&asked));
+        assert_eq!((alone.networks.len(), alone.devices.len()), (0, 1));
+        assert_eq!(request(&[overridden, asked]).networks.len(), 1);
     }
 
     #[test]
     fn an_unknown_annotation_suggests_the_nearest() {
-        let error = from(&[("org.netns.publsh", "80")]).unwrap_err().to_string();
-        assert!(error.contains("unknown"), "{error}");
-        assert!(error.contains("org.netns.publish"), "{error}");
+        let error = from(&[("org.netns.publsh", "80")]).unwrap_err();
+        let expected =
+            "use annotation org.netns.publsh=80: unknown option\n  hint: did you mean org.netns.publish?";
+        assert_eq!((error.to_string().as_str(), error.kind()), (expected, Kind::Input));
     }
 
     #[test]
@@ -181,10 +191,10 @@ mod tests {
             ("org.netns.config", "/x"),
             ("org.netns.ipfile", "/etc/passwd"),
             ("org.netns.ipfile", "a/../../b"),
-            ("org.netns.ipfile", "a\nnetns: all is well"),
         ] {
-            assert!(from(&[(key, value)]).is_err(), "{key}={value}");
+            assert_eq!(from(&[(key, value)]).unwrap_err().kind(), Kind::Denied, "{key}={value}");
         }
+        assert_eq!(from(&[("org.netns.ipfile", "a\nnetns: all is well")]).unwrap_err().kind(), Kind::Input);
         assert!(from(&[("org.netns.ipfile", "net/ip")]).is_ok());
     }
 
@@ -199,6 +209,6 @@ mod tests {
     #[test]
     fn a_bad_value_names_the_annotation() {
         let error = from(&[("org.netns.mtu", "many")]).unwrap_err().to_string();
-        assert!(error.starts_with("use annotation org.netns.mtu=many: "), "{error}");
+        assert!(error.starts_with("use annotation org.netns.mtu=many: mtu 'many': it must be "), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! One layer of options: the flags as clap parses them, and the same by name for the
-//! configuration file and the annotations.
+//! Every option, declared once. A field of [`Options`] is a flag, an environment variable, a key
+//! of the configuration file and, unless only the administrator may set it, an annotation.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,265 +7,285 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::names::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
-use super::nic::Nic;
-use super::publish::Publish;
-use super::value::{Gateway, Iface, Mtu};
-use crate::error::{Error, is_obeyed};
+use super::setting::{Setting, Value};
+use crate::error::{Error, Kind};
+use crate::model::dns::{Domain, HostName, ResolverOption, Server};
+use crate::model::host_device::HostDevice;
+use crate::model::port::Publish;
+use crate::model::value::{Gateway, Iface, Mtu};
 
-/// The options of one source; what it does not say is `None` or empty.
-#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
-#[command(next_help_heading = "Options")]
-pub struct Options {
-    /// Bridge to create or reuse [default: netns0]
-    #[arg(long, global = true, env = "NETNS_BRIDGE", value_name = "NAME")]
-    pub bridge: Option<Iface>,
-    /// The bridge's address: the containers' gateway and subnet [default: 172.19.0.1/16]
-    #[arg(long, global = true, env = "NETNS_IP", value_name = "CIDR")]
-    pub ip: Option<Gateway>,
-    /// Interface inside the container [default: eth0]
-    #[arg(long, global = true, env = "NETNS_IFACE", value_name = "NAME")]
-    pub iface: Option<Iface>,
-    /// MTU of bridge and veth in bytes [default: that of the default route's link, else 1500]
-    #[arg(long, global = true, env = "NETNS_MTU", value_name = "N")]
-    pub mtu: Option<Mtu>,
-    /// The container's address [default: leased from the subnet]
-    #[arg(long, global = true, env = "NETNS_STATIC_IP", value_name = "ADDR")]
-    pub static_ip: Option<IpAddr>,
-    /// Ports to publish, in the grammar of [`super::publish`].
-    #[arg(
-        long,
-        short = 'p',
-        global = true,
-        env = "NETNS_PUBLISH",
-        value_name = "SPEC",
-        value_delimiter = ',',
-        help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90"
-    )]
-    pub publish: Vec<Publish>,
-    /// Interfaces of the host to move in, in the grammar of [`super::nic`].
-    #[arg(
-        long,
-        global = true,
-        env = "NETNS_NIC",
-        value_name = "SPEC",
-        value_delimiter = ';',
-        help = "Move an interface of the host in: NIC[=name][,ip=CIDR][,gateway=ADDR][,mac=MAC][,mtu=N][,force]"
-    )]
-    pub nic: Vec<Nic>,
-    /// No bridge, cable, lease or masquerade: only the interfaces of --nic
-    #[arg(
-        long,
-        global = true,
-        env = "NETNS_NO_BRIDGE",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "YES",
-        hide_possible_values = true,
-        value_parser = BoolishValueParser::new()
-    )]
-    pub no_bridge: Option<bool>,
-    /// File for the leased address; relative to the bundle [default: .ip]
-    #[arg(long, global = true, env = "NETNS_IPFILE", value_name = "PATH")]
-    pub ipfile: Option<String>,
-    /// Show the container's network namespace in `ip netns`, under the container's id
-    #[arg(
-        long,
-        global = true,
-        env = "NETNS_NAME_NETNS",
-        value_parser = BoolishValueParser::new(),
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true"
-    )]
-    pub name_netns: Option<bool>,
-    /// Name server in the container's resolv.conf [default: those of the host]
-    #[arg(long, global = true, env = "NETNS_DNS", value_name = "ADDR", value_delimiter = ',')]
-    pub dns: Vec<Server>,
-    /// Search domain in the container's resolv.conf, "." for none [default: those of the host]
-    #[arg(long, global = true, env = "NETNS_DNS_SEARCH", value_name = "DOMAIN", value_delimiter = ',')]
-    pub dns_search: Vec<Domain>,
-    /// Option in the container's resolv.conf, as ndots:2 [default: those of the host]
-    #[arg(long, global = true, env = "NETNS_DNS_OPTION", value_name = "OPT", value_delimiter = ',')]
-    pub dns_option: Vec<ResolverOption>,
-    /// Name of the container for its neighbours, beside its id and its hostname
-    #[arg(long, global = true, env = "NETNS_ALIAS", value_name = "NAME", value_delimiter = ',')]
-    pub alias: Vec<HostName>,
-    /// Leave the container's resolv.conf and hosts alone
-    #[arg(
-        long,
-        global = true,
-        env = "NETNS_NO_DNS",
-        value_parser = BoolishValueParser::new(),
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true"
-    )]
-    pub no_dns: Option<bool>,
-    /// Directory of leases and records [default: /run/netns-hook]
-    #[arg(long, global = true, env = "NETNS_STATE_DIR", value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    /// Log each step, as ip(8) and iptables(8) would be told it, before it is taken
-    #[arg(short, long, global = true, env = "NETNS_DEBUG", value_parser = BoolishValueParser::new())]
-    pub debug: bool,
-    /// Append what goes to standard error to this file as well
-    #[arg(long, global = true, env = "NETNS_LOG", value_name = "FILE")]
-    pub log: Option<PathBuf>,
+/// Whether an annotation may set an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Annotation {
+    /// Unless the policy denies it.
+    Allowed,
+    /// Only if the policy allows it.
+    ByPolicy,
+    /// Only the administrator may set it.
+    Never,
 }
 
-/// The names of all options that a file may set.
-pub(super) const NAMES: [&str; 18] = [
-    "bridge",
-    "ip",
-    "iface",
-    "mtu",
-    "static-ip",
-    "publish",
-    "nic",
-    "no-bridge",
-    "ipfile",
-    "dns",
-    "dns-search",
-    "dns-option",
-    "alias",
-    "no-dns",
-    "name-netns",
-    "state-dir",
-    "debug",
-    "log",
-];
-/// Those that an annotation may not set.
-pub(super) const ADMINISTRATORS: [&str; 4] = ["state-dir", "config", "debug", "log"];
-
-/// The most ports or ranges that one container may ask for. Each is compared with all others
-/// while other containers wait for the lock: 60,000 of them, which fit a state document, would
-/// hold it for minutes.
-const MAX_PUBLISH: usize = 1024;
-
-/// The most interfaces of the host that one container may ask for, for the same reason.
-const MAX_NICS: usize = 64;
-
-/// Why [`Options::set`] refused.
+/// What is known of one option beside its flag. Files and annotations are read by this and not
+/// by clap: making a parser takes longer than everything else in the hook.
 #[derive(Debug)]
-pub(super) enum Problem {
-    /// No option has this name; the nearest that one has.
-    Unknown(Option<&'static str>),
-    /// The value does not parse.
-    Value(String),
+pub(super) struct Field {
+    ident: &'static str,
+    pub(super) annotation: Annotation,
+    /// Sets it from text.
+    pub(super) set: fn(&mut Options, &str) -> Result<(), String>,
+    arguments: fn(&Options, &str) -> Vec<String>,
+}
+
+macro_rules! options {
+    ($($(#[$attribute:meta])* $field:ident: $kind:ty => $annotation:ident,)+) => {
+        /// The options of one source; what it does not say is `None` or empty.
+        #[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
+        #[command(next_help_heading = "Options")]
+        pub struct Options {
+            $($(#[$attribute])* #[arg(long, global = true)] pub $field: $kind,)+
+        }
+
+        /// Every option, in the order of the help.
+        pub(super) const FIELDS: &[Field] = &[$(Field {
+            ident: stringify!($field),
+            annotation: Annotation::$annotation,
+            set: |options, text| options.$field.set(text),
+            arguments: |options, name| options.$field.arguments(name),
+        }),+];
+
+        impl Options {
+            /// These, and where they say nothing those `below`.
+            #[must_use]
+            pub fn over(self, below: Self) -> Self {
+                Self { $($field: self.$field.over(below.$field)),+ }
+            }
+        }
+    };
+}
+
+options! {
+    /// Bridge to create or reuse [default: netns0]
+    #[arg(env = "NETNS_BRIDGE", value_name = "NAME")]
+    bridge: Option<Iface> => ByPolicy,
+
+    /// The bridge's address: the containers' gateway and subnet [default: 172.19.0.1/16]
+    #[arg(env = "NETNS_IP", value_name = "CIDR")]
+    ip: Option<Gateway> => ByPolicy,
+
+    /// Interface inside the container [default: eth0]
+    #[arg(env = "NETNS_IFACE", value_name = "NAME")]
+    iface: Option<Iface> => ByPolicy,
+
+    /// MTU of bridge and veth in bytes [default: that of the default route's link, else 1500]
+    #[arg(env = "NETNS_MTU", value_name = "N")]
+    mtu: Option<Mtu> => ByPolicy,
+
+    /// The container's address [default: leased from the subnet]
+    #[arg(env = "NETNS_STATIC_IP", value_name = "ADDR")]
+    static_ip: Option<IpAddr> => Allowed,
+
+    /// Ports to publish, in the grammar of [`crate::model::port`].
+    #[arg(env = "NETNS_PUBLISH", value_name = "SPEC", short = 'p', value_delimiter = Publish::DELIMITER)]
+    #[arg(help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90")]
+    publish: Vec<Publish> => Allowed,
+
+    /// Devices of the host to move in, in the grammar of [`crate::model::host_device`].
+    #[arg(env = "NETNS_NIC", value_name = "SPEC", value_delimiter = HostDevice::DELIMITER)]
+    #[arg(help = "Move an interface of the host in: \
+                  NIC[=name][,ip=CIDR][,gateway=ADDR][,mac=MAC][,mtu=N][,force]")]
+    nic: Vec<HostDevice> => ByPolicy,
+
+    /// No bridge, veth pair, lease or masquerade: only the interfaces of --nic
+    #[arg(env = "NETNS_NO_BRIDGE", value_name = "YES", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    no_bridge: Option<bool> => ByPolicy,
+
+    /// File for the leased address; relative to the bundle [default: .ip]
+    #[arg(env = "NETNS_IPFILE", value_name = "PATH")]
+    ipfile: Option<String> => Allowed,
+
+    /// Show the container's network namespace in `ip netns`, under the container's id
+    #[arg(env = "NETNS_NAME_NETNS", value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    name_netns: Option<bool> => ByPolicy,
+
+    /// Name server in the container's resolv.conf [default: those of the host]
+    #[arg(env = "NETNS_DNS", value_name = "ADDR", value_delimiter = Server::DELIMITER)]
+    dns: Vec<Server> => Allowed,
+
+    /// Search domain in the container's resolv.conf, "." for none [default: those of the host]
+    #[arg(env = "NETNS_DNS_SEARCH", value_name = "DOMAIN", value_delimiter = Domain::DELIMITER)]
+    dns_search: Vec<Domain> => Allowed,
+
+    /// Option in the container's resolv.conf, as ndots:2 [default: those of the host]
+    #[arg(env = "NETNS_DNS_OPTION", value_name = "OPT", value_delimiter = ResolverOption::DELIMITER)]
+    dns_option: Vec<ResolverOption> => Allowed,
+
+    /// Name of the container for its neighbours, beside its id and its hostname
+    #[arg(env = "NETNS_ALIAS", value_name = "NAME", value_delimiter = HostName::DELIMITER)]
+    alias: Vec<HostName> => Allowed,
+
+    /// Leave the container's resolv.conf and hosts alone
+    #[arg(env = "NETNS_NO_DNS", value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_dns: Option<bool> => Allowed,
+
+    /// Directory of leases and records [default: /run/netns-hook]
+    #[arg(env = "NETNS_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf> => Never,
+
+    /// Log each step, as ip(8) and iptables(8) would be told it, before it is taken
+    #[arg(env = "NETNS_DEBUG", short, value_parser = BoolishValueParser::new())]
+    debug: bool => Never,
+
+    /// Append what goes to standard error to this file as well
+    #[arg(env = "NETNS_LOG", value_name = "FILE")]
+    log: Option<PathBuf> => Never,
 }
 
 impl Options {
-    /// Sets one option by name from text; a list may be given with commas, and adds up.
-    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
-        match name {
-            "bridge" => self.bridge = Some(parse(value)?),
-            "ip" => self.ip = Some(parse(value)?),
-            "iface" => self.iface = Some(parse(value)?),
-            "mtu" => self.mtu = Some(parse(value)?),
-            "static-ip" => self.static_ip = Some(parse(value)?),
-            "publish" => {
-                for spec in value.split(',') {
-                    self.publish.push(parse(spec.trim())?);
-                }
-                if self.publish.len() > MAX_PUBLISH {
-                    return Err(Problem::Value(format!("more than {MAX_PUBLISH} ports or ranges")));
-                }
-            }
-            "nic" => {
-                for spec in value.split(';') {
-                    self.nic.push(parse(spec.trim())?);
-                }
-                if self.nic.len() > MAX_NICS {
-                    return Err(Problem::Value(format!("more than {MAX_NICS} interfaces")));
-                }
-            }
-            "no-bridge" => self.no_bridge = Some(parse(value)?),
-            "ipfile" if value.contains(is_obeyed) => {
-                return Err(Problem::Value("there are control characters in it".to_owned()));
-            }
-            "ipfile" => self.ipfile = Some(value.to_owned()),
-            "dns" => add(&mut self.dns, value, MAX_SERVERS)?,
-            "dns-search" => add(&mut self.dns_search, value, MAX_WORDS)?,
-            "dns-option" => add(&mut self.dns_option, value, MAX_WORDS)?,
-            "alias" => add(&mut self.alias, value, MAX_WORDS)?,
-            "no-dns" => self.no_dns = Some(parse(value)?),
-            "name-netns" => self.name_netns = Some(parse(value)?),
-            "state-dir" => self.state_dir = Some(value.into()),
-            "debug" => self.debug = parse(value)?,
-            "log" => self.log = Some(value.into()),
-            _ => return Err(Problem::Unknown(nearest(name, &NAMES))),
-        }
-        Ok(())
+    /// The layers as one, the first that has an answer winning.
+    pub(super) fn merge(layers: &[Self]) -> Self {
+        layers.iter().cloned().reduce(Self::over).unwrap_or_default()
     }
 
     /// The flags that say the same.
     pub fn arguments(&self) -> Vec<String> {
-        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let single = [
-            ("bridge", self.bridge.as_ref().map(ToString::to_string)),
-            ("ip", self.ip.map(|Gateway(ip)| ip.to_string())),
-            ("iface", self.iface.as_ref().map(ToString::to_string)),
-            ("mtu", self.mtu.map(|Mtu(mtu)| mtu.to_string())),
-            ("static-ip", self.static_ip.map(|ip| ip.to_string())),
-            ("ipfile", self.ipfile.clone()),
-            ("name-netns", self.name_netns.map(|yes| yes.to_string())),
-            ("state-dir", text(&self.state_dir)),
-            ("log", text(&self.log)),
-            ("no-dns", self.no_dns.map(|yes| yes.to_string())),
-            ("debug", self.debug.then(String::new)),
-            ("no-bridge", self.no_bridge.map(|yes| if yes { String::new() } else { yes.to_string() })),
-        ];
-        let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let publish = self.publish.iter().map(|publish| ("publish", publish.to_string()));
-        let servers = self.dns.iter().map(|server| ("dns", server.to_string()));
-        let search = self.dns_search.iter().map(|domain| ("dns-search", domain.to_string()));
-        let options = self.dns_option.iter().map(|option| ("dns-option", option.to_string()));
-        let aliases = self.alias.iter().map(|alias| ("alias", alias.to_string()));
-        let names = servers.chain(search).chain(options).chain(aliases);
-        let nic = self.nic.iter().map(|nic| ("nic", nic.to_string()));
-        let argument = |(name, value): (&str, String)| match value.as_str() {
-            "" => format!("--{name}"),
-            value => format!("--{name}={value}"),
-        };
-        single.chain(publish).chain(nic).chain(names).map(argument).collect()
+        FIELDS.iter().flat_map(|field| (field.arguments)(self, &field.name())).collect()
     }
 }
 
-impl Problem {
-    /// The error for the option that `operation` describes; `prefix` goes before the name that
-    /// it suggests.
-    pub(super) fn into_error(self, operation: String, prefix: &str) -> Error {
-        match self {
-            Self::Value(cause) => Error::new(operation, cause),
-            Self::Unknown(None) => Error::new(operation, "unknown option"),
-            Self::Unknown(Some(name)) => {
-                Error::new(operation, "unknown option").hint(format!("did you mean {prefix}{name}?"))
-            }
-        }
+impl Field {
+    /// The option's name.
+    pub(super) fn name(&self) -> String {
+        self.ident.replace('_', "-")
     }
 }
 
-/// Adds the values of a list, which may be given with commas.
-fn add<T: std::str::FromStr<Err: std::fmt::Display>>(
-    list: &mut Vec<T>,
-    value: &str,
-    most: usize,
-) -> Result<(), Problem> {
-    for one in value.split(',') {
-        list.push(parse(one.trim())?);
-    }
-    if list.len() > most { Err(Problem::Value(format!("more than {most}"))) } else { Ok(()) }
-}
-
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T, Problem> {
-    value.parse().map_err(|cause: T::Err| Problem::Value(cause.to_string()))
+/// The option of this name.
+///
+/// # Errors
+/// There is none: the nearest that there is.
+pub(super) fn find(name: &str) -> Result<&'static Field, Option<String>> {
+    let named = FIELDS.iter().find(|field| field.name() == name);
+    named.ok_or_else(|| nearest(name, FIELDS.iter().map(Field::name)))
 }
 
 /// The one of `known` that `name` is most likely a misspelling of.
-pub(super) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let distance = |known: &&str| strsim::damerau_levenshtein(known, name);
-    known.iter().copied().min_by_key(distance).filter(|known| distance(known) <= known.len() / 2)
+pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    // A stranger may have chosen the name, and comparing takes memory in proportion to its length.
+    let comparable = known.filter(|known| name.len() <= 2 * known.len());
+    let compared = comparable.map(|known| (strsim::damerau_levenshtein(&known, name), known));
+    let nearest = compared.min_by_key(|(distance, _)| *distance);
+    nearest.filter(|(distance, known)| *distance <= known.len() / 2).map(|(_, known)| known)
+}
+
+/// The error for a name that nothing has; `nearest` is what was probably meant.
+pub(super) fn unknown(operation: &str, what: &str, nearest: Option<String>) -> Error {
+    let error = Error::new(operation, format!("unknown {what}")).of(Kind::Input);
+    match nearest {
+        Some(nearest) => error.hint(format!("did you mean {nearest}?")),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+    use crate::config::{annotations, file};
+
+    /// The option set to a value that it takes, and that value.
+    fn sample(field: &Field) -> (Options, &'static str) {
+        let values = ["true", "10.7.0.1", "10.7.0.1/24", "1400", "ndots:2"];
+        let mut set = values.into_iter().filter_map(|value| {
+            let mut options = Options::default();
+            (field.set)(&mut options, value).ok().map(|()| (options, value))
+        });
+        set.next().unwrap()
+    }
+
+    fn command() -> Command {
+        Options::augment_args(Command::new("netns"))
+    }
+
+    #[test]
+    fn every_option_is_a_flag_a_variable_a_key_of_the_file_and_an_annotation() {
+        let annotated = FIELDS.iter().filter(|field| field.annotation != Annotation::Never);
+        let names: Vec<String> = annotated.map(|field| format!("'{}'", field.name())).collect();
+        let text = format!("[policy]\noptions = [{}]", names.join(", "));
+        let policy = file::parse(&text, Path::new("/f")).unwrap().policy;
+        for field in FIELDS {
+            let (name, (options, value)) = (field.name(), sample(field));
+            assert_ne!(options, Options::default(), "{name}");
+
+            let command = command();
+            let flag = command.get_arguments().find(|arg| arg.get_long() == Some(&name)).unwrap();
+            let variable = format!("NETNS_{}", field.ident.to_ascii_uppercase());
+            assert_eq!(flag.get_env().unwrap().to_str(), Some(variable.as_str()));
+            assert!(flag.is_global_set(), "{name}");
+
+            let text = format!("{name} = '{value}'");
+            assert_eq!(file::parse(&text, Path::new("/f")).unwrap().options, options, "{name}");
+
+            let annotated = annotations(&[(format!("org.netns.{name}"), value.to_owned())].into(), &policy);
+            match field.annotation {
+                Annotation::Never => assert_eq!(annotated.unwrap_err().kind(), Kind::Denied, "{name}"),
+                _ => assert_eq!(annotated.unwrap(), options, "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_options_are_flags_that_say_the_same() {
+        let everything = FIELDS.iter().map(|field| sample(field).0).reduce(Options::over).unwrap();
+        for options in FIELDS.iter().map(|field| sample(field).0).chain([everything, Options::default()]) {
+            let arguments = std::iter::once("netns".to_owned()).chain(options.arguments());
+            let matches = command().try_get_matches_from(arguments).unwrap();
+            assert_eq!(Options::from_arg_matches(&matches).unwrap(), options);
+        }
+        let no =
+            Options { no_bridge: Some(false), nic: vec!["a,mtu=68".parse().unwrap()], ..Options::default() };
+        assert_eq!(no.arguments(), ["--nic=a,mtu=68", "--no-bridge=false"]);
+    }
+
+    #[test]
+    fn a_layer_answers_where_those_above_say_nothing() {
+        for field in FIELDS {
+            let (options, name) = (sample(field).0, field.name());
+            assert_eq!(Options::default().over(options.clone()), options, "{name}");
+            assert_eq!(options.clone().over(Options::default()), options, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_bounded_and_adds_up() {
+        for (name, value, most) in [
+            ("publish", "80", "1024 ports or ranges"),
+            ("nic", "ens6", "64 interfaces"),
+            ("dns", "10.0.0.1", "3"),
+            ("alias", "web", "16"),
+            ("dns-search", ".", "16"),
+            ("dns-option", "rotate", "16"),
+        ] {
+            let (mut options, set) = (Options::default(), find(name).unwrap().set);
+            let fits: usize = most.split(' ').next().unwrap().parse().unwrap();
+            for _ in 0..fits {
+                set(&mut options, value).unwrap();
+            }
+            assert_eq!(set(&mut options, value), Err(format!("more than {most}")));
+        }
+    }
+
+    #[test]
+    fn a_suggestion_is_near_and_a_long_name_is_compared_with_nothing() {
+        assert_eq!(find("publsh").unwrap_err().as_deref(), Some("publish"));
+        assert_eq!(find("static_ip").unwrap_err().as_deref(), Some("static-ip"));
+        for name in ["", "x", "zzzzzzzz", &"bridge".repeat(1 << 20)] {
+            assert_eq!(find(name).unwrap_err(), None);
+        }
+    }
 }

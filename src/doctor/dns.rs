@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use super::facts::{Container, Facts, Inside};
 use super::{Check, Finding};
-use crate::config::publish::Protocol;
+use crate::model::port::Protocol;
 
 const DOMAIN: u16 = 53;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let living = facts.containers.iter().filter(|container| !container.dead);
+    let living = facts.containers.iter().filter(|container| container.stale.is_none());
     living.filter_map(|container| loopback(facts, container, container.inside.as_ref()?)).collect()
 }
 

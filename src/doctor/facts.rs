@@ -1,16 +1,22 @@
 //! What there is to know before anything is said.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
 use super::ruleset::Ruleset;
-use crate::config::publish::{Protocol, Published};
-use crate::config::value::Iface;
+use super::shell::quoted;
 use crate::kernel::probe::Answer;
-use crate::store::record::{Network, Record};
+use crate::model::network::Network;
+use crate::model::observed::{Link, Links, MAIN_TABLE, Route};
+use crate::model::port::{PortMapping, Protocol};
+use crate::model::record::{Attachment, Record};
+use crate::model::sandbox::FoundBy;
+use crate::model::step::Step;
+use crate::model::value::Iface;
 
-/// Everything that was seen.
+/// Everything that was observed.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// What a command of ours begins with.
@@ -19,9 +25,9 @@ pub struct Facts {
     pub host: Host,
     /// All rules of the host.
     pub firewall: Firewall,
-    /// The networks to look at.
+    /// The networks to examine.
     pub networks: Vec<Network>,
-    /// The containers to look at.
+    /// The containers to examine.
     pub containers: Vec<Container>,
 }
 
@@ -33,72 +39,53 @@ pub struct Host {
     /// Whether bridged packets pass the rules of netfilter.
     pub bridge_netfilter: bool,
     /// Its links.
-    pub links: Vec<Link>,
+    pub links: Links,
+    /// Their parameters, by their numbers.
+    pub parameters: HashMap<u32, Parameters>,
     /// Its routes, of every table but the kernel's own.
     pub routes: Vec<Route>,
     /// Resolvers of the host that are on no loopback address.
     pub resolvers: Vec<IpAddr>,
 }
 
-impl Host {
-    /// The link of this name.
-    pub fn link(&self, name: &Iface) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name.as_str())
-    }
-
-    /// The link that the best default route leaves by.
-    pub fn uplink(&self) -> Option<&Link> {
-        let main = self.routes.iter().filter(|route| route.table == MAIN && route.destination.prefix() == 0);
-        let name = main.min_by_key(|route| route.metric)?.link.as_ref()?;
-        self.links.iter().find(|link| link.name == *name)
-    }
-}
-
-/// The number of the table `main`.
-pub const MAIN: u32 = 254;
-
-/// A link of the host, or of a container.
-#[derive(Debug, Clone, Default)]
-pub struct Link {
-    /// Its number.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// As `ip link show type` would take it; `None` for hardware and loopback.
-    pub kind: Option<String>,
-    /// In bytes.
-    pub mtu: u32,
-    /// Whether it is administratively up.
-    pub up: bool,
-    /// The bridge that it is a port of.
-    pub master: Option<String>,
-    /// Its IPv4 addresses.
-    pub addresses: Vec<IpNetwork>,
-    /// Whether it is a bridge's port that somebody has disabled.
-    pub disabled: bool,
+/// What counts for a link of its own parameters below `net/ipv4/conf` and of those for all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parameters {
     /// Whether packets that come by it are forwarded.
     pub forwarding: bool,
-    /// What counts for it of `conf/all/rp_filter` and its own.
+    /// How strictly senders are checked: 1 is strict.
     pub rp_filter: u8,
-    /// What counts for it of `conf/all/route_localnet` and its own.
+    /// Whether loopback addresses are routed.
     pub route_localnet: bool,
 }
 
-/// A route.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// The table's number.
-    pub table: u32,
-    /// Where it leads.
-    pub destination: IpNetwork,
-    /// The next hop.
-    pub gateway: Option<IpAddr>,
-    /// The link that it leaves by.
-    pub link: Option<String>,
-    /// The lower, the better.
-    pub metric: u32,
-    /// `blackhole` and the like.
-    pub kind: Option<&'static str>,
+impl Host {
+    /// The link of this name.
+    pub fn link(&self, name: &Iface) -> Option<&Link> {
+        self.links.by_name(name.as_str())
+    }
+
+    /// The parameters of a link of the host.
+    pub fn parameters(&self, link: &Link) -> Parameters {
+        self.parameters.get(&link.index).copied().unwrap_or_default()
+    }
+
+    /// The links that the best default route for IPv4 leaves by; several where it has several
+    /// next hops.
+    pub fn uplinks(&self) -> impl Iterator<Item = &Link> {
+        let is_default = |route: &&Route| {
+            route.table == MAIN_TABLE && route.destination.is_ipv4() && route.destination.prefix() == 0
+        };
+        let all = self.routes.iter().filter(is_default);
+        let best = all.clone().map(|route| route.metric).min();
+        let best = all.filter(move |route| Some(route.metric) == best);
+        best.filter_map(|route| self.links.by_index(route.link?))
+    }
+
+    /// The first of [`Self::uplinks`].
+    pub fn uplink(&self) -> Option<&Link> {
+        self.uplinks().next()
+    }
 }
 
 /// All rules of the host.
@@ -108,59 +95,95 @@ pub struct Firewall {
     pub unreadable: Option<String>,
     /// Those of ours that are gone.
     pub missing: Vec<String>,
-    /// Everybody's, of all tools.
+    /// Those of all programs.
     pub ruleset: Ruleset,
     /// The other variant's program, if there are rules of ours in its tables.
     pub ours_in_other: Option<&'static str>,
 }
 
-/// A container on a bridge.
+/// A container's attachment to a bridge. A container with several has one of these for each.
 #[derive(Debug, Clone)]
 pub struct Container {
-    /// What is remembered of it.
+    /// What is recorded of the container.
     pub record: Record,
-    /// Its bridge.
+    /// Which of its attachments.
+    pub attachment: Attachment,
+    /// Whether it is the first of them that are on a bridge: what is not about one attachment is
+    /// told of this one.
+    pub first: bool,
+    /// The bridge.
     pub bridge: Iface,
-    /// The host's end of its cable.
-    pub cable: Iface,
-    /// Its default route's next hop.
+    /// The host end of the veth pair.
+    pub host_end: Iface,
+    /// The next hop.
     pub gateway: IpAddr,
-    /// Whether it is dead or was attached half way only.
-    pub dead: bool,
-    /// What it looks like; `None` where there is no way in, or another that lives there has been
-    /// looked at already.
+    /// Why it is to be garbage-collected, if it is.
+    pub stale: Option<Stale>,
+    /// The attachment within the container; `None` where there is no way in, or another
+    /// container that shares it has been examined already.
     pub inside: Option<Inside>,
     /// Where programs in its namespace listen.
     pub listeners: Option<Vec<(Protocol, IpAddr, u16)>>,
     /// The link by which the host sends to it; an error says why it cannot.
-    pub way: Result<Option<String>, String>,
+    pub sent_by: Result<Option<String>, String>,
     /// UDP flows to its ports that lead elsewhere, each as the command that ends it.
     pub flows: Vec<String>,
     /// What answered when it was tried.
     pub probe: Probe,
 }
 
+/// Why a container is to be garbage-collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// It is dead.
+    Dead,
+    /// Its attach or detach was interrupted.
+    Interrupted,
+}
+
 impl Container {
     /// Its name in findings.
     pub fn object(&self) -> String {
-        format!("container {}", self.record.id)
+        self.record.container.to_string()
     }
 
-    /// Its first address.
+    /// Its first address on the bridge.
     pub fn address(&self) -> Option<IpAddr> {
-        self.record.addresses.first().map(IpNetwork::ip)
+        self.attachment.addresses.first().map(IpNetwork::ip)
+    }
+
+    /// The port mappings that lead to this attachment.
+    pub fn ports(&self) -> &[PortMapping] {
+        if self.first { &self.record.ports } else { &[] }
     }
 
     /// What a command begins with that is run in its network namespace.
     pub fn enter(&self) -> String {
-        format!("nsenter -t {} -n", self.record.process.pid)
+        match &self.record.sandbox.found_by {
+            FoundBy::Process { pid, .. } => format!("nsenter -t {pid} -n"),
+            FoundBy::Path(path) => format!("nsenter --net={}", quoted(path)),
+        }
+    }
+
+    /// Steps as commands for a shell, which say `$NETNS` where there is no process.
+    pub fn commands(&self, steps: &[Step]) -> String {
+        let text = commands(steps);
+        match self.record.sandbox.path() {
+            Some(path) if text.contains("$NETNS") => format!("NETNS={} && {text}", quoted(path)),
+            _ => text,
+        }
     }
 }
 
-/// A container's network namespace, and its resolvers.
+/// Steps as commands for a shell.
+pub(super) fn commands(steps: &[Step]) -> String {
+    steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" && ")
+}
+
+/// An attachment as it is within the container, and the container's resolvers.
 #[derive(Debug, Clone, Default)]
 pub struct Inside {
-    /// The interface that we gave it.
+    /// The interface that we gave it; of its addresses only those that we gave it too.
     pub link: Option<Link>,
     /// Whether there is any default route.
     pub default_route: bool,
@@ -173,8 +196,8 @@ pub struct Inside {
 pub struct Probe {
     /// Whether the gateway answered to ARP.
     pub gateway: Option<bool>,
-    /// Each port that was tried: what is published, the host's port, and what came of it.
-    pub ports: Vec<(Published, u16, Answer)>,
+    /// Each port that was tried: the port mapping, the host's port, and what came of it.
+    pub ports: Vec<(PortMapping, u16, Answer)>,
     /// The container's own rules, read where a port was silent.
     pub rules: Ruleset,
 }

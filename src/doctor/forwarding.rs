@@ -1,7 +1,9 @@
 //! Whether the host forwards at all, and from and to the links that matter.
 
 use super::{Check, Facts, Finding};
-use crate::plan::Step;
+use crate::model::observed::Link;
+use crate::model::sandbox::Netns;
+use crate::model::step::Step;
 
 const KEY: &str = "net/ipv4/ip_forward";
 
@@ -17,21 +19,17 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
              nobody but the host reaches their ports",
             bridges.join(", ")
         );
-        return vec![
-            Finding::new(Check::ForwardingOff, "host", why).steps(None, vec![sysctl(KEY.to_owned())]),
-        ];
+        return vec![Finding::new(Check::ForwardingOff, "host", why).steps(vec![sysctl(KEY.to_owned())])];
     }
-    let off = facts
-        .networks
-        .iter()
-        .filter(|network| host.link(&network.bridge).is_some_and(|bridge| !bridge.forwarding));
+    let is_off = |link: &Link| !host.parameters(link).forwarding;
+    let off = facts.networks.iter().filter(|network| host.link(&network.bridge).is_some_and(is_off));
     let bridges = off.map(|network| {
         let bridge = &network.bridge;
         let why = format!("nothing that comes from {bridge} is forwarded: its containers reach nobody but the host and each other");
         let key = format!("net/ipv4/conf/{bridge}/forwarding");
-        Finding::new(Check::ForwardingOff, format!("bridge {bridge}"), why).steps(None, vec![sysctl(key)])
+        Finding::new(Check::ForwardingOff, format!("bridge {bridge}"), why).steps(vec![sysctl(key)])
     });
-    let uplink = host.uplink().filter(|link| !link.forwarding && !facts.networks.is_empty()).map(|link| {
+    let uplink = host.uplink().filter(|link| is_off(link) && !facts.networks.is_empty()).map(|link| {
         let name = &link.name;
         let why = format!(
             "nothing that comes by {name}, where the default route leads, is forwarded: no answer from there \
@@ -45,5 +43,5 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 fn sysctl(key: String) -> Step {
-    Step::Sysctl { pid: None, key, value: "1".to_owned(), before: None }
+    Step::Sysctl { netns: Netns::Host, key, value: "1".to_owned(), before: None }
 }

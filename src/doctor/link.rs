@@ -1,38 +1,40 @@
-//! Bridges, cables, and the interfaces inside: whether they are there, up and plugged in.
+//! Bridges, veth pairs, and the interfaces inside: whether they are there, up and connected.
 
-use super::facts::{Container, Inside, Link};
+use super::facts::{Container, Inside, Stale};
 use super::{Check, Facts, Finding, Fix};
-use crate::config::value::Iface;
-use crate::plan::Step;
-use crate::store::record::{Network, Record};
+use crate::model::network::Network;
+use crate::model::observed::Link;
+use crate::model::sandbox::Netns;
+use crate::model::step::Step;
+use crate::model::value::Iface;
 
-/// The dead first: whatever else is wrong with them does not matter.
-pub(super) fn dead(facts: &Facts) -> Vec<Finding> {
-    let dead = facts.containers.iter().filter(|container| container.dead);
+/// The stale first: whatever else is wrong with them does not matter.
+pub(super) fn stale(facts: &Facts) -> Vec<Finding> {
     let tell = |container: &Container| {
-        let why = match (container.record.done, container.record.published.is_empty()) {
-            (false, _) => "it was attached half way only",
-            (true, true) => "it is dead, and was never detached: its address stays taken",
-            (true, false) => "it is dead, and was never detached: its ports lead nowhere",
+        let why = match container.stale? {
+            Stale::Interrupted => "it was attached half way only",
+            Stale::Dead if container.ports().is_empty() => {
+                "it is dead, and was never detached: its address stays taken"
+            }
+            Stale::Dead => "it is dead, and was never detached: its ports lead nowhere",
         };
-        Finding::new(Check::DeadContainer, container.object(), why)
-            .remedy(format!("{} gc", facts.netns))
-            .fix(Fix::Reap)
+        let finding = Finding::new(Check::DeadContainer, container.object(), why);
+        Some(finding.remedy(format!("{} gc", facts.netns)).fix(Fix::CollectGarbage))
     };
-    dead.map(tell).collect()
+    facts.containers.iter().filter(|container| container.first).filter_map(tell).collect()
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let bridges = facts.networks.iter().filter_map(|network| bridge(facts, network));
-    let living = facts.containers.iter().filter(|container| !container.dead);
-    let cables = living.filter(|container| is_whole(facts, &container.bridge)).filter_map(|container| {
+    let living = facts.containers.iter().filter(|container| container.stale.is_none());
+    let attachments = living.filter(|container| is_whole(facts, &container.bridge)).filter_map(|container| {
         let inside = container.inside.as_ref()?;
-        cable(facts, container, inside).or_else(|| interface(container, inside))
+        veth(facts, container, inside).or_else(|| interface(container, inside))
     });
-    bridges.chain(cables).collect()
+    bridges.chain(attachments).collect()
 }
 
-/// Whether nothing is wrong with the bridge, so that what hangs on it can be judged.
+/// Whether nothing is wrong with the bridge, so that its ports can be judged.
 pub(super) fn is_whole(facts: &Facts, bridge: &Iface) -> bool {
     let network = facts.networks.iter().find(|network| network.bridge == *bridge);
     network.is_none_or(|network| self::bridge(facts, network).is_none())
@@ -40,18 +42,24 @@ pub(super) fn is_whole(facts: &Facts, bridge: &Iface) -> bool {
 
 /// Whether nothing is wrong between the container and its bridge.
 pub(super) fn is_connected(facts: &Facts, container: &Container) -> bool {
-    let broken = |inside| cable(facts, container, inside).or_else(|| interface(container, inside));
+    let broken = |inside| veth(facts, container, inside).or_else(|| interface(container, inside));
     let inside = container.inside.as_ref();
-    !container.dead && is_whole(facts, &container.bridge) && inside.and_then(broken).is_none()
+    container.stale.is_none() && is_whole(facts, &container.bridge) && inside.and_then(broken).is_none()
+}
+
+/// The command that creates what is missing of a network.
+pub(super) fn create(facts: &Facts, Network { bridge, subnets, .. }: &Network) -> String {
+    let addresses: String = subnets.iter().map(|subnet| format!(" --ip {subnet}")).collect();
+    format!("{} create --bridge {bridge}{addresses}", facts.netns)
 }
 
 fn bridge(facts: &Facts, network: &Network) -> Option<Finding> {
-    let Network { bridge, gateway, .. } = network;
+    let bridge = &network.bridge;
     let tell = |why: &str| {
         let why = format!("{why}: its containers reach nobody, and nobody their ports");
         Finding::new(Check::BridgeBroken, format!("bridge {bridge}"), why)
     };
-    let create = format!("{} create --bridge {bridge} --ip {gateway}", facts.netns);
+    let create = create(facts, network);
     let Some(link) = facts.host.link(bridge) else {
         return Some(tell("it is gone").remedy(create).fix(Fix::Network(bridge.clone())));
     };
@@ -61,100 +69,122 @@ fn bridge(facts: &Facts, network: &Network) -> Option<Finding> {
             "ip link set {bridge} down && ip link set {bridge} name old-{bridge} && {create}"
         )));
     }
-    let address = Step::AddAddress { pid: None, link: bridge.clone(), address: *gateway };
-    let up = Step::SetUp { pid: None, link: bridge.clone() };
-    match (link.up, link.addresses.contains(gateway)) {
-        (true, true) => None,
-        (false, true) => Some(tell("it is down").steps(None, vec![up])),
-        (true, false) => Some(tell(&format!("it has lost its address {gateway}")).steps(None, vec![address])),
-        (false, false) => Some(
-            tell(&format!("it is down, and has lost its address {gateway}")).steps(None, vec![address, up]),
-        ),
+    let lost = network.subnets.iter().filter(|subnet| !link.addresses.contains(subnet));
+    let (mut names, mut steps) = (Vec::new(), Vec::new());
+    for address in lost {
+        names.push(address.to_string());
+        steps.push(Step::AddAddress { netns: Netns::Host, link: bridge.clone(), address: *address });
     }
+    let lost = format!("has lost its address {}", names.join(", "));
+    let why = match (link.up, names.is_empty()) {
+        (true, true) => return None,
+        (false, true) => "it is down".to_owned(),
+        (true, false) => format!("it {lost}"),
+        (false, false) => format!("it is down, and {lost}"),
+    };
+    if !link.up {
+        steps.push(Step::SetUp { netns: Netns::Host, link: bridge.clone() });
+    }
+    Some(tell(&why).steps(steps))
 }
 
-fn cable(facts: &Facts, container: &Container, inside: &Inside) -> Option<Finding> {
-    let (name, bridge) = (&container.cable, &container.bridge);
-    let Record { interface, process, .. } = &container.record;
+fn veth(facts: &Facts, container: &Container, inside: &Inside) -> Option<Finding> {
+    let Container { host_end, bridge, attachment, .. } = container;
     let tell = |why: String| {
-        Finding::new(
-            Check::CableBroken,
-            container.object(),
-            format!("{why}: it reaches nobody, and nobody its ports"),
-        )
+        let why = format!("{why}: it reaches nobody, and nobody its ports");
+        Finding::new(Check::VethBroken, container.object(), why)
     };
-    let end = facts.host.link(name);
+    let end = facts.host.link(host_end);
     let (Some(end), Some(_)) = (end, &inside.link) else {
-        let steps = cable_steps(&container.record);
-        let commands: Vec<String> = steps.iter().map(ToString::to_string).collect();
-        let rest = if end.is_some() { format!("ip link del {name} && ") } else { String::new() };
+        let steps = veth_steps(container);
         let finding = tell(match end {
-            None => format!("its cable {name} is gone"),
-            Some(_) => format!("its interface {interface} is gone"),
+            None => format!("its host end {host_end} is gone"),
+            Some(_) => format!("its interface {} is gone", attachment.interface),
         });
-        let fix = Fix::Cable { pid: process.pid, steps };
-        return Some(finding.remedy(format!("{rest}{}", commands.join(" && "))).fix(fix));
+        let delete = if end.is_some() { format!("ip link del {host_end} && ") } else { String::new() };
+        let finding = finding.remedy(format!("{delete}{}", container.commands(&steps)));
+        return Some(finding.fix(Fix::Veth { container: container.record.container.clone(), steps }));
     };
-    if end.master.as_deref() != Some(bridge.as_str()) {
-        let plug = Step::SetMaster { link: name.clone(), bridge: bridge.clone() };
-        let mut steps = vec![plug];
+    let up = || Step::SetUp { netns: Netns::Host, link: host_end.clone() };
+    let master = facts.host.links.bridge_of(end);
+    if master.is_none_or(|master| master.name != bridge.as_str()) {
+        let mut steps = vec![Step::SetMaster { link: host_end.clone(), bridge: bridge.clone() }];
         // A port forgets it with the bridge.
-        steps.extend(
-            container.record.steps.iter().filter(|step| matches!(step, Step::Hairpin { .. })).cloned(),
-        );
+        let hairpin = |step: &&Step| matches!(step, Step::Hairpin { link } if link == host_end);
+        steps.extend(container.record.steps.iter().filter(hairpin).cloned());
         if !end.up {
-            steps.push(Step::SetUp { pid: None, link: name.clone() });
+            steps.push(up());
         }
-        return Some(tell(format!("its cable {name} is not plugged into {bridge}")).steps(None, steps));
+        return Some(tell(format!("its host end {host_end} is not a port of {bridge}")).steps(steps));
     }
     if !end.up {
-        let up = Step::SetUp { pid: None, link: name.clone() };
-        return Some(tell(format!("its cable {name} is down")).steps(None, vec![up]));
+        return Some(tell(format!("its host end {host_end} is down")).steps(vec![up()]));
     }
     // Nobody does that by accident.
-    let enable = format!("bridge link set dev {name} state 3");
-    end.disabled.then(|| tell(format!("somebody has disabled its port {name} of {bridge}")).remedy(enable))
+    let enable = format!("bridge link set dev {host_end} state 3");
+    is_disabled(end)
+        .then(|| tell(format!("somebody has disabled its port {host_end} of {bridge}")).remedy(enable))
 }
 
-/// Everything that was done for the cable, to be done again.
-fn cable_steps(record: &Record) -> Vec<Step> {
-    let cable = |step: &&Step| match step {
-        Step::Sysctl { before, .. } => before.is_none(),
-        Step::SetUp { pid, .. } | Step::AddAddress { pid, .. } => pid.is_some(),
-        Step::AddVeth(_) | Step::SetAlias { .. } | Step::Hairpin { .. } | Step::AddRoute { .. } => true,
+/// Whether it is a bridge's port that somebody has disabled. Without a carrier every port is.
+fn is_disabled(link: &Link) -> bool {
+    link.state == "up" && link.port.as_ref().is_some_and(|port| port.state == "disabled")
+}
+
+/// Everything that was done for the veth pair, to be done again.
+fn veth_steps(container: &Container) -> Vec<Step> {
+    let Container { host_end, attachment, .. } = container;
+    let is_end = |netns: Netns, name: &str| match netns {
+        Netns::Host => name == host_end.as_str(),
+        _ => name == attachment.interface.as_str(),
+    };
+    let mine = |step: &&Step| match step {
+        Step::AddVeth(veth) => veth.name == *host_end,
+        Step::SetAlias { link, .. } | Step::Hairpin { link } => link == host_end,
+        Step::Sysctl { netns, key, before: None, .. } => {
+            key.split('/').nth(3).is_some_and(|name| is_end(*netns, name))
+        }
+        Step::SetUp { netns, link } => {
+            *netns != Netns::Host && (is_end(*netns, link.as_str()) || link.as_str() == "lo")
+        }
+        Step::AddAddress { netns, link, .. } => *netns != Netns::Host && is_end(*netns, link.as_str()),
+        Step::AddRoute { link, .. } | Step::AddSourceRoute { link, .. } => *link == attachment.interface,
         _ => false,
     };
-    let mut steps: Vec<Step> = record.steps.iter().filter(cable).cloned().collect();
+    let mut steps: Vec<Step> = container.record.steps.iter().filter(mine).cloned().collect();
     steps.sort_by_key(|step| !matches!(step, Step::AddVeth(_)));
     steps
 }
 
 fn interface(container: &Container, inside: &Inside) -> Option<Finding> {
-    let Record { interface, addresses, process, .. } = &container.record;
-    let link: &Link = inside.link.as_ref()?;
-    let pid = process.pid;
-    let lost: Vec<_> = addresses.iter().filter(|address| !link.addresses.contains(address)).collect();
-    let mut steps = Vec::new();
-    let mut wrong = Vec::new();
+    let interface = &container.attachment.interface;
+    let link = inside.link.as_ref()?;
+    let netns = container.record.sandbox.netns();
+    let (mut steps, mut wrong) = (Vec::new(), Vec::new());
+    let lost = container.attachment.addresses.iter().filter(|address| !link.addresses.contains(address));
     for address in lost {
         wrong.push(format!("{interface} has lost its address {address}"));
-        steps.push(Step::AddAddress { pid: Some(pid), link: interface.clone(), address: *address });
+        steps.push(Step::AddAddress { netns, link: interface.clone(), address: *address });
     }
     if !link.up {
         wrong.push(format!("{interface} is down"));
-        steps.push(Step::SetUp { pid: Some(pid), link: interface.clone() });
+        steps.push(Step::SetUp { netns, link: interface.clone() });
     }
+    let reaches = if wrong.is_empty() {
+        "it reaches nobody beyond its subnet, and nobody beyond it its ports"
+    } else {
+        "it reaches nobody, and nobody its ports"
+    };
     // Both take the default route along.
-    if !inside.default_route {
+    if container.first && !inside.default_route {
         if wrong.is_empty() {
             wrong.push("it has no default route".to_owned());
         }
-        steps.push(Step::AddRoute { pid, gateway: container.gateway, link: interface.clone() });
+        steps.push(Step::AddRoute { netns, gateway: container.gateway, link: interface.clone() });
     }
-    let hurt = match wrong.first()?.as_str() {
-        "it has no default route" => "it reaches nobody beyond its subnet, and nobody beyond it its ports",
-        _ => "it reaches nobody, and nobody its ports",
-    };
-    let why = format!("{}: {hurt}", wrong.join(", and "));
-    Some(Finding::new(Check::InterfaceBroken, container.object(), why).steps(Some(pid), steps))
+    if wrong.is_empty() {
+        return None;
+    }
+    let why = format!("{}: {reaches}", wrong.join(", and "));
+    Some(Finding::new(Check::InterfaceBroken, container.object(), why).steps_in(container, steps))
 }

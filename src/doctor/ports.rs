@@ -4,49 +4,50 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::facts::{Container, Facts};
 use super::link::is_whole;
-use super::ruleset::{Outcome, Packet, Tool, is_plain, trace};
+use super::ruleset::{Chain, Outcome, Packet, Rule, Tool, trace};
+use super::shell::is_plain;
 use super::{Check, Finding, Fix};
-use crate::config::publish::{Protocol, Published};
-use crate::config::value::Iface;
-use crate::plan::Step;
+use crate::model::network::Network;
+use crate::model::port::{PortMapping, Protocol};
+use crate::model::sandbox::Netns;
+use crate::model::step::Step;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = route_localnet(facts);
-    for container in facts.containers.iter().filter(|container| !container.dead) {
-        findings.extend(
-            container.record.published.iter().filter_map(|published| elsewhere(facts, container, published)),
-        );
+    for container in facts.containers.iter().filter(|container| container.stale.is_none()) {
+        let ports = container.ports();
+        findings.extend(ports.iter().filter_map(|mapping| elsewhere(facts, container, mapping)));
         findings.extend(stale_flows(container));
-        findings
-            .extend(container.record.published.iter().filter_map(|published| unheard(container, published)));
+        findings.extend(ports.iter().filter_map(|mapping| unheard(container, mapping)));
     }
     findings
 }
 
 fn route_localnet(facts: &Facts) -> Vec<Finding> {
-    let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
-    let off =
-        whole.filter(|network| facts.host.link(&network.bridge).is_some_and(|link| !link.route_localnet));
-    let tell = |bridge: &Iface| {
-        let here = |container: &&Container| container.bridge == *bridge && !container.dead;
-        let published =
-            facts.containers.iter().filter(here).flat_map(|container| &container.record.published);
-        let port = published.into_iter().find(|published| published.on_loopback())?;
+    let is_off = |network: &&Network| {
+        let link = facts.host.link(&network.bridge);
+        link.is_some_and(|link| !facts.host.parameters(link).route_localnet)
+    };
+    let tell = |Network { bridge, .. }: &Network| {
+        let here = |container: &&Container| container.bridge == *bridge && container.stale.is_none();
+        let mut ports = facts.containers.iter().filter(here).flat_map(Container::ports);
+        let port = ports.find(|mapping| mapping.on_loopback())?;
         let key = format!("net/ipv4/conf/{bridge}/route_localnet");
         let why = format!("{key} is 0: the host does not reach {port} and the like by 127.0.0.1");
-        let on = Step::Sysctl { pid: None, key, value: "1".to_owned(), before: None };
-        Some(Finding::new(Check::RouteLocalnet, format!("bridge {bridge}"), why).steps(None, vec![on]))
+        let on = Step::Sysctl { netns: Netns::Host, key, value: "1".to_owned(), before: None };
+        Some(Finding::new(Check::RouteLocalnet, format!("bridge {bridge}"), why).steps(vec![on]))
     };
-    off.filter_map(|network| tell(&network.bridge)).collect()
+    let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
+    whole.filter(is_off).filter_map(tell).collect()
 }
 
 /// Another rule that changes the destination of what is for a published port.
-fn elsewhere(facts: &Facts, container: &Container, published: &Published) -> Option<Finding> {
+fn elsewhere(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<Finding> {
     let packet = Packet {
         input: facts.host.uplink().map(|link| link.name.clone()),
-        destination: published.host_ip,
-        protocol: Some(published.protocol.to_string()),
-        port: Some(published.host.first),
+        destination: mapping.host_ip,
+        protocol: Some(mapping.protocol.to_string()),
+        port: Some(mapping.host.first),
         states: vec!["new"],
         local: true,
         ..Packet::default()
@@ -57,28 +58,29 @@ fn elsewhere(facts: &Facts, container: &Container, published: &Published) -> Opt
         if chain.name.starts_with("NETNS-") {
             return None;
         }
-        let table = &chain.table;
-        let (rule_text, remedy) = match table.tool {
-            Tool::Nft => {
-                let place = format!("{} {} {}", table.family, table.name, chain.name);
-                (format!("{place} {}", rule.text), format!("nft delete rule {place} {}", rule.text))
-            }
-            tool => {
-                let program = if let Tool::OtherIptables(program) = tool { program } else { "iptables" };
-                let rule = format!("{} {}", chain.name, rule.text);
-                (
-                    format!("{program} -t {} -A {rule}", table.name),
-                    format!("{program} -t {} -D {rule}", table.name),
-                )
-            }
-        };
-        let why =
-            format!("its port {published} is led elsewhere by the rule {rule_text}: nobody reaches it there");
+        let (text, remedy) = rule_and_removal(chain, rule);
+        let why = format!("its port {mapping} is led elsewhere by the rule {text}: nobody reaches it there");
         // As iptables-save quotes it for itself, which is not for a shell.
         let plain = chain.is_plain() && is_plain(&rule.text, b" _.:,/+-!\"=%@[]");
         let finding = Finding::new(Check::PortLedElsewhere, container.object(), why);
         Some(finding.remedy_if(plain.then_some(remedy)))
     })
+}
+
+/// A rule in the words of its program, and the command that removes it.
+fn rule_and_removal(chain: &Chain, rule: &Rule) -> (String, String) {
+    let table = &chain.table;
+    let program = match table.tool {
+        Tool::Nft => {
+            let text = format!("{} {} {} {}", table.family, table.name, chain.name, rule.text);
+            let remedy = format!("nft delete rule {text}");
+            return (text, remedy);
+        }
+        Tool::Iptables => "iptables",
+        Tool::OtherIptables(program) => program,
+    };
+    let (program, rule) = (format!("{program} -t {}", table.name), format!("{} {}", chain.name, rule.text));
+    (format!("{program} -A {rule}"), format!("{program} -D {rule}"))
 }
 
 fn stale_flows(container: &Container) -> Option<Finding> {
@@ -94,12 +96,12 @@ fn stale_flows(container: &Container) -> Option<Finding> {
 
 /// A port, or a range of them, to which nobody listens where packets arrive. Of a range it is
 /// enough that one has a listener.
-fn unheard(container: &Container, published: &Published) -> Option<Finding> {
-    if published.protocol == Protocol::Sctp {
+fn unheard(container: &Container, mapping: &PortMapping) -> Option<Finding> {
+    if mapping.protocol == Protocol::Sctp {
         return None;
     }
     let listeners = container.listeners.as_ref()?;
-    let Published { protocol, container: ports, .. } = *published;
+    let PortMapping { protocol, container: ports, .. } = *mapping;
     let mine = container.address();
     let same = listeners.iter().filter(|(spoken, ..)| *spoken == protocol);
     let hears = |address: &IpAddr| address.is_unspecified() || mine == Some(*address);
@@ -107,16 +109,16 @@ fn unheard(container: &Container, published: &Published) -> Option<Finding> {
     if same.clone().any(|(_, address, port)| hears(address) && at(port)) {
         return None;
     }
-    let deaf = same.clone().find(|(_, address, port)| at(port) && !hears(address));
-    if let Some((_, address, port)) = deaf {
+    let unreached = same.clone().find(|(_, address, port)| at(port) && !hears(address));
+    if let Some((_, address, port)) = unreached {
         let why = format!(
-            "its port {published} leads to port {port}, where it listens on {address} only: nobody else gets in"
+            "its port {mapping} leads to port {port}, where it listens on {address} only: nobody else gets in"
         );
         let finding = Finding::new(Check::ListensOnLoopback, container.object(), why)
             .advice("for good: let the program listen on 0.0.0.0");
         return Some(finding.remedy(relay(container, protocol, *port, *address, *port)?));
     }
-    let why = format!("its port {published} leads to port {}, where nobody listens in the container", ports);
+    let why = format!("its port {mapping} leads to port {}, where nobody listens in the container", ports);
     let finding = Finding::new(Check::NobodyListens, container.object(), why);
     let mut others = same.filter(|(_, address, _)| hears(address));
     match (others.next(), others.next()) {

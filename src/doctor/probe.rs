@@ -1,11 +1,11 @@
-//! What was sent and not answered, where nothing that can be seen explains it.
+//! What was sent and not answered, where nothing that was observed explains it.
 
 use super::facts::{Container, Facts};
 use super::link::is_connected;
 use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, Tool, trace};
 use super::{Check, Finding};
-use crate::config::publish::{Protocol, Published};
 use crate::kernel::probe::Answer;
+use crate::model::port::{PortMapping, Protocol};
 
 /// `explained` says that something else is known to keep packets from ports.
 pub(super) fn check(facts: &Facts, explained: bool) -> Vec<Finding> {
@@ -21,34 +21,40 @@ fn gateway(facts: &Facts, container: &Container) -> Option<Finding> {
     if container.probe.gateway != Some(false) {
         return None;
     }
-    let (cable, ruleset) = (&container.cable, &facts.firewall.ruleset);
+    let Container { host_end, bridge, gateway, .. } = container;
     let why = format!(
-        "its gateway {} does not answer to ARP, though the cable is plugged in and everything is up",
-        container.gateway
+        "its gateway {gateway} does not answer to ARP, though {host_end} is a port of {bridge} and everything is up"
     );
-    let name = Some(cable.to_string());
-    let request = Packet { input: name.clone(), frame: Some("arp"), ..Packet::default() };
-    let answer = Packet { output: name, input: None, ..request.clone() };
-    let drops = |packet, chain: &&Chain| matches!(trace(ruleset, chain, packet), Outcome::Dropped(..));
-    let on_the_way =
-        [("prerouting", &request), ("input", &request), ("output", &answer), ("postrouting", &answer)];
-    let culprit = on_the_way.into_iter().find_map(|(hook, packet)| {
-        let chain = ruleset.on_bridges(hook).find(|chain| drops(packet, chain))?;
-        Some((chain, if packet.input.is_some() { "iifname" } else { "oifname" }))
-    });
-    Some(match culprit {
+    Some(match arp_dropped_by(&facts.firewall.ruleset, host_end.as_str()) {
         Some((chain, link)) => {
             let (table, name) = (&chain.table.name, &chain.name);
             let why = format!("{why}: the chain {name} of nft table bridge {table} drops it");
-            let rule = format!("nft insert rule bridge {table} {name} '{link} \"{cable}\" accept'");
+            let rule = format!("nft insert rule bridge {table} {name} '{link} \"{host_end}\" accept'");
             Finding::new(Check::GatewaySilent, container.object(), why)
                 .remedy_if(chain.is_plain().then_some(rule))
         }
-        None => Finding::new(Check::GatewaySilent, container.object(), why)
-            .advice(
+        None => Finding::new(Check::GatewaySilent, container.object(), why).advice(
             "`ebtables-legacy -L` and `tc filter show` tell who else drops frames; `dmesg` whether the kernel's \
              table of neighbours, one for all namespaces, is full (net.ipv4.neigh.default.gc_thresh3)",
         ),
+    })
+}
+
+/// The chain that drops ARP between the host and this port of a bridge, and what nft calls the
+/// port there.
+fn arp_dropped_by<'a>(ruleset: &'a Ruleset, port: &str) -> Option<(&'a Chain, &'static str)> {
+    let name = Some(port.to_owned());
+    let request = Packet { input: name.clone(), frame: Some("arp"), ..Packet::default() };
+    let answer = Packet { output: name, input: None, ..request.clone() };
+    let hooks = [
+        ("prerouting", &request, "iifname"),
+        ("input", &request, "iifname"),
+        ("output", &answer, "oifname"),
+        ("postrouting", &answer, "oifname"),
+    ];
+    hooks.into_iter().find_map(|(hook, packet, link)| {
+        let drops = |chain: &&Chain| matches!(trace(ruleset, chain, packet), Outcome::Dropped(..));
+        Some((ruleset.on_bridges(hook).find(drops)?, link))
     })
 }
 
@@ -61,14 +67,16 @@ fn ports(facts: &Facts, container: &Container) -> Vec<Finding> {
 fn silent_port(
     facts: &Facts,
     container: &Container,
-    (published, port, answer): &(Published, u16, Answer),
+    (mapping, port, answer): &(PortMapping, u16, Answer),
 ) -> Finding {
     let said = if *answer == Answer::Refused { "refuses" } else { "does not answer" };
-    let inside = published.container.first + (port - published.host.first);
+    let inside = mapping.container.first + (port - mapping.host.first);
     let why =
-        format!("its port {published} {said} this host on {port}, though the container listens on {inside}");
+        format!("its port {mapping} {said} this host on {port}, though the container listens on {inside}");
     let enter = format!("{} ", container.enter());
-    for Way { ruleset, hook, packet, whose, matches } in ways(facts, container, published.protocol, inside) {
+    for Passage { ruleset, hook, packet, whose, matches } in
+        passages(facts, container, mapping.protocol, inside)
+    {
         if let Some(chain) = dropping(ruleset, hook, &packet) {
             let why = format!("{why}: chain {} {whose} drops it", chain.name);
             let finding = Finding::new(Check::PortSilent, container.object(), why);
@@ -76,13 +84,13 @@ fn silent_port(
             return finding.remedy_if(chain.is_plain().then(|| accept(enter, chain, &matches)));
         }
     }
-    let interface = &container.record.interface;
+    let interface = &container.attachment.interface;
     let advice = format!("`{enter}tcpdump -ni {interface} port {inside}` shows whether it arrives");
     Finding::new(Check::PortSilent, container.object(), why).advice(advice)
 }
 
 /// A hook that a packet between the host and a container passes.
-struct Way<'a> {
+struct Passage<'a> {
     ruleset: &'a Ruleset,
     hook: &'static str,
     packet: Packet,
@@ -93,8 +101,13 @@ struct Way<'a> {
 
 const CONTAINERS: &str = "of the container's own firewall";
 
-fn ways<'a>(facts: &'a Facts, container: &'a Container, protocol: Protocol, port: u16) -> [Way<'a>; 3] {
-    let (interface, bridge) = (&container.record.interface, &container.bridge);
+fn passages<'a>(
+    facts: &'a Facts,
+    container: &'a Container,
+    protocol: Protocol,
+    port: u16,
+) -> [Passage<'a>; 3] {
+    let (interface, bridge) = (&container.attachment.interface, &container.bridge);
     let packet = Packet { protocol: Some(protocol.to_string()), ..Packet::default() };
     let to = Packet { destination: container.address(), port: Some(port), ..packet.clone() };
     let out = Packet { states: vec!["new", "dnat"], ..to.clone() };
@@ -109,9 +122,9 @@ fn ways<'a>(facts: &'a Facts, container: &'a Container, protocol: Protocol, port
     );
     let whose = "of the host";
     [
-        Way { ruleset: own, hook: "input", packet: into, whose: CONTAINERS, matches: asking.clone() },
-        Way { ruleset: host, hook: "output", packet: out, whose, matches: asking },
-        Way { ruleset: host, hook: "input", packet: back, whose, matches: answering },
+        Passage { ruleset: own, hook: "input", packet: into, whose: CONTAINERS, matches: asking.clone() },
+        Passage { ruleset: host, hook: "output", packet: out, whose, matches: asking },
+        Passage { ruleset: host, hook: "input", packet: back, whose, matches: answering },
     ]
 }
 

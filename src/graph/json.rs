@@ -3,8 +3,8 @@
 use serde::{Serialize, Serializer};
 
 use super::Picture;
-use crate::config::publish::{Protocol, Published};
 use crate::error::{Doing, Result, is_obeyed};
+use crate::model::port::{PortMapping, Protocol};
 
 /// A published port for programs.
 #[derive(Debug, Serialize)]
@@ -18,7 +18,7 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    pub(crate) fn of(published: &Published) -> Self {
+    pub(crate) fn of(published: &PortMapping) -> Self {
         Self {
             host_ip: published.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
             host_port: published.host.first,
@@ -29,7 +29,7 @@ impl Port {
     }
 }
 
-pub(super) fn ports<S: Serializer>(published: &[Published], to: S) -> std::result::Result<S::Ok, S::Error> {
+pub(super) fn ports<S: Serializer>(published: &[PortMapping], to: S) -> std::result::Result<S::Ok, S::Error> {
     to.collect_seq(published.iter().map(Port::of))
 }
 

@@ -47,10 +47,10 @@ pub fn mermaid(picture: &Picture) -> String {
 /// part of either becomes an entity, which Mermaid writes with `#`.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
+    let mut following = text.chars().peekable();
+    while let Some(c) = following.next() {
         // "1. " and "- " begin a list.
-        let bullet = ".+-".contains(c) && matches!(rest.peek(), None | Some(' '));
+        let bullet = ".+-".contains(c) && matches!(following.peek(), None | Some(' '));
         if is_obeyed(c) {
             let _ = write!(escaped, "#92;u{:x}", u32::from(c));
         } else if c.is_alphanumeric() || " .,:/()+-".contains(c) && !bullet {

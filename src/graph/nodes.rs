@@ -1,13 +1,13 @@
 //! A picture as nodes and edges, for the languages in which a program does the drawing.
 
-use super::{Container, End, Link, NO_UPLINK, Namespace, Outside, Picture, Place, way_out};
+use super::{Container, End, Link, NO_UPLINK, Namespace, Outside, Picture, Place, default_routes, more};
 
 /// What a node stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Uplink,
     Bridge,
-    /// A link of the host, or of a stranger.
+    /// Another link.
     Link,
     Container,
     Dead,
@@ -26,7 +26,7 @@ pub(super) struct Edge {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) label: String,
-    /// Packets do not pass as they should, or only by way of routing.
+    /// Packets do not pass as they should, or only by routing.
     pub(super) dashed: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn nodes(picture: &Picture) -> Nodes {
     let mut all = Nodes::default();
     for (at, uplink) in picture.uplinks.iter().enumerate() {
         let mut lines = about(&uplink.link);
-        lines.push(way_out(uplink));
+        lines.push(default_routes(uplink));
         all.node(format!("uplink{at}"), Kind::Uplink, lines);
     }
     if picture.uplinks.is_empty() {
@@ -67,10 +67,10 @@ pub(super) fn nodes(picture: &Picture) -> Nodes {
         if namespace.ends.is_empty()
             && let Some(bridge) = bridge(picture, &namespace.bridge)
         {
-            all.edge(bridge, format!("netns{at}"), super::NO_CABLE.to_owned(), true);
+            all.edge(bridge, format!("netns{at}"), super::NO_VETH.to_owned(), true);
         }
         for (nth, end) in namespace.ends.iter().enumerate() {
-            all.cable(picture, at, nth, end);
+            all.connect(picture, at, nth, end);
         }
     }
     all
@@ -85,7 +85,7 @@ impl Nodes {
         self.edges.push(Edge { from, to, label, dashed });
     }
 
-    fn cable(&mut self, picture: &Picture, at: usize, nth: usize, end: &End) {
+    fn connect(&mut self, picture: &Picture, at: usize, nth: usize, end: &End) {
         let Some(outside) = &end.outside else { return };
         let inside = end.inside.as_ref().map_or_else(|| "?".to_owned(), Link::title);
         let to = format!("netns{at}");
@@ -151,6 +151,7 @@ fn contents(namespace: &Namespace) -> Vec<String> {
         let kind = if link.kind == "veth" { String::new() } else { format!(" {}", link.kind) };
         lines.push(format!("{} {}{kind}", link.title(), link.addresses()));
     }
+    lines.extend(more(namespace.more_interfaces));
     if namespace.ends.is_empty() {
         let leases = namespace.containers.iter().flat_map(|container| &container.leases);
         lines.extend(leases.map(|lease| format!("{lease} leased")));

@@ -1,4 +1,4 @@
-//! Word from the kernel that a link, an address or a route of the host has come or gone.
+//! Notifications of the kernel that a link, an address or a route of the host has come or gone.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::error::{Doing, Result};
 const NETLINK_ROUTE: isize = 0;
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV4_ROUTE`, from `linux/rtnetlink.h`.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
-/// Read at a time; whoever makes more of them is not waited for.
-const MAX_WORDS: usize = 4096;
+/// Read at a time; whoever causes more of them is not waited for.
+const MAX_MESSAGES: usize = 4096;
 
-/// A socket that hears of changes in the namespace it was opened in.
+/// A socket that is notified of changes in the namespace it was opened in.
 #[derive(Debug)]
 pub struct Changes {
     socket: Socket,
@@ -46,29 +46,29 @@ impl Changes {
         Ok(Self { socket })
     }
 
-    /// Waits, at most for `patience`, for word of a change; looks after `output` meanwhile.
+    /// Waits, at most for `timeout`, for a change; watches `output` meanwhile.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn wait(&self, patience: Duration, output: impl AsFd) -> Result<Woken> {
+    pub fn wait(&self, timeout: Duration, output: impl AsFd) -> Result<Woken> {
         // Nothing is asked of the output: that its reader is gone is told unasked.
         let mut ends = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(output.as_fd(), PollFlags::empty()),
         ];
-        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        match poll(&mut ends, patience) {
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut ends, timeout) {
             Ok(0) | Err(Errno::EINTR) => return Ok(Woken::Quiet),
             woken => woken.doing(|| "wait for changes of links")?,
         };
         if ends[1].any().unwrap_or_default() {
             return Ok(Woken::Unread);
         }
-        // What exactly has changed does not matter, nor that some word of it was lost (ENOBUFS):
-        // everything is looked at again.
-        let mut words = 0;
-        while words < MAX_WORDS && self.socket.recv_from_full().is_ok() {
-            words += 1;
+        // What exactly has changed does not matter, nor that some of it was lost (ENOBUFS):
+        // everything is read again.
+        let mut messages = 0;
+        while messages < MAX_MESSAGES && self.socket.recv_from_full().is_ok() {
+            messages += 1;
         }
         Ok(Woken::Changed)
     }

@@ -6,6 +6,7 @@
 //! `conntrack -D` would do, without the program: the entries are removed, and the next packet
 //! meets the rules as they are.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,10 +16,10 @@ use rtnetlink::sys::Socket;
 
 use super::netfilter::{HEADERS, REQUEST, attribute, find, message, messages, open, send};
 use super::netlink::Netlink;
-use crate::config::publish::{Protocol, Published};
 use crate::error::Error;
-use crate::firewall::{Change, Rule};
 use crate::log::Log;
+use crate::model::port::{PortMapping, Protocol};
+use crate::model::rule::{Change, Rule};
 
 // From `linux/netfilter/nfnetlink.h` and `nfnetlink_conntrack.h`.
 const CTNETLINK: u16 = 1 << 8;
@@ -77,8 +78,8 @@ impl fmt::Display for Flow {
 
 /// Removes the UDP flows that the coming or going of `rules` has made wrong. If that fails they
 /// end by themselves, should their clients ever pause: a warning, not a failure.
-pub(super) fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[&Rule]) {
-    let leads: Vec<Lead> = rules.iter().filter_map(|rule| lead(rule)).collect();
+pub fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[impl Borrow<Rule>]) {
+    let leads = leads(rules);
     if leads.is_empty() {
         return;
     }
@@ -92,7 +93,7 @@ pub(super) fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[&Rul
 }
 
 /// A published UDP port and where it leads, or led.
-pub type Lead = (Published, IpAddr);
+pub type Lead = (PortMapping, IpAddr);
 
 /// The UDP flows to published ports that lead elsewhere: the port, and the command that removes
 /// the flow. All ports are asked for at once: to read the table takes its time, however few
@@ -100,8 +101,8 @@ pub type Lead = (Published, IpAddr);
 ///
 /// # Errors
 /// The kernel refuses; one that tracks nothing has none.
-pub fn astray(netlink: &Netlink, rules: &[Rule]) -> io::Result<Vec<(Lead, String)>> {
-    let leads: Vec<Lead> = rules.iter().filter_map(lead).collect();
+pub fn astray(netlink: &Netlink, rules: &[impl Borrow<Rule>]) -> io::Result<Vec<(Lead, String)>> {
+    let leads = leads(rules);
     if leads.is_empty() {
         return Ok(Vec::new());
     }
@@ -120,11 +121,12 @@ pub fn astray(netlink: &Netlink, rules: &[Rule]) -> io::Result<Vec<(Lead, String
     Ok(found)
 }
 
-fn lead(rule: &Rule) -> Option<Lead> {
-    match rule {
-        Rule::Publish { published, to, .. } if published.protocol == Protocol::Udp => Some((*published, *to)),
+fn leads(rules: &[impl Borrow<Rule>]) -> Vec<Lead> {
+    let udp = rules.iter().filter_map(|rule| match rule.borrow() {
+        Rule::Publish { mapping, to, .. } if mapping.protocol == Protocol::Udp => Some((*mapping, *to)),
         _ => None,
-    }
+    });
+    udp.collect()
 }
 
 /// Which flows were wrong. `local` are the addresses of the host.
@@ -144,9 +146,9 @@ fn remove(change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Fl
 
 fn is_wrong(flow: &Flow, change: Change, leads: &[Lead], local: &[IpAddr]) -> bool {
     let (destination, port) = (IpAddr::V4(flow.destination.0), flow.destination.1);
-    leads.iter().any(|(published, to)| {
-        let here = (published.host.first..=published.host.last).contains(&port)
-            && published.host_ip.is_none_or(|ip| ip == destination);
+    leads.iter().any(|(mapping, to)| {
+        let here = (mapping.host.first..=mapping.host.last).contains(&port)
+            && mapping.host_ip.is_none_or(|ip| ip == destination);
         here && match change {
             // Not what passes through the host to a port of the same number elsewhere.
             Change::Add => (destination.is_loopback() || local.contains(&destination)) && *to != flow.answers,
@@ -161,11 +163,11 @@ fn is_wrong(flow: &Flow, change: Change, leads: &[Lead], local: &[IpAddr]) -> bo
 /// everything.
 fn dump(socket: &Socket, leads: &[Lead], wanted: impl Fn(&Flow) -> bool) -> io::Result<Vec<Flow>> {
     let (mut compared, mut ports) = (FILTER_PROTO_NUM, attribute(PROTO_NUM, &[UDP]));
-    if let [(published, _)] = leads
-        && published.host.count() == 1
+    if let [(mapping, _)] = leads
+        && mapping.host.count() == 1
     {
         compared |= FILTER_PROTO_DST_PORT;
-        ports.extend(attribute(PROTO_DST_PORT, &published.host.first.to_be_bytes()));
+        ports.extend(attribute(PROTO_DST_PORT, &mapping.host.first.to_be_bytes()));
     }
     let mut only = attribute(TUPLE_ORIG | NESTED, &attribute(TUPLE_PROTO | NESTED, &ports));
     only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &compared.to_ne_bytes())));
@@ -254,7 +256,7 @@ mod tests {
     }
 
     fn lead(spec: &str, to: &str) -> Vec<Lead> {
-        let publish: crate::config::publish::Publish = spec.parse().unwrap();
+        let publish: crate::model::port::Publish = spec.parse().unwrap();
         vec![(publish.at(publish.host.unwrap()), to.parse().unwrap())]
     }
 

@@ -23,50 +23,44 @@ pub(super) struct Inside {
     sysctl: Sysctl,
 }
 
-/// A thread on its way in.
+/// A thread that enters.
 #[derive(Debug)]
 pub(super) struct Entering {
     netns: File,
-    pid: i32,
     thread: JoinHandle<io::Result<(Netlink, Sysctl)>>,
 }
 
+fn operation() -> &'static str {
+    "enter the container's network namespace"
+}
+
 impl Entering {
-    /// Sends a thread into the namespace that `netns` is open on, which is that of process
-    /// `pid`, if not 0.
-    pub(super) fn start(netns: File, pid: i32, host: &Netlink, parameters: &Sysctl) -> Result<Self> {
-        let entered = netns.try_clone().doing(|| operation(pid))?;
+    /// Sends a thread into the namespace that `netns` is open on.
+    pub(super) fn start(netns: File, host: &Netlink, parameters: &Sysctl) -> Result<Self> {
+        let entered = netns.try_clone().doing(operation)?;
         let (runtime, sysctl) = (host.runtime(), parameters.elsewhere());
-        let look = move || {
+        let enter = move || {
             setns(&entered, CloneFlags::CLONE_NEWNET)?;
-            // All that a container's interfaces are given is of IPv6; looked up by this thread.
+            // All that a container's interfaces are given is of IPv6; opened by this thread.
             sysctl.has_ipv6();
             Ok((Netlink::open_here(runtime)?, sysctl))
         };
-        let thread = std::thread::Builder::new().spawn(look).doing(|| operation(pid))?;
-        Ok(Self { netns, pid, thread })
+        let thread = std::thread::Builder::new().spawn(enter).doing(operation)?;
+        Ok(Self { netns, thread })
     }
 
     /// Waits until the thread has done its work.
     pub(super) fn finish(self) -> Result<Inside> {
-        let operation = || operation(self.pid);
         let done = self.thread.join().map_err(|_| Error::new(operation(), "the thread has died"))?;
         let (netlink, sysctl) = done.doing(operation)?;
         Ok(Inside { netns: self.netns, netlink, sysctl })
     }
 }
 
-fn operation(pid: i32) -> String {
-    match pid {
-        0 => "enter the network namespace".to_owned(),
-        pid => format!("enter the network namespace of process {pid}"),
-    }
-}
-
 impl Inside {
-    /// Enters the namespace that `netns` is open on, which is that of process `pid`, if not 0.
-    pub(super) fn enter(netns: File, pid: i32, host: &Netlink) -> Result<Self> {
-        Entering::start(netns, pid, host, &Sysctl::default())?.finish()
+    /// Enters the namespace that `netns` is open on.
+    pub(super) fn enter(netns: File, host: &Netlink) -> Result<Self> {
+        Entering::start(netns, host, &Sysctl::default())?.finish()
     }
 
     pub(super) fn netns(&self) -> BorrowedFd<'_> {
@@ -88,7 +82,6 @@ impl Inside {
 /// # Errors
 /// It cannot be entered.
 pub fn visit<T: Send>(netns: &File, what: impl FnOnce() -> T + Send) -> Result<T> {
-    let operation = || "enter a network namespace";
     let there = || setns(netns, CloneFlags::CLONE_NEWNET).map(|()| what());
     let visited = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("inside".to_owned()).spawn_scoped(scope, there);

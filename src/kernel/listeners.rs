@@ -5,10 +5,11 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 
+use nix::libc::{AF_INET, AF_INET6};
 use rtnetlink::sys::{Socket, SocketAddr};
 
-use crate::config::publish::{Ports, Protocol, Published};
-use crate::plan::Listener;
+use crate::model::observed::Listener;
+use crate::model::port::{PortMapping, Ports, Protocol};
 
 /// `NETLINK_SOCK_DIAG`, from `linux/netlink.h`.
 const SOCK_DIAG: isize = 4;
@@ -27,50 +28,58 @@ const MESSAGE: usize = 72;
 /// Answers read at most for one question; each is a page or more of sockets.
 const ANSWERS: usize = 4096;
 
-/// Those who listen where one of `wanted` would be published. A kernel that does not answer
-/// hides them: then the container gets its port, and the listener no longer hears it.
-pub fn in_the_way(wanted: &[Published]) -> Vec<Listener> {
-    let mut found = Vec::new();
-    let socket = if wanted.is_empty() { None } else { open() };
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let here: Vec<&Published> = wanted.iter().filter(|wanted| wanted.protocol == protocol).collect();
-        if here.is_empty() {
-            continue;
-        }
-        for family in [nix::libc::AF_INET, nix::libc::AF_INET6] {
-            let sockets = socket.as_ref().and_then(|socket| dump(socket, family as u8, protocol));
-            let sockets = sockets.unwrap_or_default();
-            let listening = sockets.into_iter().map(|socket| (socket.published(protocol), socket.inode));
-            let in_way = listening.filter(|(at, _)| here.iter().any(|wanted| wanted.conflicts(at)));
-            found.extend(in_way.map(|(at, inode)| Listener { at, who: owner(inode) }));
-        }
-    }
-    found
-}
-
-/// Where programs of the calling thread's network namespace listen. A kernel that does not
-/// answer hides them all: then it is `None`.
-pub fn listening(protocol: Protocol) -> Option<Vec<(IpAddr, u16)>> {
-    let socket = open()?;
-    let families = [nix::libc::AF_INET, nix::libc::AF_INET6];
-    let [four, six] = families.map(|family| dump(&socket, family as u8, protocol));
-    let all = four?.into_iter().chain(six.unwrap_or_default());
-    Some(all.map(|socket| (socket.address, socket.port)).collect())
-}
-
-struct Listening {
-    address: IpAddr,
-    port: u16,
-    inode: u32,
+/// A socket of the host that others send to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The protocol that it speaks.
+    pub protocol: Protocol,
+    /// The address that it is bound to; the unspecified one for all. An IPv6 address that stands
+    /// for an IPv4 one is that one.
+    pub address: IpAddr,
+    /// The port that it is bound to.
+    pub port: u16,
+    /// The inode of the socket.
+    pub inode: u32,
 }
 
 impl Listening {
     /// What it keeps others from publishing.
-    fn published(&self, protocol: Protocol) -> Published {
+    pub fn mapping(&self) -> PortMapping {
         let ports = Ports { first: self.port, last: self.port };
         let host_ip = Some(self.address).filter(|address| !address.is_unspecified());
-        Published { host_ip, host: ports, container: ports, protocol }
+        PortMapping { host_ip, host: ports, container: ports, protocol: self.protocol }
     }
+}
+
+/// Where programs of the calling thread's network namespace listen. A kernel that does not
+/// answer hides them: then the container gets its port, and the listener no longer hears it.
+pub fn of(protocols: &[Protocol]) -> Vec<Listening> {
+    let mut found = Vec::new();
+    let socket = if protocols.is_empty() { None } else { open() };
+    for protocol in protocols {
+        let families = [AF_INET, AF_INET6].into_iter();
+        found.extend(families.filter_map(|family| dump(socket.as_ref()?, family, *protocol)).flatten());
+    }
+    found
+}
+
+/// Those who listen where one of `wanted` would be published.
+pub fn in_the_way(wanted: &[PortMapping]) -> Vec<Listener> {
+    let asked = |protocol: &Protocol| wanted.iter().any(|wanted| wanted.protocol == *protocol);
+    let protocols: Vec<Protocol> = [Protocol::Tcp, Protocol::Udp].into_iter().filter(asked).collect();
+    let conflicts = |at: &PortMapping| wanted.iter().any(|wanted| wanted.conflicts(at));
+    let found = of(&protocols).into_iter().map(|socket| (socket.mapping(), socket.inode));
+    let found = found.filter(|(at, _)| conflicts(at));
+    found.map(|(at, inode)| Listener { at, who: owner(inode) }).collect()
+}
+
+/// Where programs of the calling thread's network namespace listen; `None` if the kernel does
+/// not say.
+pub fn listening(protocol: Protocol) -> Option<Vec<(IpAddr, u16)>> {
+    let socket = open()?;
+    let four = dump(&socket, AF_INET, protocol)?;
+    let six = dump(&socket, AF_INET6, protocol).unwrap_or_default();
+    Some(four.into_iter().chain(six).map(|socket| (socket.address, socket.port)).collect())
 }
 
 fn open() -> Option<Socket> {
@@ -79,8 +88,8 @@ fn open() -> Option<Socket> {
     Some(socket)
 }
 
-fn dump(socket: &Socket, family: u8, protocol: Protocol) -> Option<Vec<Listening>> {
-    let (protocol, states) = match protocol {
+fn dump(socket: &Socket, family: i32, protocol: Protocol) -> Option<Vec<Listening>> {
+    let (number, states) = match protocol {
         Protocol::Tcp => (nix::libc::IPPROTO_TCP, TCP_LISTENS),
         Protocol::Udp => (nix::libc::IPPROTO_UDP, UDP_LISTENS),
         Protocol::Sctp => return None,
@@ -90,14 +99,14 @@ fn dump(socket: &Socket, family: u8, protocol: Protocol) -> Option<Vec<Listening
     request.extend(BY_FAMILY.to_ne_bytes());
     request.extend(DUMP.to_ne_bytes());
     request.extend([0; 8]);
-    request.extend([family, protocol as u8, 0, 0]);
+    request.extend([family as u8, number as u8, 0, 0]);
     request.extend(states.to_ne_bytes());
     request.resize(REQUEST, 0);
     socket.send_to(&request, &SocketAddr::new(0, 0), 0).ok()?;
     let mut found = Vec::new();
     for _ in 0..ANSWERS {
         let (answer, _) = socket.recv_from_full().ok()?;
-        if !read(&answer, &mut found) {
+        if !read(&answer, protocol, &mut found) {
             break;
         }
     }
@@ -105,7 +114,7 @@ fn dump(socket: &Socket, family: u8, protocol: Protocol) -> Option<Vec<Listening
 }
 
 /// Reads the messages of one answer; whether there are more answers to come.
-fn read(mut answer: &[u8], found: &mut Vec<Listening>) -> bool {
+fn read(mut answer: &[u8], protocol: Protocol, found: &mut Vec<Listening>) -> bool {
     while let Some((head, _)) = answer.split_first_chunk::<16>() {
         let length = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let kind = u16::from_ne_bytes([head[4], head[5]]);
@@ -113,28 +122,28 @@ fn read(mut answer: &[u8], found: &mut Vec<Listening>) -> bool {
         if kind != BY_FAMILY {
             return false;
         }
-        found.extend(parse(payload));
+        found.extend(parse(payload, protocol));
         answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     true
 }
 
-/// One `inet_diag_msg`. An IPv6 address that stands for an IPv4 one is that one.
-fn parse(message: &[u8]) -> Option<Listening> {
+/// One `inet_diag_msg`.
+fn parse(message: &[u8], protocol: Protocol) -> Option<Listening> {
     let message: &[u8; MESSAGE] = message.first_chunk()?;
     let source: [u8; 16] = message.get(8..24)?.try_into().ok()?;
     let address = match i32::from(message[0]) {
-        nix::libc::AF_INET => IpAddr::from(Ipv4Addr::new(source[0], source[1], source[2], source[3])),
+        AF_INET => IpAddr::from(Ipv4Addr::new(source[0], source[1], source[2], source[3])),
         _ => Ipv6Addr::from(source).to_canonical(),
     };
     let port = u16::from_be_bytes([message[4], message[5]]);
     let inode = u32::from_ne_bytes([message[68], message[69], message[70], message[71]]);
-    Some(Listening { address, port, inode })
+    Some(Listening { protocol, address, port, inode })
 }
 
 /// The process that has the socket with this inode open: `process 4711 (nginx)`. A walk through
-/// all processes, for the error alone.
-fn owner(inode: u32) -> String {
+/// all processes, for an error alone.
+pub fn owner(inode: u32) -> String {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
@@ -158,7 +167,7 @@ mod tests {
     fn a_listener_is_found_by_its_port_and_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let wanted = |protocol, host_ip: Option<&str>| Published {
+        let wanted = |protocol, host_ip: Option<&str>| PortMapping {
             host_ip: host_ip.map(|ip| ip.parse().unwrap()),
             host: Ports { first: port, last: port },
             container: Ports { first: 1, last: 1 },
@@ -170,13 +179,16 @@ mod tests {
         assert_eq!(in_the_way(&[wanted(Protocol::Tcp, Some("127.0.0.1"))]).len(), 1);
         assert_eq!(in_the_way(&[wanted(Protocol::Tcp, Some("127.0.0.2"))]), []);
         assert_eq!(in_the_way(&[wanted(Protocol::Udp, None)]), []);
+        let all = of(&[Protocol::Tcp]);
+        assert_eq!(all.iter().filter(|socket| socket.port == port).count(), 1, "{all:?}");
+        assert!(listening(Protocol::Tcp).unwrap().contains(&("127.0.0.1".parse().unwrap(), port)));
     }
 
     #[test]
     fn an_answer_cut_short_is_no_listener() {
-        assert!(parse(&[2; MESSAGE - 1]).is_none());
+        assert!(parse(&[2; MESSAGE - 1], Protocol::Tcp).is_none());
         let mut found = Vec::new();
-        assert!(!read(&[255; 40], &mut found));
+        assert!(!read(&[255; 40], Protocol::Tcp, &mut found));
         assert!(found.is_empty());
     }
 }

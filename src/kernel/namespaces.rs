@@ -1,27 +1,32 @@
-//! The way into a network namespace whose container may be dead.
+//! A network namespace whose container may be dead, found by its number.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// The network namespace with this inode, by whatever still holds it: its process, another
+use super::named;
+use super::process::netns_path;
+
+/// The network namespace with this inode, by whatever still keeps it: its process, another
 /// process in it, a mount, or an open file. Asks in this order, since each question costs more
 /// than the one before. The number may have been given to another namespace since.
-pub(super) fn find(pid: i32, netns: u64) -> Option<File> {
-    let own = fs::metadata("/proc/thread-self/ns/net").ok()?.ino();
-    if netns == own {
+pub(super) fn find(pid: Option<i32>, netns: u64) -> Option<File> {
+    let own = fs::metadata("/proc/thread-self/ns/net").ok()?;
+    if netns == own.ino() {
         return None;
     }
+    let is = |found: &Metadata| (found.dev(), found.ino()) == (own.dev(), netns);
     let open = |path: PathBuf| {
-        let it_is = fs::metadata(&path).is_ok_and(|found| found.ino() == netns);
-        // Between the two another may have got the path: only the open file is sure.
-        let file = it_is.then(|| File::open(path).ok()).flatten()?;
-        file.metadata().is_ok_and(|found| found.ino() == netns).then_some(file)
+        // Opening what is no namespace may do something. Between the two another may have got
+        // the path: only the open file is sure.
+        let file =
+            fs::metadata(&path).is_ok_and(|found| is(&found)).then(|| File::open(path).ok()).flatten()?;
+        file.metadata().is_ok_and(|found| is(&found)).then_some(file)
     };
-    open(format!("/proc/{pid}/ns/net").into())
+    pid.and_then(|pid| open(netns_path(pid).into()))
         .or_else(|| processes().find_map(|process| open(process.join("ns/net"))))
         .or_else(|| mounted(netns).and_then(open))
-        .or_else(|| processes().flat_map(|process| held_by(process, netns)).find_map(open))
+        .or_else(|| processes().flat_map(|process| opened_by(process, netns)).find_map(open))
 }
 
 fn processes() -> impl Iterator<Item = PathBuf> {
@@ -32,15 +37,25 @@ fn processes() -> impl Iterator<Item = PathBuf> {
 
 /// Where it is mounted, as below `/run/netns`.
 fn mounted(netns: u64) -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let root = format!("net:[{netns}]");
-    let mount = mounts.lines().find(|line| line.split(' ').nth(3) == Some(&root))?;
-    mount.split(' ').nth(4).map(PathBuf::from)
+    let mounts = named::mountinfo("self");
+    named::mounted(&mounts).find(|(inode, _)| *inode == netns).map(|(_, at)| at.to_path_buf())
 }
 
 /// The files of a process that are open on it.
-fn held_by(process: PathBuf, netns: u64) -> Vec<PathBuf> {
+fn opened_by(process: PathBuf, netns: u64) -> Vec<PathBuf> {
     let link = PathBuf::from(format!("net:[{netns}]"));
     let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     files.map(|file| file.path()).filter(|path| fs::read_link(path).is_ok_and(|to| to == link)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_namespace_and_one_that_nobody_has_are_not_found() {
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        assert!(find(Some(std::process::id() as i32), own).is_none());
+        assert!(find(Some(std::process::id() as i32), 1).is_none() && find(None, 1).is_none());
+    }
 }

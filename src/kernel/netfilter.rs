@@ -1,5 +1,5 @@
-//! The one question to the rules of netfilter that needs no program: has anybody changed them?
-//! And what every message to netfilter is made of.
+//! What every message to netfilter is made of; and the number of the nftables ruleset, which
+//! tells whether anybody has changed it.
 
 use std::io;
 
@@ -72,12 +72,12 @@ pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 
 /// The kind of each message in a datagram, and what comes after its netlink header.
 pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let mut rest = datagram;
+    let mut left = datagram;
     std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(rest.first_chunk::<4>().copied()?) as usize;
-        let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
-        let body = rest.get(HEADER..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let length = u32::from_ne_bytes(left.first_chunk::<4>().copied()?) as usize;
+        let kind = u16::from_ne_bytes(left.get(4..6)?.try_into().ok()?);
+        let body = left.get(HEADER..length)?;
+        left = left.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, body))
     })
 }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::config::publish::Protocol;
+use crate::model::port::Protocol;
 
 /// How long a connection on this machine may take.
 const CONNECTING: Duration = Duration::from_millis(1000);
@@ -20,7 +20,7 @@ pub enum Answer {
     Refused,
     /// Nothing.
     Silence,
-    /// The kernel knows no way there, or a firewall says so.
+    /// The kernel has no route there, or a firewall says so.
     Unreachable,
 }
 

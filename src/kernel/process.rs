@@ -1,73 +1,102 @@
-//! Who a container is: its process, its network namespace, and whether they are still there.
+//! Which network namespace a container has: by its process, or by a path.
 
-use std::cell::OnceCell;
-use std::collections::HashSet;
-use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
+use nix::libc::{ENOENT, ESRCH};
 
 use super::named;
 use crate::error::{Doing, Error, Result};
+use crate::model::sandbox::{FoundBy, NetnsRef, Sandbox};
 
-/// Who a container is, so that its pid given to another process is not mistaken for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// The container's first process; 0 where there is none, but a path.
-    pub pid: i32,
-    /// When it started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).
-    pub start_time: u64,
-    /// The inode of its network namespace.
-    pub netns: u64,
-    /// The boot that all of this belongs to.
-    pub boot_id: String,
-    /// Where the network namespace was found, if it was not by a process.
-    #[serde(default)]
-    pub path: Option<PathBuf>,
-}
+/// What is read at most of a file of `/proc`, in bytes: in one call, which is enough for what is
+/// wanted of any of them.
+const MAX_BYTES: usize = 1024;
 
-impl Process {
-    /// Its pid, if it is a process.
-    pub fn pid(&self) -> Option<i32> {
-        (self.pid > 0).then_some(self.pid)
-    }
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.path {
-            Some(path) => write!(f, "network namespace {}", path.display()),
-            None => write!(f, "process {}", self.pid),
-        }
-    }
-}
-
-/// The network namespace of the container `id`, open, and who its process `pid` is.
+/// The network namespace of the container `id`, open.
 ///
 /// # Errors
-/// Those of [`look`], or the namespace may not be opened.
-pub fn open(pid: i32, id: &str) -> Result<(File, Process)> {
-    let process = look(pid, id)?;
+/// There is no such process or path, or it may not be opened; or it is the caller's own
+/// namespace: that is the host's, and would get the host an `eth0`.
+pub fn open(reference: &NetnsRef, id: &str) -> Result<(File, Sandbox)> {
+    match reference {
+        NetnsRef::Pid(pid) => open_of(*pid, id),
+        NetnsRef::Path(path) => named::open(path, id),
+    }
+}
+
+/// The same without opening it, as far as the caller may know: without privilege the namespace
+/// of another user's process reads as 0.
+///
+/// # Errors
+/// Those of [`open`], but for those of opening.
+pub fn observe(reference: &NetnsRef, id: &str) -> Result<Sandbox> {
+    let pid = match reference {
+        NetnsRef::Pid(pid) => *pid,
+        NetnsRef::Path(path) => return named::observe(path, id),
+    };
+    check_stage(id)?;
+    let operation = || find(pid, id);
+    let start_time = start_time(pid).doing(operation)?;
+    let netns = match fs::metadata(netns_path(pid)) {
+        Ok(found) => found.ino(),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => 0,
+        Err(error) => return Err(error).doing(operation),
+    };
+    of(pid, start_time, netns, id)
+}
+
+/// The network namespace of one that was attached, open, if it is still the same.
+///
+/// # Errors
+/// Those of [`open`]; or it is another one by now.
+pub fn reopen(sandbox: &Sandbox, id: &str) -> Result<File> {
+    let reference = match &sandbox.found_by {
+        FoundBy::Process { pid, .. } => NetnsRef::Pid(*pid),
+        FoundBy::Path(path) => NetnsRef::Path(path.clone()),
+    };
+    let (netns, found) = open(&reference, id)?;
+    if found == *sandbox {
+        return Ok(netns);
+    }
+    Err(Error::new(format!("find container {id} by its {sandbox}"), "another has taken its place"))
+}
+
+/// Opens first and asks then: the descriptor is of the process that had the pid before and
+/// after, and of no other.
+fn open_of(pid: i32, id: &str) -> Result<(File, Sandbox)> {
+    check_stage(id)?;
+    let operation = || find(pid, id);
+    let started = start_time(pid).doing(operation)?;
     let netns = File::open(netns_path(pid))
         .doing(|| format!("open the network namespace of container {id}, process {pid}"))?;
-    Ok((netns, process))
+    let inode = netns.metadata().doing(operation)?.ino();
+    if start_time(pid).doing(operation)? != started {
+        return Err(Error::new(operation(), "another process has its pid"));
+    }
+    Ok((netns, of(pid, started, inode, id)?))
 }
 
-/// Who the process `pid` of the container `id` is.
-///
 /// # Errors
-/// There is no such process, or it is in the caller's own network namespace: that is the
-/// host's, and would get the host an `eth0`.
-pub fn look(pid: i32, id: &str) -> Result<Process> {
-    let operation = || format!("find container {id} by its process {pid}");
-    // A hook of this stage runs in the container, where the pid that it is told is another's:
-    // 1 is the host's init.
+/// It is the host's.
+fn of(pid: i32, start_time: u64, netns: u64, id: &str) -> Result<Sandbox> {
+    let operation = || find(pid, id);
+    if netns == own_netns().doing(operation)? {
+        return Err(Error::new(
+            format!("attach container {id}"),
+            format!("process {pid} is in the host's own network namespace"),
+        )
+        .hint("give the container one of its own: \"namespaces\": [{\"type\": \"network\"}]"));
+    }
+    let boot_id = boot_id().doing(operation)?;
+    Ok(Sandbox { netns, boot_id, found_by: FoundBy::Process { pid, start_time } })
+}
+
+/// A hook of the stage `createContainer` runs in the container, where the pid that it is told is
+/// another's: 1 is the host's init.
+fn check_stage(id: &str) -> Result<()> {
     if fs::read_link("/proc/self").is_ok_and(|own| own != Path::new(&std::process::id().to_string())) {
         return Err(Error::new(
             format!("attach container {id}"),
@@ -75,15 +104,11 @@ pub fn look(pid: i32, id: &str) -> Result<Process> {
         )
         .hint("name it in \"createRuntime\""));
     }
-    let process = identify(pid).doing(operation)?;
-    if process.netns == own_netns().doing(operation)? {
-        return Err(Error::new(
-            format!("attach container {id}"),
-            format!("process {pid} is in the host's own network namespace"),
-        )
-        .hint("give the container one of its own: \"namespaces\": [{\"type\": \"network\"}]"));
-    }
-    Ok(process)
+    Ok(())
+}
+
+fn find(pid: i32, id: &str) -> String {
+    format!("find container {id} by its process {pid}")
 }
 
 /// The inode of the caller's network namespace.
@@ -91,153 +116,14 @@ pub(super) fn own_netns() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/ns/net")?.ino())
 }
 
-/// The network namespace of one who was attached, open, if it is still the same.
-///
-/// # Errors
-/// Those of [`open`] and [`named::open`]; or it is another one by now.
-pub fn reopen(process: &Process, id: &str) -> Result<File> {
-    let (netns, found) = match &process.path {
-        Some(path) => named::open(path, id)?,
-        None => open(process.pid, id)?,
-    };
-    if found == *process {
-        return Ok(netns);
-    }
-    Err(Error::new(format!("find container {id} by its {process}"), "another has taken its place"))
-}
-
-/// As far as the caller may know: without privilege the namespace of another user's process
-/// reads as 0.
-fn identify(pid: i32) -> io::Result<Process> {
-    let start_time = start_time(pid)?;
-    let netns = match fs::metadata(netns_path(pid)) {
-        Ok(found) => found.ino(),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => 0,
-        Err(error) => return Err(error),
-    };
-    Ok(Process { pid, start_time, netns, boot_id: boot_id()?, path: None })
-}
-
-/// Tells the living from the dead, as of the moment it is made.
-#[derive(Debug)]
-pub struct Census {
-    boot_id: String,
-    /// Takes a walk through `/proc`: asked only when a container's own process is dead.
-    kept: OnceCell<Kept>,
-    /// Names of namespaces that we have given.
-    ours: HashSet<PathBuf>,
-}
-
-/// The network namespaces that something keeps alive.
-#[derive(Debug, Default)]
-struct Kept {
-    /// A process, or somebody's mount.
-    inhabited: HashSet<u64>,
-    /// A name that we have given.
-    named: HashSet<u64>,
-}
-
-impl Census {
-    /// A census of this boot.
-    ///
-    /// # Errors
-    /// `/proc` is not mounted.
-    pub fn new() -> Result<Self> {
-        Ok(Self::of(boot_id().doing(|| "read the boot's id")?))
-    }
-
-    /// A census of this boot, whose id is known.
-    pub fn of(boot_id: String) -> Self {
-        Self { boot_id, kept: OnceCell::new(), ours: HashSet::new() }
-    }
-
-    /// The same, with names of namespaces that we have given: a name keeps a namespace, but
-    /// whoever has nothing else is dead.
-    #[must_use]
-    pub fn despite(mut self, ours: impl Iterator<Item = PathBuf>) -> Self {
-        self.ours.extend(ours);
-        self
-    }
-
-    /// Whether the path that it was found by still leads to a namespace with its inode, as seen
-    /// from here or, since an engine may have mounts of its own, by the host's first process.
-    pub fn leads_to(&self, process: &Process) -> bool {
-        let leads = |path: &Path| fs::metadata(path).is_ok_and(|found| found.ino() == process.netns);
-        let from_init = |path: &Path| path.strip_prefix("/").map(|path| Path::new("/proc/1/root").join(path));
-        self.boot_id == process.boot_id
-            && process
-                .path
-                .as_deref()
-                .is_some_and(|path| leads(path) || from_init(path).is_ok_and(|path| leads(&path)))
-    }
-
-    /// The boot that it is about.
-    pub fn boot_id(&self) -> &str {
-        &self.boot_id
-    }
-
-    /// Whether it is the process that it was.
-    pub fn is(&self, process: &Process) -> bool {
-        self.boot_id == process.boot_id && self.runs(process.pid, process.start_time)
-    }
-
-    /// As [`Self::is`], of a process of this boot.
-    pub fn runs(&self, pid: i32, start: u64) -> bool {
-        start_time(pid).is_ok_and(|started| started == start)
-    }
-
-    /// As [`Self::runs`], but another process that was given the same pid, and a zombie, pass
-    /// for it: one system call instead of eight.
-    pub fn may_run(&self, pid: i32) -> bool {
-        kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
-    }
-
-    /// Whether anything keeps a network namespace with this inode alive: any process or mount,
-    /// but for a name that we have given. The number may have been given to another namespace
-    /// since.
-    pub fn is_inhabited(&self, process: &Process) -> bool {
-        self.boot_id == process.boot_id && self.kept().inhabited.contains(&process.netns)
-    }
-
-    /// Whether a name that we have given keeps a network namespace with this inode.
-    pub fn is_named(&self, process: &Process) -> bool {
-        self.boot_id == process.boot_id && self.kept().named.contains(&process.netns)
-    }
-
-    fn kept(&self) -> &Kept {
-        self.kept.get_or_init(|| Kept::look(&self.ours))
-    }
-}
-
-impl Kept {
-    fn look(ours: &HashSet<PathBuf>) -> Self {
-        let mut kept = Self::default();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        for (netns, at) in named::mounted(&mounts) {
-            if ours.contains(at) {
-                kept.named.insert(netns)
-            } else {
-                kept.inhabited.insert(netns)
-            };
-        }
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let lived_in = processes
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter_map(|pid| fs::metadata(netns_path(pid)).ok())
-            .map(|found| found.ino());
-        kept.inhabited.extend(lived_in);
-        kept
-    }
-}
-
-fn netns_path(pid: i32) -> String {
+pub(super) fn netns_path(pid: i32) -> String {
     format!("/proc/{pid}/ns/net")
 }
 
-/// In clock ticks since boot. A zombie is dead.
-fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => io::Error::new(ErrorKind::NotFound, "there is no such process"),
+/// When a process started, in clock ticks since boot. A zombie is dead.
+pub(super) fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = read(&format!("/proc/{pid}/stat")).map_err(|error| match error.raw_os_error() {
+        Some(ENOENT | ESRCH) => io::Error::new(ErrorKind::NotFound, "there is no such process"),
         _ => error,
     })?;
     // The name before the last parenthesis may contain anything.
@@ -251,5 +137,39 @@ fn start_time(pid: i32) -> io::Result<u64> {
 }
 
 pub(super) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(read("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+fn read(path: &str) -> io::Result<String> {
+    let mut bytes = [0; MAX_BYTES];
+    let length = File::open(path)?.read(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_of_the_hosts_network_is_refused_and_a_dead_one_is_not_found() {
+        let own = NetnsRef::Pid(std::process::id() as i32);
+        for refused in [open(&own, "a").map(|(_, sandbox)| sandbox), observe(&own, "a")] {
+            assert!(refused.unwrap_err().to_string().contains("the host's own network namespace"));
+        }
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = NetnsRef::Pid(child.id() as i32);
+        while start_time(child.id() as i32).is_ok() {}
+        assert!(open(&pid, "a").unwrap_err().to_string().ends_with("the process is dead"));
+        child.wait().unwrap();
+        assert!(open(&pid, "a").unwrap_err().to_string().ends_with("there is no such process"));
+    }
+
+    #[test]
+    fn the_start_time_and_the_boot_are_read_whole() {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let field = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+        assert_eq!(start_time(std::process::id() as i32).unwrap().to_string(), field);
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
 }

@@ -1,281 +1,233 @@
-//! What is to be done, as values: the [`Step`]s and the functions that list them.
+//! What is to be done, as a value: from what is asked for, what was observed and what others
+//! hold to a [`Plan`]. Pure: no disk, no kernel, no clock.
 //!
-//! Pure: what the kernel looks like is passed in as a [`Host`], what others hold as a
-//! [`Survey`]. A step's `Display`, in the dialect of `ip(8)`, `sysctl(8)` and `iptables(8)`, is
-//! the text of `netns plan`, of the debug log, of the golden files and of errors.
+//! [`lease`] and [`ports`] choose; each other file lists the steps of one subject.
 
-mod case;
-mod claims;
-mod host;
+mod devices;
+pub mod lease;
 mod names;
-pub mod nics;
-mod step;
+mod network;
+pub mod ports;
 mod steps;
+mod veth;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
-use crate::config::Config;
-use crate::config::nic::Nic;
-use crate::config::value;
-use crate::error::{Error, Result};
-use crate::firewall::Rule;
-use crate::link::bridge::{self, Bridge};
-use crate::link::physical::Physical;
-use crate::link::veth::{self, Veth};
-use crate::store::record::{Network, Record, Survey};
-pub use case::Case;
-use claims::{lease, resolve_ports};
-pub use host::{Host, Interface, Link, Listener, Name, Route};
-pub use names::{Cover, Covering, Files, Slots, directory, resolv_conf};
-pub use step::{SOURCE_TABLE, Step};
+use crate::error::{Error, Kind, Result};
+use crate::model::link::CONTAINER_MAC;
+use crate::model::network::{Network, NetworkName};
+use crate::model::observed::Host;
+use crate::model::port::PortMapping;
+use crate::model::record::{Attachment, Record};
+use crate::model::request::{NetworkRequest, Request};
+use crate::model::rule::{Family, Rule};
+use crate::model::sandbox::Sandbox;
+use crate::model::step::{Scope, Step};
+use crate::model::value;
+pub use devices::check_inside;
+pub use names::{directory, hosts_file, resolv_conf};
+pub use network::{NetworkPlan, network};
 use steps::Steps;
-pub use steps::usual_host_interface;
+pub use veth::host_interface;
 
-/// The MTU where there is no default route to ask, in bytes: Ethernet's.
-const DEFAULT_MTU: u32 = 1500;
+/// One container, and everything as it is found.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What it is to get.
+    pub request: &'a Request,
+    /// The kernel.
+    pub host: &'a Host,
+    /// What others hold, and what was chosen of what they do not.
+    pub claimed: &'a Claimed,
+    /// Its network namespace.
+    pub sandbox: &'a Sandbox,
+    /// In seconds since 1970.
+    pub now: u64,
+}
+
+/// What others hold, as far as this container has to know, and what was chosen for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// Where the state lives.
+    pub state_dir: PathBuf,
+    /// This boot.
+    pub boot_id: String,
+    /// The records of the networks that are asked for, in their order.
+    pub networks: Vec<Option<Network>>,
+    /// Those who share the container's network namespace.
+    pub mates: Vec<Record>,
+    /// The shared steps that somebody holds, by their [`Step::shared_name`].
+    pub shared: BTreeSet<String>,
+    /// The address chosen on each network.
+    pub addresses: Vec<IpAddr>,
+    /// The port mappings chosen.
+    pub ports: Vec<PortMapping>,
+    /// Free lines of the hosts file, as many as the container may need.
+    pub slots: Vec<u32>,
+    /// Who has which device of the host, and whose host end is called how.
+    pub devices: Vec<(String, String)>,
+    /// Steps that restore what containers need of a bridge that somebody has deleted.
+    pub restored: Vec<Step>,
+}
 
 /// What an attach is going to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The network's record as it will be, unless the container is on none.
-    pub network: Option<Network>,
-    /// The container's record as it will be.
+    /// The networks as they will be, each with the steps that lead there.
+    pub networks: Vec<NetworkPlan>,
+    /// The container's record.
     pub record: Record,
-    /// The steps to take: firewall first, so that its program can run while the rest is done.
-    pub take: Vec<Step>,
+    /// The container's steps to take now; the record has those too that others have taken.
+    pub steps: Vec<Step>,
+    /// The addresses that were leased, and not asked for: where the next search begins.
+    pub leased: Vec<(NetworkName, IpAddr)>,
 }
 
-/// The network's record as it should be, and the steps that lead there.
-///
-/// A step enters the record when it makes something that did not exist. What was found is
-/// used, mended if it has drifted, and never undone, unless we made it.
-///
-/// # Errors
-/// The bridge's name belongs to another kind of link; the bridge carries another subnet; a
-/// route of the host already leads to the subnet.
-pub fn network(config: &Config, host: &Host, survey: &Survey) -> Result<(Network, Vec<Step>)> {
-    let known = survey.network(&config.bridge);
-    check_bridge(config, host, known)?;
-    let mtu = config.mtu.or(known.map(|known| known.mtu)).unwrap_or_else(|| {
-        host.bridge.as_ref().map(|found| found.mtu).or(host.uplink_mtu).unwrap_or(DEFAULT_MTU)
-    });
-    let mut steps =
-        Steps { survey, hold: known.map_or_else(Vec::new, |n| n.steps.clone()), take: Vec::new() };
-    steps.once(Step::Firewall(Rule::Base));
-    steps.once(Step::Firewall(Rule::Network {
-        bridge: config.bridge.clone(),
-        subnet: value::subnet(config.gateway),
-    }));
-    steps.sysctl("net/ipv4/ip_forward", "1", &host.ip_forward);
-    bridge_steps(&mut steps, config, host, mtu);
-    steps.keep_names(config, host);
-    let network = Network {
-        bridge: config.bridge.clone(),
-        gateway: config.gateway,
-        mtu,
-        cursor: known.and_then(|known| known.cursor),
-        steps: steps.hold,
-        done: true,
-    };
-    Ok((network, steps.take))
-}
+impl Plan {
+    /// Every step to take now, the networks' first.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.networks.iter().flat_map(|network| &network.steps).chain(&self.steps)
+    }
 
-fn check_bridge(config: &Config, host: &Host, known: Option<&Network>) -> Result<()> {
-    let bridge = &config.bridge;
-    let operation = format!("use bridge {bridge}");
-    let subnet = value::subnet(config.gateway);
-    if let Some(known) = known.filter(|known| known.gateway != config.gateway) {
-        return Err(Error::new(operation, format!("it carries {}, not {}", known.gateway, config.gateway))
-            .hint("pass --ip with its address, or --bridge with another name"));
+    /// Whether any network is to be made or changed.
+    pub fn makes_a_network(&self) -> bool {
+        self.networks.iter().any(|network| !network.steps.is_empty())
     }
-    if let Some(found) = &host.bridge {
-        if found.kind.as_deref() != Some("bridge") {
-            let kind = found.kind.as_deref().unwrap_or("physical interface");
-            return Err(Error::new(operation, format!("it exists but is a {kind}"))
-                .hint("remove it, or pass --bridge with another name"));
-        }
-        let other = found.addresses.first().filter(|_| !found.addresses.contains(&config.gateway));
-        if let Some(other) = other {
-            return Err(Error::new(operation, format!("it carries {other}, not {}", config.gateway))
-                .hint("pass --ip with its address, or --bridge with another name"));
-        }
-    }
-    let covering = |route: &&Route| {
-        route.link != bridge.as_str() && route.destination.prefix() > 0 && overlap(route.destination, subnet)
-    };
-    match host.routes.iter().find(covering) {
-        None => Ok(()),
-        Some(Route { destination, link }) => Err(Error::new(
-            format!("use subnet {subnet} for bridge {bridge}"),
-            format!("the host already has a route to {destination} by {link}"),
-        )
-        .hint("pass --ip with an address of another subnet")),
+
+    /// Those of the container's steps to take now that others may come to hold too.
+    pub fn new_shared(&self) -> impl Iterator<Item = String> {
+        let shared = self.steps.iter().filter(|step| step.traits().scope != Scope::Container);
+        shared.filter_map(Step::shared_name)
     }
 }
 
-fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
-    a.contains(b.network()) || b.contains(a.network())
+/// The names of the steps that a container with these port mappings shares with others.
+pub fn shared_names(request: &Request, ports: &[PortMapping]) -> Vec<String> {
+    let blocks = ports.iter().filter_map(|mapping| Rule::block_of(mapping, Family::Ipv4)).map(Step::Firewall);
+    let bridges = request.networks.iter().map(|network| &network.network.bridge);
+    let loopback = ports.iter().any(PortMapping::on_loopback);
+    let sysctls = bridges.filter(|_| loopback).map(steps::route_localnet);
+    let mut names: Vec<String> = blocks.chain(sysctls).filter_map(|step| step.shared_name()).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
-fn bridge_steps(steps: &mut Steps<'_>, config: &Config, host: &Host, mtu: u32) {
-    let name = &config.bridge;
-    let address = Step::AddAddress { pid: None, link: name.clone(), address: config.gateway };
-    let up = Step::SetUp { pid: None, link: name.clone() };
-    match &host.bridge {
-        None => {
-            let mac = value::mac(bridge::MAC_KIND, config.gateway.ip());
-            steps.make(Step::AddBridge(Bridge { name: name.clone(), mac, mtu }));
-            if host.ipv6 {
-                steps.quiet(None, name);
-            }
-            steps.make(address);
-            steps.make(up);
-            steps.hang_again(name);
-        }
-        Some(found) => {
-            // What hangs on a bridge of ours goes with it; on somebody else's it is undone.
-            let ours = steps.hold.iter().any(|step| matches!(step, Step::AddBridge(_)));
-            let mut mend = |step| if ours { steps.take.push(step) } else { steps.make(step) };
-            if found.mtu != mtu {
-                mend(Step::SetMtu { link: name.clone(), mtu, before: found.mtu });
-            }
-            if !found.addresses.contains(&config.gateway) {
-                mend(address);
-            }
-            if !found.up {
-                mend(up);
-            }
-        }
-    }
-}
-
-/// Everything that attaching `container` takes, the network included where it is not whole.
+/// Everything that attaching a container takes, its networks included where they are not whole.
 ///
 /// # Errors
-/// Those of [`network`]; no address is free, or the one asked for is not; a port is already
-/// published by another container; an interface is not the container's to have.
+/// Those of [`network()`]; a device of the host is not the container's to have.
 pub fn attach(case: Case<'_>) -> Result<Plan> {
-    let Case { config, host, survey, container, process, .. } = case;
-    let nics = nics::moving(case)?;
-    if config.no_bridge {
-        return without_bridge(case, nics);
+    if let Some(mate) = case.claimed.mates.first() {
+        return join(case, mate);
     }
-    let (mut network, mut take) = network(config, host, survey)?;
-    let address = lease(case, &network)?;
-    let published = resolve_ports(case)?;
-    let pid = process.pid;
-    let veth = Veth {
-        name: steps::host_interface(container, pid, host.host_interface_taken)?,
-        mac: value::mac(veth::HOST_MAC_KIND, address.ip()),
-        bridge: config.bridge.clone(),
-        peer: config.iface.clone(),
-        peer_mac: value::mac(veth::PEER_MAC_KIND, address.ip()),
-        pid,
-        mtu: network.mtu,
-    };
-    let mut record = Record {
-        bridge: Some(config.bridge.clone()),
-        host_interface: Some(veth.name.clone()),
-        mac: Some(veth.peer_mac),
-        addresses: vec![address],
-        gateway: Some(config.gateway.ip()),
-        published,
-        ..bare(case)
-    };
-    let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
+    let Case { request, host, claimed, .. } = case;
+    let devices = devices::moving(case)?;
+    let mut networks = Vec::new();
+    for (at, wanted) in request.networks.iter().enumerate() {
+        let observed = host.networks.get(at).cloned().unwrap_or_default();
+        let known = claimed.networks.get(at).and_then(Option::as_ref);
+        networks.push(network(&wanted.network, host, &observed, known, claimed)?);
+    }
+    let mut steps = Steps::new(claimed);
+    let mut record = empty_record(case);
+    for (at, wanted) in request.networks.iter().enumerate() {
+        if let (Some(network), Some(address)) = (networks.get(at), claimed.addresses.get(at)) {
+            let attachment = attachment(case, wanted, &network.network, *address, &record)?;
+            record.attachments.push(attachment);
+        }
+    }
     steps.publish(&record, host);
-    // Before the cable: while the namespace is empty an interface keeps its number there.
-    let has_gateway = nics.iter().any(|(nic, _)| nic.gateway.is_some_and(|gateway| gateway.is_ipv4()));
-    steps.nics(nics);
-    steps.cable(veth, &record, host.ipv6);
-    steps.default_route(&record, has_gateway);
+    // Before the veth pair: while the namespace is empty an interface keeps its number there.
+    let has_gateway =
+        devices.iter().any(|(device, _)| device.gateway.is_some_and(|gateway| gateway.is_ipv4()));
+    if record.attachments.is_empty() {
+        steps.loopback(&record);
+        record.attachments.extend(devices::attachment(&devices));
+    }
+    steps.devices(devices);
+    steps.veths(&record, &networks, host.ipv6, has_gateway);
+    finish(case, steps, record, networks)
+}
+
+/// What a container takes that joins the network namespace of `mate`, who is attached already:
+/// the same interfaces and addresses, a share in every step, and ports of its own.
+fn join(case: Case<'_>, mate: &Record) -> Result<Plan> {
+    let Case { request, host, claimed, .. } = case;
+    let has = |wanted: &IpAddr| mate.addresses().any(|address| address.ip() == *wanted);
+    let fixed = request.networks.iter().filter_map(|network| network.static_ip);
+    if let Some(wanted) = fixed.clone().find(|wanted| !has(wanted)) {
+        return Err(Error::new(
+            format!("use static address {wanted} for {}", request.container),
+            format!("it shares the network namespace of {}", mate.container),
+        )
+        .of(Kind::Conflict));
+    }
+    devices::publishing_nothing(request, mate)?;
+    let devices = devices::joining(case, mate)?;
+    let record = Record { attachments: mate.attachments.clone(), ..empty_record(case) };
+    let mut steps = Steps::new(claimed);
+    steps.hold_with(mate);
+    steps.publish(&record, host);
     steps.hairpin(&record);
-    steps.name(config, host, &record)?;
-    steps.names(config, host, &record);
-    steps.ipfile(config, &record);
-    network.cursor = match config.static_ip {
-        Some(_) => network.cursor,
-        None => Some(address.ip()),
-    };
-    record.steps = steps.hold;
-    take.extend(steps.take);
-    // A stable sort: everything else keeps its order.
-    take.sort_by_key(|step| !matches!(step, Step::Firewall(_)));
-    Ok(Plan { network: Some(network), record, take })
+    steps.devices(devices);
+    finish(case, steps, record, Vec::new())
+}
+
+/// The last steps of both, and the record of all.
+fn finish(
+    case: Case<'_>,
+    mut steps: Steps<'_>,
+    mut record: Record,
+    networks: Vec<NetworkPlan>,
+) -> Result<Plan> {
+    steps.name(case, &record)?;
+    steps.names(case, &record);
+    steps.ipfile(case.request, &record);
+    record.steps = steps.held;
+    let wanted = case.request.networks.iter().zip(&case.claimed.addresses);
+    let leased = wanted.filter(|(wanted, _)| wanted.static_ip.is_none());
+    let leased = leased.map(|(wanted, address)| (wanted.network.name.clone(), *address)).collect();
+    Ok(Plan { networks, record, steps: steps.taken, leased })
 }
 
 /// The record of a container that has nothing yet.
-fn bare(Case { config, container, process, now, .. }: Case<'_>) -> Record {
+fn empty_record(Case { request, claimed, sandbox, now, .. }: Case<'_>) -> Record {
     Record {
-        id: container.id.clone(),
-        bundle: container.bundle.clone(),
-        process: process.clone(),
-        bridge: None,
-        interface: config.iface.clone(),
-        host_interface: None,
-        mac: None,
-        addresses: Vec::new(),
-        gateway: None,
-        published: Vec::new(),
+        container: request.container.clone(),
+        sandbox: sandbox.clone(),
+        attachments: Vec::new(),
+        ports: claimed.ports.clone(),
         since: now,
         steps: Vec::new(),
-        done: true,
     }
 }
 
-/// What a container takes that is on no bridge: interfaces of the host alone.
-fn without_bridge(case: Case<'_>, nics: Vec<(Nic, Physical)>) -> Result<Plan> {
-    let Case { config, host, survey, process, .. } = case;
-    let mut record = nics::without_bridge(bare(case), &nics);
-    let mut steps = Steps { survey, hold: Vec::new(), take: Vec::new() };
-    steps.loopback(process.pid);
-    steps.nics(nics);
-    steps.name(config, host, &record)?;
-    steps.ipfile(config, &record);
-    record.steps = steps.hold;
-    Ok(Plan { network: None, record, take: steps.take })
-}
-
-/// What a container takes that joins the namespace of `owner`, who is attached already: the
-/// same interface and address, a share in every step, and ports of its own.
-///
-/// # Errors
-/// It asks for an address that the namespace does not have, or for a port that is taken.
-pub fn join(case: Case<'_>, owner: &Record) -> Result<Plan> {
-    let Case { config, host, survey, container, process, now } = case;
-    let has = |wanted| owner.addresses.iter().any(|address| address.ip() == wanted);
-    if let Some(wanted) = config.static_ip.filter(|wanted| !has(*wanted)) {
-        return Err(Error::new(
-            format!("use static address {wanted} for container {}", container.id),
-            format!("it shares the network namespace of container {}", owner.id),
-        ));
-    }
-    let lost = || Error::new(format!("join container {}", owner.id), "the record of its network is missing");
-    let network = match &owner.bridge {
-        Some(bridge) => Some(survey.network(bridge).cloned().ok_or_else(lost)?),
-        None => nics::publishing_nothing(config, container, owner).map(|()| None)?,
-    };
-    let nics = nics::joining(case, owner)?;
-    let mut record = Record {
-        id: container.id.clone(),
-        bundle: container.bundle.clone(),
-        process: process.clone(),
-        published: resolve_ports(case)?,
-        since: now,
-        ..owner.clone()
-    };
-    let cable = |step: &Step| {
-        let own = step.name_file().is_some() || matches!(step, Step::Firewall(_) | Step::WriteFile { .. });
-        !own && !step.is_of_names() && !matches!(step, Step::Sysctl { before: Some(_), .. })
-    };
-    let shared = owner.steps.iter().filter(|step| cable(step)).cloned().collect();
-    let mut steps = Steps { survey, hold: shared, take: Vec::new() };
-    steps.publish(&record, host);
-    steps.hairpin(&record);
-    steps.name(config, host, &record)?;
-    steps.nics(nics);
-    steps.names(config, host, &record);
-    steps.ipfile(config, &record);
-    record.steps = steps.hold;
-    Ok(Plan { network, record, take: steps.take })
+fn attachment(
+    case: Case<'_>,
+    wanted: &NetworkRequest,
+    network: &Network,
+    address: IpAddr,
+    record: &Record,
+) -> Result<Attachment> {
+    let Case { request, host, sandbox, .. } = case;
+    let operation = || format!("lease {address} for {}", request.container);
+    let of_subnet = |subnet: &&IpNetwork| subnet.contains(address);
+    let subnet = network.subnets.iter().find(of_subnet);
+    let subnet = subnet.ok_or_else(|| Error::new(operation(), "it is in no subnet of the network"))?;
+    let lease = IpNetwork::new(address, subnet.prefix()).map_err(|cause| Error::new(operation(), cause))?;
+    let taken = |name: &_| host.taken.contains(name) || record.host_interfaces().any(|own| own == name);
+    Ok(Attachment {
+        network: Some(network.name.clone()),
+        bridge: Some(network.bridge.clone()),
+        interface: wanted.interface.clone(),
+        host_interface: Some(host_interface(&request.container, sandbox, &wanted.interface, taken)?),
+        mac: Some(value::mac(CONTAINER_MAC, address)),
+        addresses: vec![lease],
+        gateways: vec![subnet.ip()],
+    })
 }

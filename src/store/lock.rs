@@ -1,72 +1,116 @@
-//! The lock of the state directory, and the one number that is kept in its file.
+//! `flock(2)` with a deadline. Whoever is killed lets go of it.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use fs2::FileExt;
 
-use super::directory::private;
-use crate::error::{Doing, Error, Result};
+use super::{in_directory, private};
+use crate::error::{Doing, Error, Kind, Result};
 
 /// How long a run waits for the others. Each takes milliseconds; a queue of hundreds passes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An exclusive `flock(2)` on a file that is never renamed or unlinked. Whoever is killed lets
-/// go of it.
+/// A lock on a file, until this is dropped and every program that inherited it has ended.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    path: PathBuf,
 }
 
+/// What became of an attempt to lock a record.
+#[derive(Debug)]
+pub enum Held {
+    /// We have it.
+    Mine(Lock),
+    /// Another run has it.
+    Busy,
+    /// There is no record.
+    Absent,
+}
+
+type Locking = fn(&File) -> std::io::Result<()>;
+
 impl Lock {
-    /// Waits for the lock.
-    ///
-    /// # Errors
-    /// The file cannot be opened, or another run has held it for [`PATIENCE`]: who it is.
-    pub(super) fn acquire(path: &Path) -> Result<Self> {
-        let file = private().create(true).open(path).doing(|| format!("open {}", path.display()))?;
-        let file = if file.try_lock_exclusive().is_ok() { file } else { wait(file, path)? };
-        Ok(Self { file, path: path.to_path_buf() })
+    /// Waits for a lock that nobody else has.
+    pub(super) fn exclusive(path: &Path) -> Result<Self> {
+        Self::acquire(path, FileExt::try_lock_exclusive, FileExt::lock_exclusive)
     }
 
-    /// The file, for a child that is to keep the lock while it lives.
-    pub fn file(&self) -> &File {
+    /// Waits for a lock that others may share.
+    pub(super) fn shared(path: &Path) -> Result<Self> {
+        Self::acquire(path, FileExt::try_lock_shared, FileExt::lock_shared)
+    }
+
+    /// Takes a lock, unless somebody else has it.
+    pub(super) fn try_exclusive(path: &Path) -> Result<Option<Self>> {
+        let file = open(path)?;
+        Ok(file.try_lock_exclusive().is_ok().then_some(Self { file }))
+    }
+
+    fn acquire(path: &Path, attempt: Locking, wait: Locking) -> Result<Self> {
+        let file = open(path)?;
+        if attempt(&file).is_ok() { Ok(Self { file }) } else { wait_with(file, path, wait) }
+    }
+
+    /// The lock of a file that nobody else has opened yet.
+    pub(super) fn of_new(file: File, path: PathBuf) -> Result<Self> {
+        file.try_lock_exclusive().doing(|| format!("lock {}", path.display()))?;
+        Ok(Self { file })
+    }
+
+    /// The lock of a file that others have opened too.
+    pub(super) fn of_existing(path: &Path) -> Result<Held> {
+        let operation = || format!("lock {}", path.display());
+        let file = match private().open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Held::Absent),
+            file => file.doing(operation)?,
+        };
+        match file.try_lock_exclusive() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Held::Busy),
+            locked => locked.doing(operation).map(|()| Held::Mine(Self { file })),
+        }
+    }
+
+    /// Waits until nobody holds the lock of a file, or it is gone.
+    pub(super) fn wait_existing(path: &Path) -> Result<()> {
+        match private().open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            file => {
+                let file = file.doing(|| format!("lock {}", path.display()))?;
+                wait_with(file, path, FileExt::lock_exclusive).map(drop)
+            }
+        }
+    }
+
+    /// The file, for a program that is to keep the lock while it lives.
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
+}
 
-    /// The number that was kept last, if there is one.
-    pub fn number(&self) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.file.read_exact_at(&mut bytes, 0).ok().map(|()| u64::from_le_bytes(bytes))
-    }
-
-    /// Keeps a number for the next run.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn keep(&self, number: u64) -> Result<()> {
-        let bytes = number.to_le_bytes();
-        self.file.write_all_at(&bytes, 0).doing(|| format!("write {}", self.path.display()))
-    }
+fn open(path: &Path) -> Result<File> {
+    let open = || private().create(true).truncate(false).open(path);
+    in_directory(path, open).doing(|| format!("open {}", path.display()))
 }
 
 /// Waits in a thread, since `flock(2)` itself cannot be told how long.
-fn wait(file: File, path: &Path) -> Result<File> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let locked = file.lock_exclusive().map(|()| file);
-        let _ = sender.send(locked);
-    });
+fn wait_with(file: File, path: &Path, lock: Locking) -> Result<Lock> {
     let operation = || format!("lock {}", path.display());
+    let (sender, receiver) = mpsc::channel();
+    let wait = move || {
+        let locked = lock(&file).map(|()| file);
+        let _ = sender.send(locked);
+    };
+    std::thread::Builder::new().spawn(wait).doing(operation)?;
     match receiver.recv_timeout(PATIENCE) {
-        Ok(locked) => locked.doing(operation),
+        Ok(locked) => locked.doing(operation).map(|file| Lock { file }),
         Err(_) => {
             let holder = holder(path).unwrap_or_else(|| "another run".to_owned());
-            Err(Error::new(operation(), format!("held by {holder} for {} s", PATIENCE.as_secs())))
+            let cause = format!("held by {holder} for {} s", PATIENCE.as_secs());
+            Err(Error::new(operation(), cause).of(Kind::Busy))
         }
     }
 }

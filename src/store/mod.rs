@@ -1,347 +1,310 @@
-//! The state directory: one lock, one file for each container and each network, and an index.
+//! The state directory: one file for each container and each network, and symbolic links to
+//! them.
 //!
-//! The only writer of the directory. A record is written to a temporary file and renamed, so a
-//! reader without the lock never sees half of one. The lock file is never renamed or unlinked.
-//! Nothing is synced to a disk: what is recorded here does not outlive the kernel's memory
-//! either.
+//! The truth is one record a container. Everything else is a **claim**, a symbolic link to the
+//! record that holds it: so the file system is the index, and every question is one system call,
+//! however many containers are up. `symlink(2)` is exclusive and atomic: two runs never get one
+//! address. A claim is valid if the record that it names exists and lists it.
 //!
 //! ```text
-//! lock                         held for the whole of every run that changes something
-//! index                        of all containers what planning and reaping need to know
-//! catalogue, leases/BRIDGE     the same, so that a run need not read about everyone
-//! containers/ID@HASH.json      HASH is of id and bundle, which only together are unique
-//! networks/BRIDGE.json
-//! names/BRIDGE/hosts           what all containers on the bridge have mounted, and resolv.conf
-//! damaged/…                    records that could not be read, set aside for a human
+//! lock                              flock, held shortly, by whoever claims or forgets
+//! containers/ID@HASH.json           a container's record; its own flock is held while its steps
+//!                                   are applied or undone
+//! networks/NAME.json                a network's record
+//! pending/ID@HASH -> attaching      exists from before the first step until the last is done,
+//! pending/ID@HASH -> leaving        and from before the first undoing until it is forgotten
+//! leases/NETWORK/172.19.0.2 -> …    one link for each address
+//! ports/tcp/31/8080@0.0.0.0 -> …    one directory for 256 ports; a range has a link in each
+//! slots/NETWORK/17 -> …             the lines of a network's hosts file
+//! netns/4026532281/ID@HASH -> …     who lives in a network namespace
+//! pids/4711@ID@HASH -> …            whose process to look at
+//! shared/STEP/ID@HASH -> …          who holds a step that several hold; rmdir says who is last
+//! changing/STEP -> …                who is applying or undoing it now
+//! rules/ID@HASH -> …                whose rules are to be removed, by whoever removes rules next
+//! rules.lock, removals.lock         flocks: who adds rules, and who removes them
+//! notes/…                           what may be lost: cursors, the ruleset's generation
+//! names/NETWORK/…                   the files that containers have mounted (not ours to write)
+//! damaged/…                         records that do not parse, set aside for a human
 //! ```
+//!
+//! `pending/X` is made before every other link of X and removed after them, so that whoever
+//! finds it, and X's flock free, knows that X was interrupted and undoes it. Nothing is synced
+//! to a disk: what is recorded here does not outlive the kernel's memory either.
 
-pub mod catalogue;
+mod claim;
 mod directory;
-pub mod index;
-pub mod journal;
-mod leases;
+mod life;
 mod lock;
-mod meeting;
-pub mod record;
+mod ports;
+mod record;
 mod records;
-pub mod rest;
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::config::value::Iface;
-use crate::error::{Doing, Error, Result};
-use catalogue::{Catalogue, Row};
-use directory::use_directory;
-use index::{Contents, Entry, Index};
-use leases::LeaseFile;
-use lock::Lock;
-pub use meeting::Wish;
-use record::{Network, Record, Survey};
-pub use records::Records;
-use records::{UNFINISHED, container_file, network_file, read_all, read_one, remove};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::model::container::Key;
+use crate::model::network::{Network, NetworkName};
+use crate::model::record::Record;
+pub use claim::{Claim, Owner};
+pub(crate) use life::Pending;
+pub use lock::{Held, Lock};
+pub use record::{Damage, decode, encode};
+pub use records::{Records, Turn};
 
-/// The state directory, locked until this is dropped.
-#[derive(Debug)]
+/// The state directory.
+#[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
-    index: Index,
-    /// `None` if it cannot be used: then everyone is read.
-    catalogue: Option<Catalogue>,
-    lock: Lock,
+    /// Containers that it shows as forgotten.
+    gone: Vec<Key>,
 }
 
 impl Store {
-    /// Creates the directory if need be, waits, for a bounded time, for the lock, and reads
-    /// what every run needs. What is damaged is moved out of the way of the next run.
-    ///
-    /// The survey knows of nobody yet, unless all had to be read to make the catalogue anew:
-    /// see [`Self::meet`] and [`Self::everyone`].
+    /// The state directory `dir`, made if it is not there.
     ///
     /// # Errors
-    /// The directory cannot be made or read, belongs to somebody else, can be written by
-    /// others, or is a symbolic link; or another run holds the lock for too long.
-    pub fn lock(dir: &Path) -> Result<(Self, Survey)> {
-        use_directory(dir)?;
-        for below in ["containers", "networks", "leases"] {
-            use_directory(&dir.join(below))?;
-        }
-        let lock = Lock::acquire(&dir.join("lock"))?;
-        let mut damaged = Vec::new();
-        let mut networks: Vec<Network> = read_all(&dir.join("networks"), &mut damaged)?;
-        let leases = leases::read_cursors(dir, &mut networks);
-        let index = Index::open(&dir.join("index"))?;
-        let catalogue =
-            index.as_ref().and_then(|index| Catalogue::open(&dir.join("catalogue"), index.length()));
-        let current = |known: &Catalogue| !index::is_mostly_past(known.events(), known.len());
-        let kept = catalogue.filter(|known| leases.is_ok() && damaged.is_empty() && current(known));
-        let (store, containers, rest) = match (index, kept) {
-            (Some(index), Some(catalogue)) => {
-                let rest = catalogue.rest();
-                let store = Self { dir: dir.to_path_buf(), index, catalogue: Some(catalogue), lock };
-                (store, Vec::new(), Some(rest))
-            }
-            (index, _) => {
-                let (store, containers) = Self::read_all(dir, index, lock, &networks, &mut damaged)?;
-                (store, containers, None)
-            }
-        };
-        for (file, _) in &damaged {
-            store.set_aside(file)?;
-        }
-        Ok((store, Survey { networks, containers, damaged, rest }))
+    /// It cannot be made, belongs to somebody else, can be written by others, is a symbolic
+    /// link, or is of another version.
+    pub fn open(dir: &Path) -> Result<Self> {
+        directory::make(dir)?;
+        Ok(Self { dir: dir.to_path_buf(), gone: Vec::new() })
     }
 
-    /// The store after a run that was killed, or with too long a past: reads everyone, and
-    /// makes anew whatever is not the truth itself.
-    fn read_all(
-        dir: &Path,
-        index: Option<Index>,
-        lock: Lock,
-        networks: &[Network],
-        damaged: &mut Vec<(PathBuf, Error)>,
-    ) -> Result<(Self, Vec<Entry>)> {
-        for half_written in [UNFINISHED, index::UNFINISHED] {
-            remove(&dir.join(half_written))?;
-        }
-        let path = dir.join("index");
-        let read = match index {
-            Some(mut index) => index.read()?.map(|contents| (index, contents)),
-            None => None,
-        };
-        let (index, Contents { entries, events }) = match read {
-            Some((index, contents)) if !index::is_mostly_past(contents.events, contents.entries.len()) => {
-                (index, contents)
-            }
-            old => {
-                let entries: Vec<Entry> = match old {
-                    Some((_, contents)) => contents.entries.into_iter().map(|(_, entry)| entry).collect(),
-                    None => {
-                        let records: Vec<Record> = read_all(&dir.join("containers"), damaged)?;
-                        records.iter().map(Entry::from).collect()
-                    }
-                };
-                let mut index = Index::create(&path, &entries)?;
-                let contents = index.read()?.unwrap_or_default();
-                (index, contents)
-            }
-        };
-        let mut store = Self { dir: dir.to_path_buf(), index, catalogue: None, lock };
-        store.catalogue = store.catalogue_of(networks, &entries, events).ok();
-        if store.catalogue.is_none() {
-            remove(&dir.join("catalogue"))?;
-        }
-        Ok((store, entries.into_iter().map(|(_, entry)| entry).collect()))
-    }
-
-    fn catalogue_of(
-        &self,
-        networks: &[Network],
-        entries: &[(u64, Entry)],
-        events: usize,
-    ) -> io::Result<Catalogue> {
-        leases::clear(&self.dir)?;
-        for network in networks {
-            LeaseFile::open(&self.dir, &network.bridge)?;
-        }
-        for (_, entry) in entries {
-            mark(&self.dir, entry, true)?;
-        }
-        Catalogue::create(&self.dir.join("catalogue"), entries, events as u64)
-    }
-
-    /// Says that everything is written: what every run does in the end, unless it was killed.
-    pub fn close(&mut self) {
-        let length = self.index.length();
-        self.note(|catalogue, _| catalogue.close(length));
-    }
-
-    /// What is known at a glance of those that this run is to look at; `None` if all must be
-    /// read, because the catalogue cannot be used or tells of another boot.
-    pub fn sweep(&mut self, boot_id: &str) -> Option<Vec<Row>> {
-        let catalogue = self.catalogue.as_mut().filter(|catalogue| catalogue.is_of(boot_id))?;
-        catalogue.sweep().ok()
-    }
-
-    /// The containers that rows are about, each once.
-    fn entries(&self, rows: impl IntoIterator<Item = Row>) -> Option<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for row in rows {
-            let entry = self.entry(&row)?;
-            if !entries.contains(&entry) {
-                entries.push(entry);
-            }
-        }
-        Some(entries)
-    }
-
-    /// The container that a row is about.
-    pub fn entry(&self, row: &Row) -> Option<Entry> {
-        self.index.entry(row.at).map(|entry| Entry { done: row.done, ..entry })
-    }
-
-    /// Everyone.
+    /// The same for those who only read; `None` if it is not there.
     ///
     /// # Errors
-    /// The index cannot be read.
-    pub fn everyone(&mut self) -> Result<Vec<Entry>> {
-        let contents = self.index.read()?.unwrap_or_default();
-        Ok(contents.entries.into_iter().map(|(_, entry)| entry).collect())
+    /// Those of [`Self::open`].
+    pub fn existing(dir: &Path) -> Result<Option<Self>> {
+        Ok(directory::check(dir)?.then(|| Self { dir: dir.to_path_buf(), gone: Vec::new() }))
     }
 
-    /// The container `id` in `bundle`; `None` if everyone must be read to know.
-    pub fn container(&self, id: &str, bundle: &Path) -> Option<Option<Entry>> {
-        match self.catalogue.as_ref()?.by_key(journal::key(id, bundle)).ok()? {
-            Some(row) => self.entry(&row).map(Some),
-            None => Some(None),
-        }
+    /// One in which nothing is, for whoever may not read the real one.
+    pub(crate) fn empty() -> Self {
+        Self { dir: PathBuf::from("/dev/null"), gone: Vec::new() }
     }
 
-    /// Changes the catalogue. What fails there fails nobody: the next run makes it anew.
-    fn note(&mut self, change: impl FnOnce(&mut Catalogue, &Path) -> io::Result<()>) {
-        if let Some(catalogue) = &mut self.catalogue
-            && change(catalogue, &self.dir).is_err()
-        {
-            self.catalogue = None;
-            let _ = fs::remove_file(self.dir.join("catalogue"));
-        }
+    /// The same as it will be once these containers are forgotten too, for whoever only asks.
+    pub(crate) fn without(&self, keys: &[Key]) -> Self {
+        Self { dir: self.dir.clone(), gone: [&self.gone, keys].concat() }
     }
 
     /// The directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The lock.
-    pub fn lock_file(&self) -> &Lock {
-        &self.lock
-    }
-
-    /// A container's record; `None` if it was never written or is forgotten.
+    /// Waits, for a bounded time, for the lock of everything that is claimed and forgotten.
     ///
     /// # Errors
-    /// It cannot be read; if it is damaged it is set aside.
-    pub fn record(&self, entry: &Entry) -> Result<Option<Record>> {
-        let path = container_file(&self.dir, &entry.id, &entry.bundle);
-        read_one(&path).map_err(|error| error.also(self.set_aside(&path).err()))
+    /// Another run holds it for too long.
+    pub fn lock(&self) -> Result<Lock> {
+        Lock::exclusive(&self.dir.join("lock"))
     }
 
-    /// Records a container before its steps are taken.
-    ///
-    /// # Errors
-    /// A file cannot be written, as on a full disk.
-    pub fn begin(&mut self, record: &Record) -> Result<()> {
-        let unfinished = Record { done: false, ..record.clone() };
-        let entry = Entry::from(&unfinished);
-        self.note(|catalogue, _| catalogue.open_for_change());
-        let place = self.index.came(&entry)?;
-        self.note(|catalogue, dir| {
-            catalogue.add(&entry, place)?;
-            mark(dir, &entry, true)
-        });
-        records::write(&self.dir, &container_file(&self.dir, &record.id, &record.bundle), &unfinished)
+    /// The lock of the firewall's rules: shared by those who add and remove their own.
+    pub(crate) fn share_rules(&self) -> Result<Lock> {
+        Lock::shared(&self.dir.join("rules.lock"))
     }
 
-    /// Records that all of a container's steps have been taken, and which address its network
-    /// leased last.
-    ///
-    /// # Errors
-    /// A file cannot be written, as on a full disk.
-    pub fn finish(&mut self, record: &Record, network: Option<&Network>) -> Result<()> {
-        let finished = Record { done: true, ..record.clone() };
-        records::write(&self.dir, &container_file(&self.dir, &record.id, &record.bundle), &finished)?;
-        let key = journal::key(&record.id, &record.bundle);
-        self.index.done(key)?;
-        self.note(|catalogue, dir| {
-            catalogue.change(key, |row| row.done = true)?;
-            match network.and_then(|network| Some((network, network.cursor?))) {
-                Some((network, cursor)) => {
-                    LeaseFile::open(dir, &network.bridge)?.keep_cursor(network.gateway, cursor)
-                }
-                None => Ok(()),
-            }
-        });
-        Ok(())
+    /// The same for whoever rebuilds them, alone.
+    pub(crate) fn own_rules(&self) -> Result<Lock> {
+        Lock::exclusive(&self.dir.join("rules.lock"))
     }
 
-    /// Records that a container is to be undone by the next run.
-    ///
-    /// # Errors
-    /// A file cannot be written, as on a full disk.
-    pub fn reopen(&mut self, entry: &Entry) -> Result<()> {
-        self.note(|catalogue, _| catalogue.open_for_change());
-        let place = self.index.came(&Entry { done: false, ..entry.clone() })?;
-        let key = journal::key(&entry.id, &entry.bundle);
-        self.note(|catalogue, _| catalogue.change(key, |row| (row.at, row.done) = (place, false)));
-        match self.record(entry)? {
-            Some(record) => {
-                let unfinished = Record { done: false, ..record };
-                records::write(&self.dir, &container_file(&self.dir, &entry.id, &entry.bundle), &unfinished)
-            }
-            None => Ok(()),
-        }
+    /// The lock of whoever removes rules, for all that are leaving.
+    pub(crate) fn removals(&self) -> Result<Lock> {
+        Lock::exclusive(&self.dir.join("removals.lock"))
     }
 
-    /// Forgets a container.
+    /// The same, unless another run has it.
+    pub(crate) fn try_removals(&self) -> Result<Option<Lock>> {
+        Lock::try_exclusive(&self.dir.join("removals.lock"))
+    }
+
+    // Records.
+
+    /// The file of a container's record.
+    pub fn container_file(&self, key: &Key) -> PathBuf {
+        self.dir.join("containers").join(format!("{key}.json"))
+    }
+
+    /// The file of a network's record.
+    pub(crate) fn network_file(&self, name: &NetworkName) -> PathBuf {
+        self.dir.join("networks").join(format!("{name}.json"))
+    }
+
+    /// A container's record; `None` if there is none.
     ///
     /// # Errors
-    /// A file cannot be removed or written; a record that is not there is fine.
-    pub fn forget(&mut self, entry: &Entry) -> Result<()> {
-        self.note(|catalogue, _| catalogue.open_for_change());
-        remove(&container_file(&self.dir, &entry.id, &entry.bundle))?;
-        self.index.gone(journal::key(&entry.id, &entry.bundle))?;
-        self.note(|catalogue, dir| {
-            catalogue.remove(entry)?;
-            // The containers of a pod have one address.
-            let alone = catalogue.by_namespace(entry.process.netns)?.is_empty();
-            if alone { mark(dir, entry, false) } else { Ok(()) }
-        });
-        Ok(())
+    /// It cannot be read.
+    pub fn record(&self, key: &Key) -> Result<Option<std::result::Result<Record, Damage>>> {
+        if self.gone.contains(key) { Ok(None) } else { record::read(&self.container_file(key)) }
+    }
+
+    /// A network's record; `None` if there is none.
+    pub(crate) fn network(&self, name: &NetworkName) -> Result<Option<std::result::Result<Network, Damage>>> {
+        record::read(&self.network_file(name))
+    }
+
+    /// Tells two states of a network's record apart; `None` if there is none.
+    pub(crate) fn network_stamp(&self, name: &NetworkName) -> Option<(u64, i64)> {
+        let found = fs::metadata(self.network_file(name)).ok()?;
+        Some((found.ino(), found.mtime_nsec()))
     }
 
     /// Writes a network's record.
-    ///
-    /// # Errors
-    /// The file cannot be written, as on a full disk.
-    pub fn put_network(&mut self, network: &Network) -> Result<()> {
-        self.note(|catalogue, dir| {
-            catalogue.open_for_change()?;
-            LeaseFile::open(dir, &network.bridge).map(drop)
-        });
-        records::write(&self.dir, &network_file(&self.dir, &network.bridge), network)
+    pub(crate) fn put_network(&self, network: &Network) -> Result<()> {
+        record::write(&self.dir, &self.network_file(&network.name), network).map(drop)
     }
 
-    /// Forgets a network.
-    ///
-    /// # Errors
-    /// The file cannot be removed; one that is not there is fine.
-    pub fn forget_network(&self, bridge: &Iface) -> Result<()> {
-        remove(&leases::path(&self.dir, bridge))?;
-        remove(&network_file(&self.dir, bridge))
+    /// Forgets a network: its record and what was remembered of its leases.
+    pub(crate) fn forget_network(&self, name: &NetworkName) -> Result<()> {
+        remove(&self.network_file(name))?;
+        self.finish_network(name)?;
+        self.forget_note(&format!("lease:{name}"))?;
+        for below in ["leases", "slots"] {
+            // Not empty where something of a damaged record is left.
+            let _ = fs::remove_dir(self.dir.join(below).join(name.as_str()));
+        }
+        Ok(())
     }
 
-    /// Forgets that anything was ever remembered, once nothing is.
-    ///
-    /// # Errors
-    /// A file cannot be removed.
-    pub fn forget_all(&mut self) -> Result<()> {
-        self.catalogue = None;
-        remove(&self.dir.join("catalogue"))?;
-        remove(&self.dir.join("index"))
-    }
-
-    fn set_aside(&self, file: &Path) -> Result<()> {
+    /// Moves a record that does not parse out of the way, for a human to look at. Its claims
+    /// stay.
+    pub(crate) fn set_aside(&self, file: &Path) -> Result<()> {
         let aside = self.dir.join("damaged");
-        fs::create_dir_all(&aside).doing(|| format!("create {}", aside.display()))?;
+        directory::make_below(&aside)?;
         let name = file.file_name().unwrap_or(file.as_os_str());
-        fs::rename(file, aside.join(name)).doing(|| format!("set aside {}", file.display()))
+        or_gone(fs::rename(file, aside.join(name))).doing(|| format!("set aside {}", file.display()))
+    }
+
+    /// Removes the damaged records of networks: what they told of is found in the kernel.
+    pub(crate) fn forget_damaged_networks(&self) -> Result<()> {
+        let aside = self.dir.join("damaged");
+        let names = names_in(&aside)?;
+        let of_networks = names.iter().filter(|name| Key::parse(name.trim_end_matches(".json")).is_none());
+        of_networks.map(|name| aside.join(name)).try_for_each(|path| remove(&path))
+    }
+
+    /// Whether the record of this container was set aside.
+    pub(crate) fn is_set_aside(&self, key: &Key) -> bool {
+        self.dir.join("damaged").join(format!("{key}.json")).exists()
+    }
+
+    // Notes.
+
+    /// What was noted under a name; anything may be lost.
+    pub(crate) fn note(&self, name: &str) -> Option<String> {
+        let text = fs::read_link(self.dir.join("notes").join(name)).ok()?;
+        text.to_str().map(str::to_owned)
+    }
+
+    /// Notes `text`, which must not be empty.
+    pub(crate) fn put_note(&self, name: &str, text: &str) -> Result<()> {
+        self.replace_link(&self.dir.join("notes").join(name), text)
+    }
+
+    /// Forgets a note.
+    pub(crate) fn forget_note(&self, name: &str) -> Result<()> {
+        remove(&self.dir.join("notes").join(name))
+    }
+
+    fn keys(&self, below: &str) -> Result<Vec<Key>> {
+        let names = names_in(&self.dir.join(below))?;
+        Ok(names.iter().filter_map(|name| Key::parse(name)).collect())
+    }
+
+    /// Makes a link say `text`, whatever it said, at once.
+    fn replace_link(&self, path: &Path, text: &str) -> Result<()> {
+        let operation = || format!("write {}", path.display());
+        match in_directory(path, || symlink(text, path)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made.doing(operation),
+        }
+        if fs::read_link(path).is_ok_and(|found| found == Path::new(text)) {
+            return Ok(());
+        }
+        let new = self.dir.join("unfinished.link");
+        remove(&new)?;
+        symlink(text, &new).and_then(|()| fs::rename(&new, path)).doing(operation)
     }
 }
 
-/// Marks the addresses of a container as leased, or as free.
-fn mark(dir: &Path, entry: &Entry, leased: bool) -> io::Result<()> {
-    let Some(bridge) = &entry.bridge else { return Ok(()) };
-    let file = LeaseFile::open(dir, bridge)?;
-    entry.addresses.iter().try_for_each(|address| file.mark(*address, leased))
+/// Does something in a directory that may have to be made first.
+fn in_directory<T>(path: &Path, what: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match what() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), directory::make_all)?;
+            what()
+        }
+        done => done,
+    }
+}
+
+/// What is not there was not to be read.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn read_link(path: &Path) -> Result<Option<PathBuf>> {
+    match fs::read_link(path) {
+        Err(error) if is_absent(&error) => Ok(None),
+        // Not a link: somebody has put something else in its place.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(Some(PathBuf::new())),
+        found => found.map(Some).doing(|| format!("read {}", path.display())),
+    }
+}
+
+/// The names in a directory, sorted; none if it is not there.
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let operation = || format!("read {}", dir.display());
+    let entries = match fs::read_dir(dir) {
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        entries => entries.doing(operation)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.doing(operation)?.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn or_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_absent(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes a link or file; also an empty directory that somebody has put in its place.
+fn remove(path: &Path) -> Result<()> {
+    let removed = fs::remove_file(path).or_else(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => fs::remove_dir(path),
+        _ => Err(error),
+    });
+    or_gone(removed).doing(|| format!("remove {}", path.display()))
+}
+
+/// For reading and writing, by nobody but us, and never through a symbolic link.
+fn private() -> fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    options
+}
+
+/// An error that says who has it.
+fn held(operation: impl std::fmt::Display, cause: impl std::fmt::Display) -> Error {
+    Error::new(operation, cause).of(Kind::Conflict)
+}
+
+/// The open lock file of a container, for a program that is to keep it while it lives.
+impl AsRef<File> for Lock {
+    fn as_ref(&self) -> &File {
+        self.file()
+    }
 }

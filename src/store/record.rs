@@ -1,138 +1,123 @@
-//! What the state directory remembers of a container and of a network.
+//! Records as files: JSON with a version and a checksum around it, written whole or not at all.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 
-use ipnetwork::IpNetwork;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
-use super::index::Entry;
-use super::rest::Rest;
-use crate::config::publish::Published;
-use crate::config::value::{Iface, Mac};
-use crate::error::Error;
-use crate::kernel::process::Process;
-use crate::plan::Step;
+use super::{in_directory, is_absent, private};
+use crate::error::{Doing, Error, Kind, Result};
 
-/// One attached container: who it is, what it has, and every step that was taken for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The container's id, unique only together with `bundle`.
-    pub id: String,
-    /// The bundle's absolute path; empty where none was given.
-    pub bundle: PathBuf,
-    /// Its first process.
-    pub process: Process,
-    /// Its network, by the name of the bridge, if it is on one.
-    pub bridge: Option<Iface>,
-    /// The interface inside; without a bridge, the first that was moved there.
-    pub interface: Iface,
-    /// The other end of its cable, on the host, if it has one.
-    pub host_interface: Option<Iface>,
-    /// The address of the interface inside, if it has one.
-    pub mac: Option<Mac>,
-    /// Its leases; without a bridge, the addresses that it was given.
-    pub addresses: Vec<IpNetwork>,
-    /// The next hop of the interface inside, if there is one.
-    pub gateway: Option<IpAddr>,
-    /// Its ports.
-    pub published: Vec<Published>,
-    /// When it was attached, in seconds since 1970.
-    pub since: u64,
-    /// Every step, in the order of taking. At detach they are undone backwards; one that
-    /// another record has too is left to the last of them.
-    pub steps: Vec<Step>,
-    /// False from before the first step until after the last.
-    pub done: bool,
+/// The form of records that this program writes. One that reads an older form converts it; a
+/// newer one is damage, which nobody takes for an empty place.
+const VERSION: u32 = 1;
+
+/// Why a record that can be read cannot be used.
+pub type Damage = Error;
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    version: u32,
+    /// Of the version and the text of the record, so that one changed digit is noticed.
+    sha256: String,
+    #[serde(borrow)]
+    record: &'a RawValue,
 }
 
-/// One network: the bridge and what is shared by all containers on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
-    /// The bridge's name.
-    pub bridge: Iface,
-    /// The bridge's address.
-    pub gateway: IpNetwork,
-    /// In bytes.
-    pub mtu: u32,
-    /// The address that was leased last; kept with the leases.
-    #[serde(default, skip_serializing)]
-    pub cursor: Option<IpAddr>,
-    /// As in [`Record`].
-    pub steps: Vec<Step>,
-    /// As in [`Record`].
-    pub done: bool,
+fn checksum(version: u32, text: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(format!("{version}\n{text}")).into();
+    digest.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// What is remembered of all, as far as planning one needs it, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Every network, in the order of names.
-    pub networks: Vec<Network>,
-    /// Every container; or, with a `rest`, those that matter to this run.
-    pub containers: Vec<Entry>,
-    /// The files that are no records, and why.
-    pub damaged: Vec<(PathBuf, Error)>,
-    /// What is known of all containers without reading of them; `None` if all are read.
-    pub rest: Option<Rest>,
+/// A record as the text of its file.
+///
+/// # Errors
+/// It cannot be JSON, which the types exclude.
+pub fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let record = serde_json::value::to_raw_value(value)?;
+    let envelope = Envelope { version: VERSION, sha256: checksum(VERSION, record.get()), record: &record };
+    let mut text = serde_json::to_vec(&envelope)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
-impl Survey {
-    /// The network on `bridge`.
-    pub fn network(&self, bridge: &Iface) -> Option<&Network> {
-        self.networks.iter().find(|network| network.bridge == *bridge)
+/// The record that the text of a file is.
+///
+/// # Errors
+/// It is damaged; or of another version, which is a conflict.
+pub fn decode<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    let operation = || "decode it";
+    let envelope: Envelope<'_> = serde_json::from_slice(text).doing(operation)?;
+    if envelope.sha256 != checksum(envelope.version, envelope.record.get()) {
+        return Err(Error::new(operation(), "it has been changed: its checksum is another"));
+    }
+    if envelope.version != VERSION {
+        let cause = format!("it is of version {}, and this program reads {VERSION}", envelope.version);
+        let hint = "detach with the version of netns that wrote it";
+        return Err(Error::new(operation(), cause).of(Kind::Conflict).hint(hint));
+    }
+    serde_json::from_str(envelope.record.get()).doing(operation)
+}
+
+/// Reads a record; `None` if it is not there.
+///
+/// # Errors
+/// It cannot be read. What is damaged is no error of the reading.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<std::result::Result<T, Damage>>> {
+    let operation = || format!("read record {}", path.display());
+    match fs::read(path) {
+        Err(error) if is_absent(&error) => Ok(None),
+        text => Ok(Some(decode(&text.doing(operation)?).map_err(|error| error.during(operation())))),
+    }
+}
+
+/// Writes a record. Only who has the lock writes, so one name for the unfinished file is enough.
+///
+/// # Errors
+/// It cannot be written, as on a full disk; what was there before still is.
+pub(super) fn write(dir: &Path, path: &Path, value: &impl Serialize) -> Result<File> {
+    let operation = || format!("write record {}", path.display());
+    let text = encode(value).doing(operation)?;
+    let unfinished = dir.join("unfinished");
+    let write = || {
+        let mut file = private().create(true).truncate(true).open(&unfinished)?;
+        file.write_all(&text)?;
+        in_directory(path, || fs::rename(&unfinished, path))?;
+        Ok(file)
+    };
+    write().inspect_err(|_: &std::io::Error| drop(fs::remove_file(&unfinished))).doing(operation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_back() {
+        let text = encode(&vec!["a", "ä\n"]).unwrap();
+        assert_eq!(decode::<Vec<String>>(&text).unwrap(), ["a", "ä\n"]);
     }
 
-    /// The container `id` in `bundle`.
-    pub fn container(&self, id: &str, bundle: &Path) -> Option<&Entry> {
-        self.containers.iter().find(|entry| entry.id == id && entry.bundle == bundle)
-    }
-
-    /// The container that lives in the network namespace with this inode.
-    pub fn inhabitant(&self, netns: u64) -> Option<&Entry> {
-        self.containers.iter().find(|entry| netns != 0 && entry.process.netns == netns)
-    }
-
-    /// All steps that anybody holds and others may share; of those who were not read, only
-    /// kernel parameters.
-    pub fn held(&self) -> impl Iterator<Item = &Step> {
-        let networks = self.networks.iter().flat_map(|network| &network.steps);
-        let containers = self.containers.iter().flat_map(|entry| &entry.shared);
-        networks.chain(containers).chain(self.rest.iter().flat_map(|rest| rest.shares.parameters()))
-    }
-
-    /// Whether anybody holds `step`.
-    pub fn holds(&self, step: &Step) -> bool {
-        let rest = || self.rest.as_ref().is_some_and(|rest| rest.holds(step));
-        step.may_be_shared() && (self.held().any(|held| held == step) || rest())
-    }
-
-    /// The steps of `steps` that nobody in this survey holds: what is to be undone when their
-    /// owner, who must be gone from the survey, goes.
-    pub fn unshared(&self, steps: &[Step]) -> Vec<Step> {
-        steps.iter().filter(|step| !self.holds(step)).cloned().collect()
-    }
-
-    /// Tells which addresses are leased on `bridge`.
-    pub fn leased(&self, bridge: &Iface) -> impl Fn(IpAddr) -> bool {
-        let here = self.containers.iter().filter(|entry| entry.bridge.as_ref() == Some(bridge));
-        let taken: HashSet<IpAddr> =
-            here.flat_map(|entry| &entry.addresses).map(|lease| lease.ip()).collect();
-        let rest = self.rest.as_ref().and_then(|rest| rest.leases.as_ref());
-        move |address| taken.contains(&address) || rest.is_some_and(|rest| rest.has(address))
-    }
-
-    /// The last of the ports `wanted` that somebody publishes already.
-    pub fn obstacle(&self, wanted: &Published) -> Option<u16> {
-        let all = self.containers.iter().flat_map(|entry| &entry.published);
-        let read = all.filter(|other| other.conflicts(wanted)).map(|other| other.host.last).max();
-        read.max(self.rest.as_ref().and_then(|rest| rest.publishes(wanted)))
-    }
-
-    /// The container that `address` is leased to on `bridge`.
-    pub fn lessee(&self, bridge: &Iface, address: IpAddr) -> Option<&Entry> {
-        let has = |entry: &&Entry| entry.addresses.iter().any(|taken| taken.ip() == address);
-        self.containers.iter().filter(|entry| entry.bridge.as_ref() == Some(bridge)).find(has)
+    #[test]
+    fn one_changed_bit_a_cut_end_and_another_version_are_all_noticed() {
+        let text = encode(&vec![12345, 67890]).unwrap();
+        for at in 0..text.len() - 1 {
+            for bit in 0..8 {
+                let mut changed = text.clone();
+                changed[at] ^= 1 << bit;
+                let read = decode::<Vec<u32>>(&changed);
+                assert!(read.is_err() || read == Ok(vec![12345, 67890]), "bit {bit} of byte {at}: {read:?}");
+            }
+            assert!(decode::<Vec<u32>>(&text[..at]).is_err(), "cut at {at}");
+        }
+        let record = "[1]";
+        let newer = format!(r#"{{"version":2,"sha256":"{}","record":{record}}}"#, checksum(2, record));
+        let error = decode::<Vec<u32>>(newer.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert!(error.to_string().contains("it is of version 2, and this program reads 1"), "{error}");
     }
 }

@@ -1,119 +1,167 @@
-//! Records as files: their names, how they are read, and how they are written.
+//! All records, for those who look at everything, and a few of them in turn, for those who must
+//! not.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rustix::fs::{RawDir, SeekFrom, seek};
 
-use super::directory::{check_directory, private};
-use super::index::Entry;
-use super::record::{Network, Record, Survey};
-use super::{journal, leases};
-use crate::config::value::Iface;
+use super::{Damage, Owner, Store, names_in, record};
 use crate::error::{Doing, Error, Result};
+use crate::model::container::Key;
+use crate::model::network::Network;
+use crate::model::record::Record;
 
-/// A record that is being written. The next run removes what a killed one left of it.
-pub(super) const UNFINISHED: &str = "unfinished";
+/// Where the next [`Store::in_turn`] begins.
+const TURN: &str = "verify";
 
-/// The longest part of an id that is part of a file name, in bytes.
-const MAX_NAME: usize = 180;
-
-/// All records, as files that anybody in their right may read.
-#[derive(Debug, Default)]
+/// All records, read without a lock.
+#[derive(Debug, Clone, Default)]
 pub struct Records {
     /// Every network, in the order of names.
     pub networks: Vec<Network>,
-    /// Every container, in the order of file names.
+    /// Every container, in the order of names.
     pub containers: Vec<Record>,
+    /// Those of them that are being applied or undone, or were when a run was interrupted.
+    pub incomplete: Vec<Key>,
     /// The files that are no records, and why.
-    pub damaged: Vec<(PathBuf, Error)>,
+    pub damaged: Vec<(PathBuf, Damage)>,
 }
 
 impl Records {
-    /// Reads everything without the lock; nothing is there before the first attach.
+    /// Reads everything; nothing is there before the first attach.
     ///
     /// # Errors
     /// The directory cannot be read, or others may write to it.
     pub fn read(dir: &Path) -> Result<Self> {
-        match fs::symlink_metadata(dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            found => {
-                check_directory(dir, &found.doing(|| format!("use state directory {}", dir.display()))?)?
+        Store::existing(dir)?.map_or_else(|| Ok(Self::default()), |store| store.records())
+    }
+
+    /// Whether a container is attached, and no run is at it.
+    pub(crate) fn is_complete(&self, record: &Record) -> bool {
+        !self.incomplete.contains(&record.key())
+    }
+}
+
+impl Store {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn records(&self) -> Result<Records> {
+        let mut damaged = Vec::new();
+        let networks = self.read_all("networks", &mut damaged)?;
+        let mut containers: Vec<Record> = self.read_all("containers", &mut damaged)?;
+        containers.retain(|record| !self.gone.contains(&record.key()));
+        let pending = self.all_pending()?.into_iter();
+        let incomplete = pending.filter_map(|owner| match owner {
+            Owner::Container(key) => Some(key),
+            Owner::Network(_) | Owner::Unknown => None,
+        });
+        let incomplete = incomplete.collect();
+        let aside = self.dir.join("damaged");
+        for name in names_in(&aside)? {
+            let path = aside.join(name);
+            let error = match record::read::<Record>(&path)? {
+                Some(Err(damage)) => damage,
+                _ => Error::new(format!("use record {}", path.display()), "it was set aside"),
+            };
+            let hint = "`netns gc` removes what is left of whoever is gone";
+            damaged.push((path, error.hint(hint)));
+        }
+        Ok(Records { networks, containers, incomplete, damaged })
+    }
+
+    fn read_all<T: serde::de::DeserializeOwned>(
+        &self,
+        below: &str,
+        damaged: &mut Vec<(PathBuf, Damage)>,
+    ) -> Result<Vec<T>> {
+        let dir = self.dir.join(below);
+        let mut all = Vec::new();
+        for path in names_in(&dir)?.iter().map(|name| dir.join(name)) {
+            match record::read(&path)? {
+                Some(Ok(value)) => all.push(value),
+                Some(Err(damage)) => damaged.push((path, damage)),
+                // Its owner has detached meanwhile.
+                None => {}
             }
         }
-        let mut damaged = Vec::new();
-        let mut networks = read_all(&dir.join("networks"), &mut damaged)?;
-        // Without them the next search begins at the beginning.
-        let _ = leases::read_cursors(dir, &mut networks);
-        Ok(Self { networks, containers: read_all(&dir.join("containers"), &mut damaged)?, damaged })
+        Ok(all)
     }
 
-    /// The same as planning sees it.
-    pub fn survey(self) -> Survey {
-        let containers = self.containers.iter().map(Entry::from).collect();
-        Survey { networks: self.networks, containers, damaged: self.damaged, rest: None }
+    /// Whether any record was set aside because it does not parse.
+    pub(crate) fn has_damage(&self) -> bool {
+        self.dir.join("damaged").exists()
+    }
+
+    /// The next containers whose turn it is to be looked at, at most `limit`, each with its
+    /// process if it was found by one, and where the next turn begins. However many there are,
+    /// it costs the same; but where somebody has removed the claims of all, all are looked at.
+    pub(crate) fn in_turn(&self, limit: usize) -> Result<(Vec<Process>, Turn)> {
+        let start = self.note(TURN).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let pids = self.dir.join("pids");
+        if !pids.exists() {
+            let keys = names_in(&self.dir.join("containers"))?;
+            let keys = keys.iter().filter_map(|name| Key::parse(name.strip_suffix(".json")?));
+            return Ok((keys.map(|key| (None, key)).collect(), Turn(None)));
+        }
+        let (mut names, mut next) = some_names_in(&pids, limit, start)?;
+        if start != 0 && names.len() < limit {
+            let (first, after) = some_names_in(&pids, limit - names.len(), 0)?;
+            names.extend(first);
+            next = after;
+        }
+        let turn = if next == start { Turn(None) } else { Turn(Some(next)) };
+        Ok((names.iter().filter_map(|name| parse(name)).collect(), turn))
+    }
+
+    /// Notes where the next turn begins.
+    pub(crate) fn end_turn(&self, turn: &Turn) -> Result<()> {
+        turn.0.map_or(Ok(()), |next| self.put_note(TURN, &next.to_string()))
     }
 }
 
-/// The file of a container's record. Ids are checked when they are read, so the name stays in
-/// its directory; the hash tells bundles apart.
-pub(super) fn container_file(dir: &Path, id: &str, bundle: &Path) -> PathBuf {
-    let shown = id.get(..id.len().min(MAX_NAME)).unwrap_or_default();
-    dir.join("containers").join(format!("{shown}@{:016x}.json", journal::key(id, bundle)))
-}
+/// A container's process, if it was found by one, and whose it is.
+pub(crate) type Process = (Option<i32>, Key);
 
-pub(super) fn network_file(dir: &Path, bridge: &Iface) -> PathBuf {
-    dir.join("networks").join(format!("{bridge}.json"))
-}
+/// Where the next turn begins, if not where this one did.
+#[derive(Debug, Clone, Default)]
+pub struct Turn(Option<u64>);
 
-pub(super) fn read_all<T: DeserializeOwned>(
-    dir: &Path,
-    damaged: &mut Vec<(PathBuf, Error)>,
-) -> Result<Vec<T>> {
+/// At most `limit` names in a directory from `start` on, and where the others begin; 0 where
+/// these were the last.
+pub(super) fn some_names_in(dir: &Path, limit: usize, start: u64) -> Result<(Vec<String>, u64)> {
     let operation = || format!("read {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.doing(operation)?,
+    let open = match File::open(dir) {
+        Err(error) if super::is_absent(&error) => return Ok((Vec::new(), 0)),
+        open => open.doing(operation)?,
     };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths = paths.collect::<std::io::Result<Vec<_>>>().doing(operation)?;
-    paths.sort();
-    let mut all = Vec::new();
-    for path in paths {
-        match read_one(&path) {
-            Ok(value) => all.extend(value),
-            Err(error) => damaged.push((path, error)),
+    if start > 0 {
+        seek(&open, SeekFrom::Start(start)).doing(operation)?;
+    }
+    let mut names = Vec::new();
+    // No larger than `limit` entries need, since the kernel fills all of it.
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let room = buffer.len().min(512 * limit);
+    let mut entries = RawDir::new(&open, buffer.get_mut(..room).unwrap_or_default());
+    while let Some(entry) = entries.next() {
+        let entry = entry.doing(operation)?;
+        let name = entry.file_name().to_str().unwrap_or_default();
+        if ![".", ".."].contains(&name) {
+            names.push(name.to_owned());
+        }
+        if names.len() == limit {
+            return Ok((names, entry.next_entry_cookie()));
         }
     }
-    Ok(all)
+    Ok((names, 0))
 }
 
-/// One record; `None` if it is not there, as when its owner has detached meanwhile.
-pub(super) fn read_one<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let operation = || format!("read record {}", path.display());
-    match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => serde_json::from_slice(&text.doing(operation)?).map(Some).doing(operation),
-    }
-}
-
-/// Only one process writes at a time, so one name for the unfinished file is enough.
-pub(super) fn write(dir: &Path, path: &Path, value: &impl Serialize) -> Result<()> {
-    let operation = || format!("write record {}", path.display());
-    let text = serde_json::to_vec_pretty(value).doing(operation)?;
-    let unfinished = dir.join(UNFINISHED);
-    let mut file = private().create(true).truncate(true).open(&unfinished).doing(operation)?;
-    file.write_all(&text).doing(operation)?;
-    fs::rename(&unfinished, path).doing(operation)
-}
-
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).doing(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+/// `4711@ID@HASH`, or `netns@ID@HASH`.
+fn parse(name: &str) -> Option<Process> {
+    let (pid, key) = name.split_once('@')?;
+    let pid = if pid == "netns" { None } else { Some(pid.parse().ok()?) };
+    Some((pid, Key::parse(key)?))
 }

@@ -6,6 +6,8 @@
 //! from the test's thread run inside, and the kernel takes everything back when the last of
 //! them has ended. So tests may run side by side.
 
+mod options;
+mod runc;
 pub mod scene;
 pub mod traffic;
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+pub use options::{Options, annotations, ask_for, ask_for_in, change, flags, state};
 
 /// The binary under test.
 pub const NETNS: &str = env!("CARGO_BIN_EXE_netns");
@@ -148,14 +151,16 @@ impl World {
         pid
     }
 
-    /// Attaches a process as the hook would, with these annotations of ours.
-    pub fn attach(&self, id: &str, process: Process, annotations: &[(&str, &str)]) -> Output {
-        self.netns(&[], &state(id, "creating", Some(process.pid), annotations))
+    /// Attaches a process as the hook would, with these options.
+    pub fn attach(&self, id: &str, process: Process, options: &Options) -> Output {
+        let (flags, annotations) = (flags(options), annotations(options));
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        self.netns(&flags, &state(id, "creating", Some(process.pid), &annotations))
     }
 
     /// As [`Self::attach`], and it must succeed.
-    pub fn attach_ok(&self, id: &str, process: Process, annotations: &[(&str, &str)]) {
-        let output = self.attach(id, process, annotations);
+    pub fn attach_ok(&self, id: &str, process: Process, options: &Options) {
+        let output = self.attach(id, process, options);
         assert!(output.status.success(), "attach {id}: {}", stderr(&output));
     }
 
@@ -172,7 +177,8 @@ impl World {
 
     /// Everything on this host that `netns` could change, a line each: links (without their
     /// numbers, and their carrier, which follows later), addresses, routes, rules, kernel parameters, files
-    /// below `/run`, and who is in the `hosts` file of which bridge.
+    /// below `/run` with all claims, and who is in the `hosts` file of which network. The locks of
+    /// rules and names, notes, logs, and half a file of a run that was killed are no leak.
     pub fn snapshot(&self) -> Vec<String> {
         let commands = [
             "ip -o link show | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
@@ -180,7 +186,10 @@ impl World {
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
-            "find /run -type f ! -path '/run/test/runc*' ! -path /run/test/log ! -path /run/netns-hook/index ! -path /run/netns-hook/catalogue ! -path '/run/netns-hook/leases/*' ! -path '/run/netns-hook/log*' | sort",
+            "find /run ! -path '/run/test/runc*' ! -path /run/test/log ! -path '/run/netns-hook/notes/*' \
+             ! -path '/run/netns-hook/*.lock' ! -path '/run/netns-hook/names/*/lock' \
+             ! -path '/run/netns-hook/log*' ! -path '/run/netns-hook/unfinished*' \
+             \\( -type f -printf '%p\\n' -o -type l -printf '%p -> %l\\n' \\) | sort",
             "grep -v '^#' /run/netns-hook/names/*/hosts /dev/null 2>/dev/null | sed 's/ *$//'; true",
         ];
         commands.iter().flat_map(|command| lines(&self.sh(command))).collect()
@@ -214,90 +223,26 @@ impl World {
         serde_json::from_str(&self.netns_ok(&["ls", "--json"], "")).expect("ls --json is JSON")
     }
 
-    /// Creates the bundle of a busybox container that sleeps, with the hook in `stages`.
-    /// `publish` is its `org.netns.publish` annotation, if not empty.
-    pub fn bundle(&self, id: &str, stages: &[&str], publish: &str) -> PathBuf {
-        let bundle = self.dir.join("runc").join(id);
-        let bin = bundle.join("rootfs/bin");
-        fs::create_dir_all(&bin).expect("create bundle");
-        for dir in ["proc", "sys", "dev", "etc", "tmp", "www"] {
-            fs::create_dir_all(bundle.join("rootfs").join(dir)).expect("create rootfs");
-        }
-        fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is not installed");
-        let hook = serde_json::json!([{ "path": NETNS }]);
-        let hooks: serde_json::Map<String, serde_json::Value> =
-            stages.iter().map(|stage| ((*stage).to_owned(), hook.clone())).collect();
-        let caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];
-        // Cgroups are no part of this world: two tests may call their containers the same.
-        let cgroup = format!("/netns-test-{}-{id}", nix::unistd::gettid());
-        let mut config = serde_json::json!({
-            "ociVersion": "1.0.2",
-            "process": {
-                "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/",
-                "args": ["/bin/busybox", "sleep", "1000"], "env": ["PATH=/bin"],
-                "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
-            },
-            "root": {"path": "rootfs"}, "hostname": id,
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"cgroupsPath": cgroup, "namespaces": [
-                {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
-            ]},
-            "hooks": hooks,
+    /// Rewrites the record of a container, by somebody who knows the form.
+    pub fn rewrite_record(&self, id: &str, what: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.record(id);
+        let mut record = netns::store::decode(&fs::read(&path).expect("read the record")).expect("a record");
+        what(&mut record);
+        fs::write(path, netns::store::encode(&record).expect("JSON")).expect("write the record");
+    }
+
+    /// The file of the record of a container.
+    pub fn record(&self, id: &str) -> String {
+        self.sh(&format!("ls -d /run/netns-hook/containers/{id}@*.json")).trim().to_owned()
+    }
+
+    /// Makes a container's record look as if its process had died, and another had been given
+    /// its pid: the process that runs has not started when the record says.
+    pub fn give_its_pid_away(&self, id: &str) {
+        self.rewrite_record(id, |record| {
+            let start = record.pointer_mut("/sandbox/found_by/process/start_time").expect("a start time");
+            *start = 1.into();
         });
-        if !publish.is_empty() {
-            config["annotations"] = serde_json::json!({"org.netns.publish": publish});
-        }
-        fs::write(bundle.join("config.json"), config.to_string()).expect("write config.json");
-        bundle
-    }
-
-    /// Runs `runc` with these arguments.
-    pub fn runc(&self, args: &[&str]) -> Output {
-        let mut runc = Command::new("timeout");
-        runc.args(["-s", "KILL", "60", "runc", "--root", "/run/test/runc-root"]).args(args);
-        // A container keeps its creator's outputs open: give it none to keep.
-        let log = self.dir.join("runc.log");
-        let file = fs::File::create(&log).expect("create log");
-        let status = runc
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(file)
-            .output()
-            .expect("runc is not installed");
-        Output { stderr: fs::read(&log).expect("read log"), ..status }
-    }
-
-    /// Creates and starts a runc container in its bundle, which must succeed, and gives its
-    /// process.
-    pub fn runc_start(&mut self, id: &str, bundle: &Path) -> Process {
-        let bundle = bundle.to_str().expect("bundle path");
-        let output = self.sh_logged(&format!("runc --root /run/test/runc-root run -d -b {bundle} {id}"));
-        assert!(output.status.success(), "runc run {id}: {}", stderr(&output));
-        self.runc.push(id.to_owned());
-        let state = self.runc(&["state", id]);
-        let state: serde_json::Value = serde_json::from_slice(&state.stdout).expect("runc state");
-        Process { pid: state["pid"].as_u64().expect("pid") as u32 }
-    }
-
-    /// As [`Self::try_sh`], with the outputs in a file that a container may keep open.
-    pub fn sh_logged(&self, command: &str) -> Output {
-        let log = self.dir.join("log");
-        let file = fs::File::create(&log).expect("create log");
-        let status = Command::new("timeout")
-            .args(["-s", "KILL", "60", "sh", "-c", command])
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("clone log"))
-            .stderr(file)
-            .status()
-            .expect("run sh");
-        Output { status, stdout: Vec::new(), stderr: fs::read(&log).expect("read log") }
-    }
-
-    /// Kills and deletes a runc container, so that its `poststop` hooks have run.
-    pub fn runc_delete(&mut self, id: &str) {
-        let output = self.runc(&["delete", "--force", id]);
-        assert!(output.status.success(), "runc delete {id}: {}", stderr(&output));
-        self.runc.retain(|other| other != id);
     }
 }
 
@@ -341,20 +286,6 @@ impl Process {
     pub fn pings(self, address: &str) -> bool {
         (0..3).any(|_| self.try_sh(&format!("busybox ping -c 1 -W 1 {address}")).status.success())
     }
-}
-
-/// The OCI state document of a container whose bundle is `/run/test`.
-pub fn state(id: &str, status: &str, pid: Option<u32>, annotations: &[(&str, &str)]) -> String {
-    let mut state = serde_json::json!({
-        "ociVersion": "1.0.2", "id": id, "status": status, "bundle": "/run/test",
-    });
-    if let Some(pid) = pid {
-        state["pid"] = pid.into();
-    }
-    for (key, value) in annotations {
-        state["annotations"][format!("org.netns.{key}")] = (*value).into();
-    }
-    state.to_string()
 }
 
 /// Runs a program with this standard input to its end.

@@ -71,11 +71,11 @@ fn a_host_without_any_network_is_healthy() {
     world.sh("echo 0 > /proc/sys/net/ipv4/ip_forward");
     assert_healthy(&world);
     assert_eq!(world.netns_ok(&["doctor"], ""), "nothing is wrong: 0 containers on 0 networks\n");
-    assert_eq!(world.sh("ls /run"), "test\n", "to look leaves nothing");
+    assert_eq!(world.sh("ls /run"), "test\n", "to observe leaves nothing");
 }
 
 #[test]
-fn a_network_without_containers_is_looked_at() {
+fn a_network_without_containers_is_examined() {
     let Some(mut world) = World::new() else { return };
     world.neighbour();
     world.sh(UPLINK);
@@ -99,7 +99,7 @@ fn what_a_container_is_asked_for_says_nothing_of_its_neighbours() {
     assert_eq!(findings(&scene.world, &["beside", "--probe"]).len(), 0);
     assert_eq!(findings(&scene.world, &["web"])[0]["object"], "container web");
     scene.web.sh("ip link set eth0 down");
-    assert_eq!(findings(&scene.world, &["beside", "--fix"]).len(), 0, "and mends nothing of theirs");
+    assert_eq!(findings(&scene.world, &["beside", "--fix"]).len(), 0, "and fixes nothing of theirs");
     assert_eq!(findings(&scene.world, &["web"])[0]["check"], "interface-broken");
 }
 

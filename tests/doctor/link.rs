@@ -1,4 +1,4 @@
-//! Bridges, cables, interfaces.
+//! Bridges, veth pairs, interfaces.
 
 use super::{Case, run_remedy, ward};
 use crate::common::scene::{Scene, ask};
@@ -53,23 +53,23 @@ fn a_bridge_whose_name_another_link_has() {
 }
 
 #[test]
-fn a_cable_that_is_unplugged() {
-    is_known("cable-broken", |scene| format!("ip link set netnsv0-{} nomaster", scene.web.pid));
+fn a_host_end_that_is_no_port_of_the_bridge() {
+    is_known("veth-broken", |scene| format!("ip link set netnsv0-{} nomaster", scene.web.pid));
 }
 
 #[test]
-fn a_cable_that_is_down() {
-    is_known("cable-broken", |scene| format!("ip link set netnsv0-{} down", scene.web.pid));
+fn a_host_end_that_is_down() {
+    is_known("veth-broken", |scene| format!("ip link set netnsv0-{} down", scene.web.pid));
 }
 
 #[test]
-fn a_cable_that_is_gone() {
-    is_known("cable-broken", |scene| format!("ip link del netnsv0-{}", scene.web.pid));
+fn a_veth_pair_that_is_gone() {
+    is_known("veth-broken", |scene| format!("ip link del netnsv0-{}", scene.web.pid));
 }
 
 #[test]
 fn an_interface_that_the_container_has_renamed() {
-    is_known("cable-broken", |scene| {
+    is_known("veth-broken", |scene| {
         format!("nsenter -t {} -n sh -c 'ip link set eth0 down; ip link set eth0 name mine'", scene.web.pid)
     });
 }
@@ -79,7 +79,7 @@ fn a_port_of_the_bridge_that_somebody_disabled() {
     let Some(scene) = scene() else { return };
     let harm = format!("bridge link set dev netnsv0-{} state 0", scene.web.pid);
     let case =
-        Case { world: &scene.world, check: "cable-broken", args: &[], harm: &harm, flows: || flows(&scene) };
+        Case { world: &scene.world, check: "veth-broken", args: &[], harm: &harm, flows: || flows(&scene) };
     assert_eq!(case.is_remedied()["fixable"], false);
 }
 
@@ -99,12 +99,12 @@ fn a_default_route_that_is_gone() {
 }
 
 #[test]
-fn a_container_that_hops_by_its_own_port_can_again_after_its_cable_was_plugged_in() {
+fn a_container_reaches_its_own_port_again_after_its_host_end_is_a_port_of_the_bridge_again() {
     let Some(scene) = scene() else { return };
     scene.world.set_bridge_netfilter(true);
     let own = || ask(Some(scene.web), "10.0.0.1", "8080/tcp") == "web";
     let harm = format!("ip link set netnsv0-{} nomaster", scene.web.pid);
-    let case = Case { world: &scene.world, check: "cable-broken", args: &[], harm: &harm, flows: own };
+    let case = Case { world: &scene.world, check: "veth-broken", args: &[], harm: &harm, flows: own };
     let finding = case.fall_ill();
     run_remedy(&scene.world, &finding);
     wait_for("its own port", own);

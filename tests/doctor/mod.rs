@@ -77,7 +77,7 @@ struct Case<'a, W: Fn() -> bool> {
 }
 
 impl<W: Fn() -> bool> Case<'_, W> {
-    /// Does the harm and looks: traffic fails, and the doctor says why and nothing else.
+    /// Does the harm: traffic fails, and the doctor says why and nothing else.
     fn fall_ill(&self) -> Value {
         wait_for("traffic before the harm", || (self.flows)());
         self.world.sh(self.harm);
@@ -94,7 +94,7 @@ impl<W: Fn() -> bool> Case<'_, W> {
         assert_healthy(self.world);
     }
 
-    /// The remedy mends it.
+    /// The remedy fixes it.
     fn is_remedied(&self) -> Value {
         let finding = self.fall_ill();
         if finding["fixable"] == false {
@@ -113,7 +113,7 @@ impl<W: Fn() -> bool> Case<'_, W> {
         self.world.assert_as(&before);
     }
 
-    /// So does `--fix`.
+    /// `--fix` fixes it.
     fn is_fixed(&self) {
         let finding = self.fall_ill();
         assert_eq!(finding["fixable"], true, "{finding:#}");

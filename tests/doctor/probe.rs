@@ -1,4 +1,4 @@
-//! What only a packet tells: to see is not enough.
+//! What only a packet tells: to observe is not enough.
 
 use super::{Case, assert_healthy, findings, only, ward};
 use crate::common::scene::{Scene, ask};

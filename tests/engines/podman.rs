@@ -62,7 +62,8 @@ impl DockerLike for Podman {
 
 impl Engine for Podman {
     fn start(&mut self, world: &World, ask: Ask) -> Result<Process, String> {
-        let mut annotations = String::from("--annotation org.netns.iface=eth0");
+        // One at least, so that the hook is called.
+        let mut annotations = String::from("--annotation org.netns.ipfile=.ip");
         for (key, value) in ask.options {
             annotations.push_str(&format!(" --annotation org.netns.{key}={value}"));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use super::{Ask, Engine, said};
-use crate::common::{Process, World};
+use crate::common::{Process, World, ask_for};
 
 pub struct Runtime {
     /// The program with its `--root`.
@@ -62,9 +62,7 @@ pub fn edit(bundle: &Path, ask: Ask) -> PathBuf {
     // A /dev of its own: youki makes links there, and no second time in the same bundle.
     let dev = serde_json::json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs"});
     config["mounts"].as_array_mut().expect("mounts").push(dev);
-    for (key, value) in ask.options {
-        config["annotations"][format!("org.netns.{key}")] = (*value).into();
-    }
+    ask_for(&mut config, ask.options);
     if ask.then_fails {
         let hooks = config["hooks"]["createRuntime"].as_array_mut().expect("hooks");
         hooks.push(serde_json::json!({"path": "/bin/false"}));

@@ -22,8 +22,8 @@ pub fn assert_well_formed(format: &str, document: &str) {
 /// Every element is closed in its turn, and no `&` begins anything but an entity.
 fn assert_xml(document: &str) {
     let mut open: Vec<&str> = Vec::new();
-    let mut rest = document.trim_end();
-    while let Some((before, after)) = rest.split_once('<') {
+    let mut left = document.trim_end();
+    while let Some((before, after)) = left.split_once('<') {
         assert!(!before.contains('>'), "a stray > in {before:?}");
         for part in before.split('&').skip(1) {
             let entity = part.split(';').next().unwrap_or_default();
@@ -38,9 +38,9 @@ fn assert_xml(document: &str) {
         } else if !tag.ends_with('/') {
             open.push(name);
         }
-        rest = following;
+        left = following;
     }
-    assert!(open.is_empty() && rest.is_empty(), "left over: {open:?} {rest:?}");
+    assert!(open.is_empty() && left.is_empty(), "left over: {open:?} {left:?}");
 }
 
 /// What is outside of quotes is of our making; and dot itself, where it is installed, reads it.
@@ -110,11 +110,12 @@ fn picture_of(name: &str) -> Picture {
         port: Some("disabled".to_owned()),
     };
     let end = |place| End { inside: Some(link(2)), outside: Some(outside(place)) };
-    let container = Container { id: "web".to_owned(), status: "running", ..Container::default() };
+    let container = Container { id: "web".to_owned(), status: "running".to_owned(), ..Container::default() };
     let namespace = |bridge: &str| Namespace {
         bridge: bridge.to_owned(),
         containers: vec![container.clone()],
         ends: vec![end(Place::Host), end(Place::Elsewhere), End::default()],
+        ..Namespace::default()
     };
     Picture {
         uplinks: vec![Uplink { link: link(3), gateways: Vec::new() }],

@@ -45,7 +45,7 @@ fn index(shown: &str) -> u64 {
 }
 
 #[test]
-fn both_ends_of_each_cable_are_as_ip_numbers_them() {
+fn both_ends_of_each_veth_pair_are_as_ip_numbers_them() {
     let Some(mut world) = World::new() else { return };
     let (web, db) = (world.process(), world.process());
     world.attach_ok("web", web, &[("publish", "8080:80")]);
@@ -55,13 +55,13 @@ fn both_ends_of_each_cable_are_as_ip_numbers_them() {
     world.assert_as(&before);
     for (id, process, bridge) in [("web", web, "netns0"), ("db", db, "lab0")] {
         let host = format!("netnsv0-{}", process.pid);
-        let cable = end(&picture, id, "eth0");
-        assert_eq!(cable["inside"]["index"], index(&process.sh("ip -o link show eth0")), "{picture}");
-        assert_eq!(cable["outside"]["index"], index(&world.sh(&format!("ip -o link show {host}"))));
-        assert_eq!(cable["outside"]["name"], host.as_str());
-        assert_eq!(cable["outside"]["place"], "host");
-        assert_eq!(cable["outside"]["bridge"], bridge);
-        assert_eq!(cable["outside"]["port"], "forwarding");
+        let veth = end(&picture, id, "eth0");
+        assert_eq!(veth["inside"]["index"], index(&process.sh("ip -o link show eth0")), "{picture}");
+        assert_eq!(veth["outside"]["index"], index(&world.sh(&format!("ip -o link show {host}"))));
+        assert_eq!(veth["outside"]["name"], host.as_str());
+        assert_eq!(veth["outside"]["place"], "host");
+        assert_eq!(veth["outside"]["bridge"], bridge);
+        assert_eq!(veth["outside"]["port"], "forwarding");
     }
     let drawn = text(&world);
     let row = format!("─ netnsv0-{} (", web.pid);
@@ -100,7 +100,7 @@ fn an_interface_is_drawn_with_what_it_leads_to_wherever_that_is() {
 }
 
 #[test]
-fn every_way_out_is_drawn_however_it_is_written() {
+fn every_default_route_is_drawn_however_it_is_written() {
     let Some(mut world) = World::new() else { return };
     world.neighbour();
     world.sh("ip link add wan1 type veth peer name wan2 && ip addr add 10.1.0.1/24 dev wan1 && ip link set wan1 up");
@@ -109,10 +109,10 @@ fn every_way_out_is_drawn_however_it_is_written() {
     world.sh("ip -6 addr add fd00::1/64 dev wire0 nodad && ip -6 route add default via fd00::2 dev wire0");
     let picture = json(&world);
     let uplinks = picture["uplinks"].as_array().expect("uplinks");
-    let way = |at: usize| (uplinks[at]["name"].as_str().expect("name"), uplinks[at]["gateways"].clone());
+    let uplink = |at: usize| (uplinks[at]["name"].as_str().expect("name"), uplinks[at]["gateways"].clone());
     assert_eq!(uplinks.len(), 2, "{picture}");
-    assert_eq!(way(0), ("wire0", serde_json::json!(["10.0.0.2", "fd00::2"])));
-    assert_eq!(way(1), ("wan1", serde_json::json!(["10.1.0.2"])));
+    assert_eq!(uplink(0), ("wire0", serde_json::json!(["10.0.0.2", "fd00::2"])));
+    assert_eq!(uplink(1), ("wan1", serde_json::json!(["10.1.0.2"])));
     let drawn = text(&world);
     assert!(drawn.contains("10.0.0.1/24 fd00::1/64  default via 10.0.0.2, default via fd00::2"), "{drawn}");
 }
@@ -137,8 +137,8 @@ fn the_dead_and_the_cut_are_drawn_as_such() {
         world.attach_ok(id, process, &[("publish", "80")]);
     }
     world.kill(dead);
-    let cable = format!("netnsv0-{}", dead.pid);
-    wait_for("the cable of the dead to go", || !world.links().contains(&cable));
+    let host_end = format!("netnsv0-{}", dead.pid);
+    wait_for("the veth pair of the dead to go", || !world.links().contains(&host_end));
     world.sh(&format!("ip link del netnsv0-{}", cut.pid));
     world.sh(&format!("ip link set netnsv0-{} nomaster", off.pid));
     let drawn = text(&world);
@@ -149,10 +149,10 @@ fn the_dead_and_the_cut_are_drawn_as_such() {
     assert!(line("✗ dead").contains("dead  dead  "), "{drawn}");
     assert!(line("◐ cut").contains("incomplete  0.0.0.0:"), "{drawn}");
     assert!(line("◐ off").contains("incomplete  0.0.0.0:"), "{drawn}");
-    assert_eq!(drawn.matches("╌ no cable ╌").count(), 2, "{drawn}");
+    assert_eq!(drawn.matches("╌ no veth pair ╌").count(), 2, "{drawn}");
     assert!(drawn.contains("172.19.0.2/16 leased"), "{drawn}");
     let loose = line(&format!("netnsv0-{} (", off.pid));
-    assert!(!loose.contains('├') && !loose.contains('└'), "it hangs on no bridge: {loose}");
+    assert!(!loose.contains('├') && !loose.contains('└'), "it is a port of no bridge: {loose}");
     let picture = json(&world);
     assert!(ends(&picture, "dead").is_empty() && ends(&picture, "cut").is_empty(), "{picture}");
     assert_eq!(end(&picture, "off", "eth0")["outside"]["bridge"], Value::Null);
@@ -176,10 +176,10 @@ fn a_namespace_that_outlives_its_process_is_seen_from_the_host() {
     wait_for("a shared namespace", || netns(second).is_some() && netns(second) == netns(first));
     world.kill(first);
     let picture = json(&world);
-    let cable = &ends(&picture, "web")[0];
-    assert_eq!(cable["inside"], Value::Null, "{picture}");
-    assert_eq!(cable["outside"]["name"], format!("netnsv0-{}", first.pid));
-    assert_eq!(cable["outside"]["bridge"], "netns0");
+    let veth = &ends(&picture, "web")[0];
+    assert_eq!(veth["inside"], Value::Null, "{picture}");
+    assert_eq!(veth["outside"]["name"], format!("netnsv0-{}", first.pid));
+    assert_eq!(veth["outside"]["bridge"], "netns0");
 }
 
 #[test]
@@ -191,5 +191,5 @@ fn a_machine_with_nothing_is_told_so_politely() {
     }
     let drawn = text(&world);
     assert_eq!(drawn, "no default route\nno network yet: `netns create` or the first container makes one\n");
-    assert!(!std::path::Path::new("/run/netns-hook").exists(), "looking leaves nothing behind");
+    assert!(!std::path::Path::new("/run/netns-hook").exists(), "observing leaves nothing behind");
 }

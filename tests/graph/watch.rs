@@ -86,7 +86,7 @@ fn each_change_is_drawn_and_the_end_of_its_reader_is_its_own() {
     world.kill(web);
     watch.until("its death", |picture| picture.contains("✗ web  dead"));
     world.netns_ok(&["gc"], "");
-    watch.until("its reaping", |picture| !picture.contains("web") && picture.contains("● db"));
+    watch.until("its garbage collection", |picture| !picture.contains("web") && picture.contains("● db"));
     world.netns_ok(&["detach", "db"], "");
     watch.until("an empty bridge", |picture| picture.contains("netns0 (") && !picture.contains('●'));
     assert!(!watch.has_ended(), "nobody has asked it to");

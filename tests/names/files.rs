@@ -32,7 +32,7 @@ fn what_is_asked_for_is_what_a_container_reads() {
     assert_eq!(see(other, "cat /etc/resolv.conf"), text, "one's own is nobody else's");
     world.runc_delete("own");
     world.runc_delete("half");
-    assert_eq!(world.sh("ls /run/netns-hook/names/netns0"), "hosts\nresolv.conf\n");
+    assert_eq!(world.sh("ls /run/netns-hook/names/netns0"), "hosts\nlock\nresolv.conf\n");
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn a_run_killed_anywhere_leaves_each_line_whole_or_gone() {
                 if input != &attach {
                     world.netns_ok(&[], &attach);
                 }
-                if let End::Whole = kill_at(call, n, input) {
+                if let End::Whole = kill_at(call, n, &[], input) {
                     break;
                 }
                 kills += 1;

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{Process, World, stderr};
+use crate::common::{Process, World, ask_for, stderr};
 
 const STAGES: [&str; 2] = ["createRuntime", "poststop"];
 
@@ -21,13 +21,10 @@ const HOSTS: &str = "/run/netns-hook/names/netns0/hosts";
 /// A bundle whose hook gets these options of ours, and whose `config.json` is then changed.
 fn bundle(world: &World, id: &str, options: &[(&str, &str)], change: impl Fn(&mut Value)) -> PathBuf {
     let bundle = world.bundle(id, &STAGES, "");
-    let file = bundle.join("config.json");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    for (key, value) in options {
-        config["annotations"][format!("org.netns.{key}")] = json!(value);
-    }
-    change(&mut config);
-    fs::write(&file, config.to_string()).unwrap();
+    crate::common::change(&bundle, |config| {
+        ask_for(config, options);
+        change(config);
+    });
     bundle
 }
 

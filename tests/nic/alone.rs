@@ -5,19 +5,19 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{ASKED, Kind, Scene, annotate};
-use crate::common::{NETNS, run, state, stderr};
+use super::{ASKED, Kind, Scene};
+use crate::common::{NETNS, ask_for_in, run, state, stderr};
 
 #[test]
 fn alone_it_needs_and_makes_no_network() {
     let Some(mut scene) = Scene::new(Kind::Veth) else { return };
     let (before, links) = (scene.settled(), scene.world.links());
     let bundle = scene.world.bundle("web", &["createRuntime", "poststop"], "");
-    annotate(&bundle, &[("nic", ASKED), ("no-bridge", "true")]);
+    ask_for_in(&bundle, &[("nic", ASKED), ("no-bridge", "true")]);
     let web = scene.world.runc_start("web", &bundle);
     assert!(web.pings("12.0.0.1") && web.pings("99.0.0.1") && web.pings("127.0.0.1"));
     let without: Vec<String> = links.into_iter().filter(|name| name != "nic0").collect();
-    assert_eq!(scene.world.links(), without, "no bridge, no cable");
+    assert_eq!(scene.world.links(), without, "no bridge, no veth pair");
     assert_eq!(scene.world.sh("iptables-save"), "", "no rule");
     assert_eq!(fs::read_to_string(bundle.join(".ip")).unwrap(), "12.0.0.10");
 
@@ -54,8 +54,8 @@ fn a_plan_says_it_in_the_words_of_ip_and_the_hook_does_it() {
     let Some(mut scene) = Scene::new(Kind::Veth) else { return };
     let web = scene.world.process();
     let (before, pid) = (scene.settled(), web.pid);
-    let input = state("web", "creating", Some(pid), &[("nic", ASKED), ("no-bridge", "true")]);
-    let printed = scene.world.netns_ok(&["plan"], &input);
+    let (nic, input) = (format!("--nic={ASKED}"), state("web", "creating", Some(pid), &[]));
+    let printed = scene.world.netns_ok(&[&nic, "--no-bridge", "plan"], &input);
     assert_eq!(
         printed,
         format!(
@@ -67,7 +67,7 @@ fn a_plan_says_it_in_the_words_of_ip_and_the_hook_does_it() {
         )
     );
     scene.assert_as(&before, "a plan changes nothing");
-    let done = stderr(&scene.world.netns(&["-d"], &input));
+    let done = stderr(&scene.world.netns(&[&nic, "--no-bridge", "-d"], &input));
     assert!(printed.lines().all(|line| done.contains(&format!("ms {line}\n"))), "{done}");
     scene.world.detach_ok("web");
     // The words mean what they say.
@@ -77,29 +77,33 @@ fn a_plan_says_it_in_the_words_of_ip_and_the_hook_does_it() {
 }
 
 #[test]
-fn the_environment_the_file_and_the_flag_name_it_as_the_annotation_does() {
+fn flag_environment_file_and_annotation_name_it_alike() {
     let Some(mut scene) = Scene::new(Kind::Veth) else { return };
     let web = scene.world.process();
     let input = state("web", "creating", Some(web.pid), &[]);
     fs::write("/run/test/nic.toml", "nic = ['nic0=a', 'far0=b,ip=10.1.0.1/8']\nno-bridge = true").unwrap();
     scene.world.sh("ip link add far0 type ifb");
-    let plan = |args: &[&str], environment: &[(&str, &str)]| {
+    let both = "nic0=a;far0=b,ip=10.1.0.1/8";
+    let annotated = state("web", "creating", Some(web.pid), &[("nic", both), ("no-bridge", "true")]);
+    fs::write("/run/test/policy.toml", "[policy]\noptions = ['nic', 'no-bridge']\nnics = ['nic0', 'far0']")
+        .unwrap();
+    let plan = |args: &[&str], environment: &[(&str, &str)], input: &str| {
         let mut command = Command::new(NETNS);
         command.args(args).arg("plan").envs(environment.iter().copied());
-        let output = run(&mut command, &input);
+        let output = run(&mut command, input);
         assert!(output.status.success(), "{}", stderr(&output));
         String::from_utf8(output.stdout).expect("text")
     };
-    let both = "nic0=a;far0=b,ip=10.1.0.1/8";
     for text in [
-        plan(&["--nic", "nic0=a", "--nic", "far0=b,ip=10.1.0.1/8", "--no-bridge"], &[]),
-        plan(&["--nic", both, "--no-bridge=yes"], &[]),
-        plan(&[], &[("NETNS_NIC", both), ("NETNS_NO_BRIDGE", "1")]),
-        plan(&["--config", "/run/test/nic.toml"], &[]),
+        plan(&["--nic", "nic0=a", "--nic", "far0=b,ip=10.1.0.1/8", "--no-bridge"], &[], &input),
+        plan(&["--nic", both, "--no-bridge=yes"], &[], &input),
+        plan(&[], &[("NETNS_NIC", both), ("NETNS_NO_BRIDGE", "1")], &input),
+        plan(&["--config", "/run/test/nic.toml"], &[], &input),
+        plan(&["--config", "/run/test/policy.toml"], &[], &annotated),
     ] {
         assert!(text.contains("ip link set nic0 netns") && text.contains("ip link set far0 netns"), "{text}");
         assert!(text.contains("name b") && !text.contains("type bridge"), "{text}");
     }
-    let text = plan(&["--config", "/run/test/nic.toml", "--no-bridge=no"], &[]);
+    let text = plan(&["--config", "/run/test/nic.toml", "--no-bridge=no"], &[], &input);
     assert!(text.contains("type bridge"), "a flag takes back what the file says: {text}");
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use super::{ASKED, Kind, Scene, annotate};
-use crate::common::{Process, World, state, stderr, wait_for};
+use super::{ASKED, Kind, Scene};
+use crate::common::{Process, World, ask_for_in, state, stderr, wait_for};
 use crate::kill::{CALLS, End, MOST, kill_at};
 
 /// The four ways to be rid of a container.
 const WAYS: [&str; 4] = ["poststop", "gc", "the next attach", "rm"];
 
-fn reap(world: &mut World, way: &str) {
+fn clean_up(world: &mut World, way: &str) {
     match way {
         "poststop" => world.detach_ok("web"),
         "gc" => assert_eq!(world.netns_ok(&["gc"], ""), "container web\n"),
@@ -29,7 +29,7 @@ fn a_virtual_one_dies_with_its_container_and_nothing_else_does() {
     for way in WAYS {
         let Some(mut scene) = Scene::new(Kind::Macvlan) else { return };
         let bundle = scene.world.bundle("web", &["createRuntime"], "");
-        annotate(&bundle, &[("nic", ASKED)]);
+        ask_for_in(&bundle, &[("nic", ASKED)]);
         scene.world.netns_ok(&["create"], "");
         scene.world.runc_start("web", &bundle);
         scene.world.runc_delete("web");
@@ -39,7 +39,7 @@ fn a_virtual_one_dies_with_its_container_and_nothing_else_does() {
         let stranger = scene.settled();
         match way {
             "poststop" => drop(scene.world.netns_ok(&["detach", "web"], "")),
-            way => reap(&mut scene.world, way),
+            way => clean_up(&mut scene.world, way),
         }
         scene.assert_as(&stranger, way);
     }
@@ -56,7 +56,7 @@ fn one_that_the_kernel_gives_back_becomes_what_it_was() {
         let name = if turn % 2 == 0 { "lan" } else { "dev7" };
         scene.die_and_return(web, name);
         assert_eq!(scene.world.ls()[0]["status"], "dead");
-        reap(&mut scene.world, way);
+        clean_up(&mut scene.world, way);
         scene.assert_as(&before, way);
     }
 }
@@ -122,17 +122,18 @@ fn a_run_killed_anywhere_leaves_it_inside_or_as_it_was() {
     // Without duplicate address detection, which would have each of the runs wait for a second.
     scene.world.sh("cd /proc/sys/net/ipv6/conf; echo 0 | tee default/accept_dad nic0/accept_dad");
     let before = scene.settled();
-    let attach = state("web", "creating", Some(web.pid), &[("nic", ASKED), ("no-bridge", "true")]);
+    let (nic, attach) = (format!("--nic={ASKED}"), state("web", "creating", Some(web.pid), &[]));
+    let flags = [nic.as_str(), "--no-bridge"];
     let mut kills = 0;
     for call in CALLS {
         for n in 1..MOST {
-            let End::Cut = kill_at(call, n, &attach) else { break };
+            let End::Cut = kill_at(call, n, &flags, &attach) else { break };
             kills += 1;
             recover(&scene, other, kills, &before, web, &format!("attach killed at {call} {n}"));
         }
         for n in 1..MOST {
-            scene.world.netns_ok(&[], &attach);
-            let End::Cut = kill_at(call, n, &state("web", "stopped", None, &[])) else { break };
+            scene.world.netns_ok(&flags, &attach);
+            let End::Cut = kill_at(call, n, &[], &state("web", "stopped", None, &[])) else { break };
             kills += 1;
             recover(&scene, other, kills, &before, web, &format!("detach killed at {call} {n}"));
         }

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use super::{ASKED, Kind, Scene, annotate, host_netns};
+use super::{ASKED, Kind, Scene, host_netns};
 use crate::common::scene::ask;
-use crate::common::stderr;
 use crate::common::traffic::serve_tcp;
+use crate::common::{ask_for_in, stderr};
 
 fn in_and_out(kind: Kind) {
     let Some(mut scene) = Scene::new(kind) else { return };
@@ -13,7 +13,7 @@ fn in_and_out(kind: Kind) {
     scene.world.netns_ok(&["create"], "");
     let (before, snapshot) = (scene.settled(), scene.world.snapshot());
     let bundle = scene.world.bundle("web", &["createRuntime", "poststop"], "8080:80");
-    annotate(&bundle, &[("nic", ASKED)]);
+    ask_for_in(&bundle, &[("nic", ASKED)]);
     let web = scene.world.runc_start("web", &bundle);
 
     assert!(!scene.has_nic(), "it has left the host");
@@ -45,7 +45,7 @@ fn in_and_out(kind: Kind) {
 }
 
 #[test]
-fn a_cables_end_goes_in_and_comes_back_as_it_was() {
+fn an_end_of_a_veth_pair_goes_in_and_comes_back_as_it_was() {
     in_and_out(Kind::Veth);
 }
 

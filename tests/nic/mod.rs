@@ -10,8 +10,6 @@ mod deaths;
 mod journeys;
 mod refused;
 
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -29,7 +27,7 @@ enum Kind {
 }
 
 /// A host with an interface `nic0` that has everything an interface can have, and the network
-/// that it leads to: 12.0.0.1, which is the way to 99.0.0.1.
+/// that it leads to: 12.0.0.1, behind which is 99.0.0.1.
 struct Scene {
     world: World,
     far: Process,
@@ -59,7 +57,7 @@ impl Scene {
 
     /// What `ip` tells of the interface, of all addresses, and of all routes but those that IPv6
     /// makes of the addresses, in its own time.
-    fn look(&self) -> String {
+    fn observe(&self) -> String {
         let commands = [
             "(ip -j -d link show dev nic0 2>/dev/null || echo '[]') | sed 's/\"[a-z_]*timer\":[0-9.]*,//g'",
             "ip -j addr show",
@@ -79,18 +77,18 @@ impl Scene {
         lines.join("\n")
     }
 
-    /// As [`Self::look`], once all addresses can be used.
+    /// As [`Self::observe`], once all addresses can be used.
     fn settled(&self) -> String {
-        wait_for("addresses that are settled", || !self.look().contains("tentative"));
-        self.look()
+        wait_for("addresses that are settled", || !self.observe().contains("tentative"));
+        self.observe()
     }
 
     /// Fails unless the host becomes what it was, its interfaces' addresses settled.
     fn assert_as(&self, before: &str, what: &str) {
         let end = Instant::now() + Duration::from_secs(10);
-        while self.look() != before {
+        while self.observe() != before {
             if Instant::now() > end {
-                let after = self.look();
+                let after = self.observe();
                 let gone =
                     before.lines().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
                 let new = after.lines().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
@@ -114,14 +112,4 @@ impl Scene {
 /// The host's network namespace, which is that of the test's thread.
 fn host_netns() -> String {
     format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid())
-}
-
-/// Gives a bundle these annotations of ours.
-fn annotate(bundle: &Path, annotations: &[(&str, &str)]) {
-    let file = bundle.join("config.json");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&file).expect("read")).expect("JSON");
-    for (name, value) in annotations {
-        config["annotations"][format!("org.netns.{name}")] = (*value).into();
-    }
-    fs::write(file, config.to_string()).expect("write config.json");
 }

@@ -5,17 +5,21 @@ mod text;
 use serde::Serialize;
 
 use super::ls::Row;
-use super::{Settings, census_of, detach, links_of, print, room, warn_of_damage};
-use crate::config::value::Iface;
-use crate::error::{Doing, Error, Result};
+use super::namespace;
+use crate::config::Settings;
+use crate::error::{Doing, Error, Kind, Result};
 use crate::failures;
-use crate::firewall::iptables::{self, Counted};
+use crate::firewall::{self, Counted};
 use crate::graph::written_json;
-use crate::kernel::Kernel;
-use crate::kernel::netlink::{Counters, LinkDetail, Links, Netlink, Port};
-use crate::kernel::process;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::{Kernel, process};
+use crate::log::print;
+use crate::model::observed::{BridgePort, Counters, Link, Links, MAIN_TABLE, Route};
+use crate::model::record::Record;
+use crate::model::value::Iface;
+use crate::operations::status::Statuses;
+use crate::operations::{by_id, lines, warn_of_damage};
 use crate::store::Records;
-use crate::store::record::Record;
 
 /// Fields are added, never renamed.
 #[derive(Debug, Serialize)]
@@ -28,7 +32,7 @@ struct Inspection {
     container_end: Option<End>,
     /// The bridge itself.
     bridge_link: Option<End>,
-    /// Everything in the container's namespace, the end of the cable and loopback too.
+    /// Everything in the container's namespace, the end of the veth pair and loopback too.
     interfaces: Vec<End>,
     routes: Vec<String>,
     rules: Vec<String>,
@@ -39,7 +43,7 @@ struct Inspection {
     failures: Vec<String>,
 }
 
-/// A link: an end of the cable, or another.
+/// A link: an end of the veth pair, or another.
 #[derive(Debug, Clone, Serialize)]
 struct End {
     index: u32,
@@ -54,7 +58,7 @@ struct End {
     /// The bridge that it is a port of.
     bridge: Option<String>,
     /// What the bridge knows of it.
-    port: Option<Port>,
+    port: Option<BridgePort>,
     alias: Option<String>,
     addresses: Vec<String>,
     counters: Counters,
@@ -73,10 +77,11 @@ struct RuleCounter {
 /// There is none called `id`, or several; the kernel does not answer.
 pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
-    warn_of_damage(&settings.log, &records.damaged);
-    let record = detach::by_id(&records, id)?.ok_or_else(|| {
+    warn_of_damage(&settings.log, &records);
+    let record = by_id(&records, id)?.ok_or_else(|| {
         let failures = failures::recall(&settings.state_dir, Some(id));
-        let error = Error::new(format!("inspect container {id}"), "no container of this id is attached");
+        let error = Error::new(format!("inspect container {id}"), "no container of this id is attached")
+            .of(Kind::NotFound);
         match failures.last() {
             Some(last) => error.hint(format!("its hook failed: {last}")),
             None => error.hint("`netns ls` shows those that are"),
@@ -90,75 +95,78 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
 }
 
 fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspection> {
-    let mut kernel = Kernel::look(settings.log.clone())?;
-    let row = Row::new(record, &census_of(records)?, kernel.netlink())?;
+    let mut kernel = Kernel::open(settings.log.clone())?;
+    let row = Row::new(record, &Statuses::new(records)?, kernel.netlink())?;
     let host = links_of(kernel.netlink())?;
     let (mut interfaces, mut routes) = (Vec::new(), Vec::new());
     // A namespace that outlived its process is alive, but there is no way in by the pid.
-    if let Ok(netns) = process::reopen(&record.process, &record.id) {
-        kernel.enter(netns, record.process.pid)?;
+    if let Ok(netns) = process::reopen(&record.sandbox, record.id()) {
+        kernel.enter(netns)?;
         let inside = kernel.inside_netlink()?;
         let links = links_of(inside)?;
-        interfaces = links.all.iter().map(|link| end(&links, link)).collect();
+        interfaces = links.0.iter().map(|link| end(&links, link)).collect();
         routes = routes_of(inside, &links)?;
     }
-    let beside = |other: &&Record| {
-        room(other) == room(record) && (&other.id, &other.bundle) != (&record.id, &record.bundle)
-    };
-    let counters = iptables::counters_of(&record.id)?.into_iter();
+    let beside =
+        |other: &&Record| namespace(other) == namespace(record) && other.container != record.container;
+    let counted = firewall::counters_of(record.id())?;
     let counter = |Counted { rule, packets, bytes }| RuleCounter { rule, packets, bytes };
+    let first = record.first();
+    let host_end = first.and_then(|first| first.host_interface.as_ref());
     Ok(Inspection {
         row,
-        shared_with: records.containers.iter().filter(beside).map(|other| other.id.clone()).collect(),
-        host_end: record.host_interface.as_ref().and_then(|name| named(&host, name)),
-        container_end: interfaces.iter().find(|end| end.name == record.interface.as_str()).cloned(),
-        bridge_link: record.bridge.as_ref().and_then(|name| named(&host, name)),
+        shared_with: records.containers.iter().filter(beside).map(|other| other.id().to_owned()).collect(),
+        host_end: host_end.and_then(|name| named(&host, name)),
+        container_end: first
+            .and_then(|first| interfaces.iter().find(|end| end.name == first.interface.as_str()))
+            .cloned(),
+        bridge_link: record.bridge().and_then(|name| named(&host, name)),
         interfaces,
         routes,
-        rules: iptables::rules_of(&record.id)?,
-        rule_counters: counters.map(counter).collect(),
-        steps: record.steps.iter().flat_map(|step| lines(&step.to_string())).collect(),
-        failures: failures::recall(&settings.state_dir, Some(&record.id)),
+        rules: counted.iter().map(|counted| counted.rule.clone()).collect(),
+        rule_counters: counted.into_iter().map(counter).collect(),
+        steps: record.steps.iter().flat_map(lines).collect(),
+        failures: failures::recall(&settings.state_dir, Some(record.id())),
     })
 }
 
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
+fn links_of(netlink: &Netlink) -> Result<Links> {
+    netlink.links_in_full().doing(|| "look at links and addresses")
 }
 
 fn named(links: &Links, name: &Iface) -> Option<End> {
     links.by_name(name.as_str()).map(|link| end(links, link))
 }
 
-fn end(links: &Links, link: &LinkDetail) -> End {
-    let LinkDetail { seen, kind, counters, port, .. } = link.clone();
+fn end(links: &Links, link: &Link) -> End {
     End {
-        mac: seen.mac(),
-        index: seen.index,
-        name: seen.name,
-        kind,
-        peer_index: seen.peer,
-        mtu: seen.mtu,
-        up: seen.up,
-        state: seen.state,
-        bridge: links.bridge_of(link),
-        port,
-        alias: seen.alias,
-        addresses: links.addresses_of(link).iter().map(ToString::to_string).collect(),
-        counters,
+        index: link.index,
+        name: link.name.clone(),
+        kind: link.kind_name().to_owned(),
+        peer_index: link.peer,
+        mac: link.mac(),
+        mtu: link.mtu,
+        up: link.up,
+        state: link.state.clone(),
+        bridge: links.bridge_of(link).map(|bridge| bridge.name.clone()),
+        port: link.port.clone(),
+        alias: link.alias.clone(),
+        addresses: link.addresses.iter().map(ToString::to_string).collect(),
+        counters: link.counters,
     }
 }
 
 fn routes_of(netlink: &Netlink, links: &Links) -> Result<Vec<String>> {
-    let routes = netlink.routes().doing(|| "look at the container's routes")?;
-    let text = routes.into_iter().map(|route| {
+    let routes = netlink.routes(links).doing(|| "look at the container's routes")?;
+    let main =
+        |route: &&Route| route.table == MAIN_TABLE && route.kind.is_none() && route.destination.is_ipv4();
+    let text = routes.iter().filter(main).map(|route| {
         let to = match route.destination.prefix() {
             0 => "default".to_owned(),
             _ => route.destination.to_string(),
         };
         let via = route.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
-        let link = route.link.and_then(|index| links.by_index(index));
-        let dev = link.map_or_else(String::new, |link| format!(" dev {}", link.seen.name));
+        let dev = route.link_name.as_ref().map_or_else(String::new, |link| format!(" dev {link}"));
         format!("{to}{via}{dev}")
     });
     Ok(text.collect())

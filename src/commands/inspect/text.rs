@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{End, Inspection};
 use crate::error::is_obeyed;
-use crate::kernel::netlink::Counter;
-use crate::store::record::Record;
+use crate::model::observed::Counter;
+use crate::model::record::Record;
 
 /// How wide the left column is.
 const WORDS: usize = 14;
@@ -17,16 +17,18 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
         let _ = writeln!(text, "{}", format!("{name:<WORDS$}{}", safe(value)).trim_end());
     };
     let row = &inspection.row;
-    line("container", &record.id);
-    line("bundle", &record.bundle.display().to_string());
-    match &record.process.path {
-        Some(path) => line("netns", &path.display().to_string()),
-        None => line("pid", &record.process.pid.to_string()),
+    line("container", record.id());
+    line("bundle", &record.container.bundle.display().to_string());
+    if let Some(path) = record.sandbox.path() {
+        line("netns", &path.display().to_string());
+    }
+    if let Some(pid) = record.sandbox.pid() {
+        line("pid", &pid.to_string());
     }
     line("status", row.status);
     line("since", &format!("{}, {} ago", row.since, age(record.since)));
-    for lease in &record.addresses {
-        match &record.bridge {
+    for lease in record.addresses() {
+        match record.bridge() {
             Some(bridge) => line("lease", &format!("{lease} on {bridge}")),
             None => line("address", &lease.to_string()),
         }
@@ -34,9 +36,7 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     for nic in &row.nics {
         line("nic", &format!("{} of the host, {} inside", nic.name, nic.interface));
     }
-    if let Some(gateway) = record.gateway {
-        line("gateway", &gateway.to_string());
-    }
+    record.first().iter().flat_map(|first| &first.gateways).for_each(|ip| line("gateway", &ip.to_string()));
     inspection.shared_with.iter().for_each(|id| line("shared with", id));
     let width = counter_widths(inspection);
     let mut end = |name: &str, end: &End| {
@@ -57,7 +57,7 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     let there = ends.iter().filter_map(|(name, end)| Some((*name, end.as_ref()?)));
     let others = inspection.interfaces.iter().filter(ours).map(|end| ("inside", end));
     there.chain(others).for_each(|(name, found)| end(name, found));
-    let missing = ends.iter().filter(|(_, end)| end.is_none() && record.bridge.is_some());
+    let missing = ends.iter().filter(|(_, end)| end.is_none() && record.bridge().is_some());
     for (name, _) in missing {
         line(name, "not there");
     }
@@ -66,7 +66,7 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
         line("rule", &counter.rule);
         line("  matched", &format!("{}  {}", count(counter.packets, "packet"), count(counter.bytes, "byte")));
     }
-    record.published.iter().for_each(|published| line("published", &published.to_string()));
+    record.ports.iter().for_each(|mapping| line("published", &mapping.to_string()));
     inspection.failures.iter().for_each(|failure| line("failure", failure));
     text
 }

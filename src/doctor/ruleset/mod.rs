@@ -1,4 +1,4 @@
-//! Everybody's rules as values, and what they would do with a packet.
+//! The rules of all programs as values, and what they would do with a packet.
 //!
 //! [`save`] reads what `iptables-save` prints, [`nft`] what `nft -j` does. Neither understands
 //! everything: a match that they do not know may hold or not, and then nothing is claimed.
@@ -12,12 +12,13 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::shell::is_plain;
 pub use trace::{Outcome, trace};
 
 /// The family of chains that see frames, not packets.
 const BRIDGE: &str = "bridge";
 
-/// All chains of all tables that were looked at.
+/// All chains of all tables that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// In no particular order.
@@ -87,11 +88,6 @@ impl Chain {
         let plain = |name: &str| !name.starts_with('-') && is_plain(name, b"_.-/");
         plain(&self.table.name) && plain(&self.name)
     }
-}
-
-/// Whether there is nothing in a text but letters, digits and `besides`.
-pub fn is_plain(text: &str, besides: &[u8]) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || besides.contains(&b))
 }
 
 /// Where the kernel enters a chain.

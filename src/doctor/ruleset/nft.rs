@@ -12,7 +12,7 @@ pub fn parse(text: &str) -> Ruleset {
     let document: Value = serde_json::from_str(text).unwrap_or_default();
     let objects = document["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
     let (mut ruleset, mut places) = (Ruleset::default(), HashMap::new());
-    for chain in objects.iter().filter_map(|object| object.get("chain")).filter(|chain| is_looked_at(chain)) {
+    for chain in objects.iter().filter_map(|object| object.get("chain")).filter(|chain| is_followed(chain)) {
         let hook = chain["hook"]
             .as_str()
             .map(|name| Hook { name: name.to_owned(), drops: chain["policy"].as_str() == Some("drop") });
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Ruleset {
         places.insert((table.clone(), name.clone()), ruleset.chains.len());
         ruleset.chains.push(Chain { table, name, hook, rules: Vec::new() });
     }
-    for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| is_looked_at(rule)) {
+    for rule in objects.iter().filter_map(|object| object.get("rule")).filter(|rule| is_followed(rule)) {
         let place = places.get(&(table(rule), text_of(&rule["chain"])));
         if let Some(chain) = place.and_then(|place| ruleset.chains.get_mut(*place)) {
             chain.rules.extend(rules(rule));
@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Ruleset {
     ruleset
 }
 
-fn is_looked_at(object: &Value) -> bool {
+fn is_followed(object: &Value) -> bool {
     matches!(object["family"].as_str(), Some("ip" | "inet" | "bridge"))
 }
 

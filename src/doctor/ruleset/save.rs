@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ipnetwork::IpNetwork;
 
 use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
+use crate::firewall::words;
 
 /// The chains that the kernel enters, and their hooks.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -38,7 +39,7 @@ pub fn parse(text: &str, tool: Tool) -> Ruleset {
             places.insert(name, ruleset.chains.len());
             let (table, name) = (table.clone(), name.to_owned());
             ruleset.chains.push(Chain { table, name, hook, rules: Vec::new() });
-        } else if let Some((name, spec)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
+        } else if let Some((name, spec)) = line.strip_prefix("-A ").and_then(|rule| rule.split_once(' '))
             && let Some(chain) = places.get(name).and_then(|place| ruleset.chains.get_mut(*place))
         {
             chain.rules.push(rule(spec));
@@ -54,19 +55,19 @@ pub fn has_table(text: &str, name: &str) -> bool {
 
 fn rule(spec: &str) -> Rule {
     let words = words(spec);
-    let mut rest = words.iter().map(String::as_str).peekable();
+    let mut left = words.iter().map(String::as_str).peekable();
     let (mut matches, mut verdict, mut negated) = (Vec::new(), Verdict::Continue, false);
-    while let Some(word) = rest.next() {
+    while let Some(word) = left.next() {
         if word == "!" {
             negated = true;
             continue;
         }
         if word == "--comment" {
-            rest.next();
+            left.next();
             continue;
         }
         let mut values: Vec<&str> = Vec::new();
-        while let Some(value) = rest.next_if(|next| !next.starts_with('-') && *next != "!") {
+        while let Some(value) = left.next_if(|next| !next.starts_with('-') && *next != "!") {
             values.push(value);
         }
         let value = values.first().copied().unwrap_or_default();
@@ -124,22 +125,4 @@ fn ports(value: &str) -> Option<Vec<(u16, u16)>> {
         Some((first.parse().ok()?, last.parse().ok()?))
     };
     value.split(',').map(range).collect()
-}
-
-/// The words of a line, which are quoted where there is a space in them.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted, mut characters) = (Vec::new(), None, false, line.chars());
-    while let Some(c) = characters.next() {
-        match c {
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_with(String::new);
-            }
-            '\\' if quoted => word.get_or_insert_with(String::new).extend(characters.next()),
-            ' ' if !quoted => words.extend(word.take()),
-            c => word.get_or_insert_with(String::new).push(c),
-        }
-    }
-    words.extend(word);
-    words
 }

@@ -35,7 +35,7 @@ pub fn trace<'a>(ruleset: &'a Ruleset, chain: &'a Chain, packet: &Packet) -> Out
     })
 }
 
-/// One packet's way.
+/// One packet, and the chains that it may enter.
 struct Trial<'a, 'p> {
     chains: HashMap<(&'a Table, &'a str), &'a Chain>,
     packet: &'p Packet,
@@ -67,7 +67,7 @@ fn walk<'a>(trial: &Trial<'a, '_>, chain: &'a Chain, depth: u8) -> Option<Outcom
         };
         match outcome {
             Some(outcome) if surely => return Some(outcome),
-            // Perhaps, but who is not sure accuses nobody.
+            // Only perhaps: then nothing is claimed.
             Some(Outcome::Dropped(..)) => {}
             Some(_) => return Some(Outcome::Unsure),
             None if returns && surely => return None,
@@ -127,7 +127,7 @@ mod tests {
     use super::super::{Tool, nft, save};
     use super::*;
 
-    /// The kinds of packets that are tried, on their way through FORWARD.
+    /// The kinds of packets that are tried in FORWARD.
     fn packet(states: &[&'static str], port: u16) -> Packet {
         Packet {
             input: Some("netns0".into()),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_sure_accuses_nobody() {
+    fn where_it_is_not_certain_nothing_is_claimed() {
         for (rules, outcome) in [
             ("-A FORWARD -m set --match-set friends src -j ACCEPT", "unsure"),
             ("-A FORWARD -m set --match-set foes src -j DROP\n-A FORWARD -j ACCEPT", "accepted"),

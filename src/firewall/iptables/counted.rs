@@ -1,10 +1,16 @@
 //! The rules of one container as they stand in the tables, with what has passed them.
 
-use std::process::Stdio;
+use std::fs;
+use std::sync::mpsc;
+use std::thread;
 
-use super::programs::{LOCK_WAIT, find, one_line, process};
-use super::{container, cut};
-use crate::error::{Doing, Error, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, gettid};
+
+use super::commands::{PREFIX, of_container};
+use super::programs::{DEADLINE, find};
+use super::saved::words;
+use crate::error::{Doing, Error, Kind, Result};
 
 /// A rule in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,24 +24,60 @@ pub struct Counted {
     pub bytes: u64,
 }
 
-/// The rules that carry the comment of the container `owner`, in the order of their chains.
+/// The IPv4 rules that carry the comment of the container `owner`, in the order of their chains.
 ///
 /// # Errors
 /// iptables is missing or fails.
 pub fn counters_of(owner: &str) -> Result<Vec<Counted>> {
-    let program = find("iptables")?;
-    let operation = || "iptables -t nat -S -v";
-    let mut listing = process(&program);
-    // The library that lists rules has no word for counters but one that brings in a whole
-    // engine for regular expressions.
-    listing.args(["-t", "nat", "-S", "-v", LOCK_WAIT]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let output = listing.output().doing(operation)?;
-    if !output.status.success() {
-        return Err(Error::new(operation(), one_line(&output.stderr, output.status)));
+    let listed = list()?;
+    // Policies are always there.
+    if !listed.iter().any(|line| line.starts_with("-P ")) {
+        return Err(Error::new(LIST, "it lists nothing"));
     }
-    let mark = format!("\"{}\"", cut(&container(owner)));
-    let listed = String::from_utf8_lossy(&output.stdout);
-    Ok(listed.lines().filter(|rule| rule.contains(&mark)).map(parse).collect())
+    let comment = of_container(owner);
+    let is_theirs = |line: &&String| {
+        let words = words(line);
+        let is_ours = words.get(1).is_some_and(|chain| chain.starts_with(PREFIX));
+        is_ours && words.windows(2).any(|pair| pair[0] == "--comment" && pair[1] == comment)
+    };
+    Ok(listed.iter().filter(is_theirs).map(|line| parse(line)).collect())
+}
+
+/// The command of [`list`].
+const LIST: &str = "iptables -t nat -S -v";
+
+/// What [`LIST`] prints. The library that runs it knows no deadline, and so is in a thread.
+fn list() -> Result<Vec<String>> {
+    let tables = iptables::IPTables {
+        // The library wants a name that lives for ever; this process does not, so it may leak.
+        cmd: Box::leak(find("iptables")?.to_string_lossy().into_owned().into_boxed_str()),
+        has_check: true,
+        has_wait: true,
+        is_numeric: false,
+    };
+    let (started, thread) = mpsc::channel();
+    let (listed, listing) = mpsc::channel();
+    let list = move || {
+        let _ = started.send(gettid());
+        // Where a chain may stand, an option may, too. The library has another word that takes
+        // options, but that brings in a whole engine for regular expressions.
+        let _ = listed.send(tables.list("nat", "-v").map_err(|cause| cause.to_string()));
+    };
+    thread::Builder::new().spawn(list).doing(|| LIST)?;
+    if let Ok(listed) = listing.recv_timeout(DEADLINE) {
+        return listed.doing(|| LIST);
+    }
+    thread.try_iter().for_each(end_children_of);
+    let cause = format!("it had not ended after {} s and was killed", DEADLINE.as_secs());
+    Err(Error::new(LIST, cause).of(Kind::Busy))
+}
+
+/// Kills the programs that a thread has started.
+fn end_children_of(thread: Pid) {
+    let children = fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+    }
 }
 
 /// Takes `-c PACKETS BYTES` out of a rule.
@@ -45,8 +87,8 @@ fn parse(line: &str) -> Counted {
         let mut words = line[at + flag.len()..].splitn(3, ' ');
         let mut number = || words.next().and_then(|word| word.parse().ok());
         if let (Some(packets), Some(bytes)) = (number(), number()) {
-            let rest = words.next().map_or_else(String::new, |rest| format!(" {rest}"));
-            return Counted { rule: rule(&format!("{}{rest}", &line[..at])), packets, bytes };
+            let after = words.next().map_or_else(String::new, |after| format!(" {after}"));
+            return Counted { rule: rule(&format!("{}{after}", &line[..at])), packets, bytes };
         }
     }
     Counted { rule: rule(line), packets: 0, bytes: 0 }

@@ -1,172 +1,44 @@
-//! The programs of iptables: `iptables-restore` for every change, any number of rules at once.
+//! How programs are run: found without a `PATH`, with a deadline, and never left behind.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{Command, commands, container, cut};
-use crate::error::{Doing, Error, Result};
-use crate::firewall::{Change, Rule};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
-/// Where the programs are looked for: engines run hooks without a `PATH`.
+use crate::error::{Doing, Error, Kind, Result};
+
+/// Where programs are looked for: engines run hooks without a `PATH`.
 const DIRECTORIES: [&str; 6] =
     ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin", "/usr/local/bin"];
 
-/// How long `iptables-restore` waits for the xtables lock (legacy only), in seconds.
-pub(super) const LOCK_WAIT: &str = "--wait=5";
+/// How long a program may take once it has been told everything.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The order in which tables are changed, each in a transaction of its own: the guard first.
-pub(super) const TABLES: [&str; 3] = ["raw", "nat", "filter"];
+/// How long a program that has closed its outputs is asked without a pause whether it has ended,
+/// and the pause from then on.
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// The input of `iptables-restore`, and for each of its lines the command it belongs to.
-fn script(change: Change, commands: &[Command]) -> (String, Vec<Option<Command>>) {
-    let (mut text, mut owners) = (String::new(), Vec::new());
-    let mut line = |line: &str, owner: Option<&Command>| {
-        text.push_str(line);
-        text.push('\n');
-        owners.push(owner.cloned());
-    };
-    for table in TABLES {
-        let mut here = commands.iter().filter(|command| command.table == table).peekable();
-        if here.peek().is_none() {
-            continue;
-        }
-        line(&format!("*{table}"), None);
-        for command in here {
-            match change {
-                Change::Add => line(&command.add(), Some(command)),
-                Change::Remove => line(&command.remove(), Some(command)),
-            }
-        }
-        line("COMMIT", None);
-    }
-    (text, owners)
-}
+/// The most that is read of what a program prints, in bytes: far more than a host's largest
+/// ruleset that works. One that is longer is not read at all.
+pub const MAX_TEXT: u64 = 64 << 20;
 
-/// An `iptables-restore` that has been started and told nothing yet. Dropped like this it ends
-/// without having changed anything.
-#[derive(Debug)]
-pub struct Waiting {
-    program: PathBuf,
-    child: Child,
-}
+/// The most that is read of what it says on its standard error.
+const MAX_SAID: u64 = 1 << 20;
 
-impl Waiting {
-    /// Starts one `iptables-restore --noflush`, which then waits for its orders: half of its
-    /// time it spends with starting, and that it can do while the orders are still being made.
-    ///
-    /// # Errors
-    /// The program is not installed or cannot be started.
-    pub fn start() -> Result<Self> {
-        let program = find("iptables-restore")?;
-        let child = process(&program)
-            .args(["--noflush", LOCK_WAIT])
-            .stdin(Stdio::piped())
-            .spawn()
-            .doing(|| format!("run {}", program.display()))?;
-        Ok(Self { program, child })
-    }
-
-    /// Tells it to add or remove all the rules.
-    pub fn order(self, change: Change, rules: &[&Rule]) -> Restore {
-        let mut all: Vec<Command> = rules.iter().flat_map(|rule| commands(rule)).collect();
-        if change == Change::Remove {
-            all.reverse();
-        }
-        self.order_commands(change, &all)
-    }
-
-    /// As [`Self::order`], with commands.
-    pub(super) fn order_commands(mut self, change: Change, commands: &[Command]) -> Restore {
-        let (text, owners) = script(change, commands);
-        let transactions = text.lines().filter(|line| *line == "COMMIT").count() as u64;
-        if let Some(mut stdin) = self.child.stdin.take() {
-            // A program that has died early says why on its standard error.
-            let _ = stdin.write_all(text.as_bytes());
-        }
-        Restore { program: self.program, child: self.child, owners, change, transactions }
-    }
-
-    /// Ends it, as nobody has orders for it.
-    pub fn dismiss(mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
-/// An `iptables-restore` at work.
-#[derive(Debug)]
-pub struct Restore {
-    program: PathBuf,
-    child: Child,
-    owners: Vec<Option<Command>>,
-    change: Change,
-    transactions: u64,
-}
-
-impl Restore {
-    /// Waits for it, and says how many transactions it has made: one for each table.
-    ///
-    /// # Errors
-    /// It failed: the command that it failed on, and what it said.
-    pub fn finish(self) -> Result<u64> {
-        let program = self.program.display();
-        let output = self.child.wait_with_output().doing(|| format!("wait for {program}"))?;
-        if output.status.success() {
-            return Ok(self.transactions);
-        }
-        let said = one_line(&output.stderr, output.status);
-        let culprit = line_number(&said).and_then(|n| self.owners.get(n - 1)).and_then(Option::as_ref);
-        let verb = if self.change == Change::Remove { "undo " } else { "" };
-        let operation =
-            culprit.map_or_else(|| format!("{verb}{program} --noflush"), |c| format!("{verb}{c}"));
-        Err(Error::new(operation, said))
-    }
-}
-
-/// The first `line N` in what iptables-restore said.
-fn line_number(said: &str) -> Option<usize> {
-    let (_, rest) = said.split_once("line ")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok().filter(|n| *n > 0)
-}
-
-pub(super) fn one_line(said: &[u8], status: ExitStatus) -> String {
-    let said = String::from_utf8_lossy(said);
-    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.is_empty() { status.to_string() } else { line }
-}
-
-/// The rules that carry the comment of the container `owner`, as `iptables -S` prints them.
+/// Finds a program.
 ///
 /// # Errors
-/// iptables is missing or fails.
-pub fn rules_of(owner: &str) -> Result<Vec<String>> {
-    let program = find("iptables")?;
-    let tables = iptables::IPTables {
-        // The library wants a name that lives for ever; this process does not, so it may leak.
-        cmd: Box::leak(program.to_string_lossy().into_owned().into_boxed_str()),
-        has_check: true,
-        has_wait: true,
-        is_numeric: false,
-    };
-    let mark = format!("\"{}\"", cut(&container(owner)));
-    let listed = tables.list_table("nat").map_err(|cause| Error::new("iptables -t nat -S", cause))?;
-    let rules = listed.into_iter().filter(|rule| rule.contains(&mark));
-    Ok(rules.map(|rule| format!("iptables -t nat {rule}")).collect())
-}
-
-pub(super) fn process(program: &Path) -> Process {
-    let mut process = Process::new(program);
-    process
-        .env_clear()
-        .env("PATH", DIRECTORIES.join(":"))
-        .current_dir("/")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    process
-}
-
+/// It is nowhere.
 pub(super) fn find(name: &str) -> Result<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists()).ok_or_else(
         || {
@@ -176,31 +48,256 @@ pub(super) fn find(name: &str) -> Result<PathBuf> {
     )
 }
 
+/// A program at work, in a process group of its own. Dropped before its end, it is killed with
+/// all that it has started.
+#[derive(Debug)]
+pub(super) struct Running {
+    program: PathBuf,
+    child: Child,
+    deadline: Duration,
+}
+
+/// How a program has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    printed: Vec<u8>,
+    said: Vec<u8>,
+}
+
+impl Ended {
+    /// What it said on its standard error, as one line, or else how it ended.
+    pub(super) fn said(&self) -> String {
+        let said = String::from_utf8_lossy(&self.said);
+        let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.is_empty() { self.status.to_string() } else { line }
+    }
+}
+
+impl Running {
+    /// Starts a program; its standard error is read at its end.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn start(program: PathBuf, args: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Self> {
+        let child = Command::new(&program)
+            .args(args)
+            .env_clear()
+            .env("PATH", DIRECTORIES.join(":"))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .doing(|| format!("run {}", program.display()))?;
+        Ok(Self { program, child, deadline: DEADLINE })
+    }
+
+    /// The program's path.
+    pub(super) fn program(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    /// Writes all of `text` to its standard input, and closes that.
+    ///
+    /// # Errors
+    /// It has closed it, or does not read in time.
+    pub(super) fn tell(&mut self, mut text: &[u8]) -> io::Result<()> {
+        let Some(mut stdin) = self.child.stdin.take() else { return Ok(()) };
+        fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let until = Instant::now() + self.deadline;
+        while !text.is_empty() {
+            match stdin.write(text) {
+                Ok(written) => text = &text[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    await_any(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)], until)?;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended, and reads up to `limit` bytes of what it prints meanwhile.
+    ///
+    /// # Errors
+    /// It prints more, or does not end in time: it has been killed.
+    pub(super) fn finish(mut self, limit: u64) -> Result<Ended> {
+        self.await_end(limit).map_err(|cause| {
+            let operation = format!("run {}", self.program());
+            if cause.kind() == ErrorKind::TimedOut {
+                let cause = format!("it had not ended after {} s and was killed", self.deadline.as_secs());
+                return Error::new(operation, cause).of(Kind::Busy);
+            }
+            Error::new(operation, cause)
+        })
+    }
+
+    /// What it prints, if it succeeds.
+    ///
+    /// # Errors
+    /// As for [`Self::finish`], or it fails.
+    pub(super) fn print(self, limit: u64) -> Result<String> {
+        let operation = format!("run {}", self.program());
+        let ended = self.finish(limit)?;
+        if ended.status.success() {
+            return Ok(String::from_utf8_lossy(&ended.printed).into_owned());
+        }
+        Err(Error::new(operation, ended.said()))
+    }
+
+    fn await_end(&mut self, limit: u64) -> io::Result<Ended> {
+        let until = Instant::now() + self.deadline;
+        drop(self.child.stdin.take());
+        let stdout = self.child.stdout.take().map(|stdout| Pipe::new(stdout, limit));
+        let stderr = self.child.stderr.take().map(|stderr| Pipe::new(stderr, MAX_SAID));
+        let mut pipes = [stdout, stderr];
+        read_all(&mut pipes, until)?;
+        let [printed, said] = pipes.map(|pipe| pipe.map(|pipe| pipe.text).unwrap_or_default());
+        let closed = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Ended { status, printed, said });
+            }
+            // A program closes its outputs as it ends, some microseconds before it has ended.
+            if closed.elapsed() < PAUSE {
+                thread::yield_now();
+            } else if Instant::now() < until {
+                thread::sleep(PAUSE);
+            } else {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Ok(None), Ok(id)) = (self.child.try_wait(), self.child.id().try_into()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A pipe from a program, and what has come through it.
+struct Pipe {
+    end: Option<File>,
+    text: Vec<u8>,
+    limit: u64,
+}
+
+impl Pipe {
+    fn new(end: impl Into<OwnedFd>, limit: u64) -> Self {
+        Self { end: Some(File::from(end.into())), text: Vec::new(), limit }
+    }
+
+    /// Reads what is there; an end is closed.
+    fn read(&mut self) -> io::Result<()> {
+        let Some(end) = &mut self.end else { return Ok(()) };
+        let mut chunk = [0; 1 << 14];
+        match end.read(&mut chunk)? {
+            0 => self.end = None,
+            n => self.text.extend(&chunk[..n]),
+        }
+        if self.text.len() as u64 > self.limit {
+            return Err(io::Error::other(format!("it prints more than {} bytes", self.limit)));
+        }
+        Ok(())
+    }
+}
+
+/// Reads from whichever has something until all are closed.
+fn read_all(pipes: &mut [Option<Pipe>], until: Instant) -> io::Result<()> {
+    loop {
+        let mut open: Vec<&mut Pipe> = pipes.iter_mut().flatten().filter(|pipe| pipe.end.is_some()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let ends = open.iter().flat_map(|pipe| pipe.end.as_ref());
+        let mut ends: Vec<PollFd> = ends.map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)).collect();
+        await_any(&mut ends, until)?;
+        let ready: Vec<bool> = ends.iter().map(|end| end.any() != Some(false)).collect();
+        for (pipe, _) in open.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            pipe.read()?;
+        }
+    }
+}
+
+/// Waits until one of them is ready.
+fn await_any(fds: &mut [PollFd<'_>], until: Instant) -> io::Result<()> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match poll(fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) => return Err(ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_removed_is_what_was_added_backwards() {
-        let (bridge, subnet) = ("netns0".parse().unwrap(), "172.19.0.0/16".parse().unwrap());
-        let mut all: Vec<Command> =
-            [Rule::Base, Rule::Network { bridge, subnet }].iter().flat_map(commands).collect();
-        let (added, _) = script(Change::Add, &all);
-        all.reverse();
-        let (removed, _) = script(Change::Remove, &all);
-        for line in added.lines().filter(|line| line.starts_with("-A") || line.starts_with("-I")) {
-            assert!(removed.contains(&line.replacen(&line[..2], "-D", 1)), "{line}");
-        }
-        for line in added.lines().filter(|line| line.starts_with("-N")) {
-            assert!(removed.contains(&line.replacen("-N", "-X", 1)), "{line}");
-        }
-        assert!(!added.contains("-D") && !added.contains(':'), "adding deletes nothing: {added}");
+    fn sh(script: &str, deadline: Duration) -> Running {
+        let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
+        let mut running = Running::start("/bin/sh".into(), &["-c", script], stdin, stdout).unwrap();
+        running.deadline = deadline;
+        running
+    }
+
+    fn is_alive(process: u32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
     }
 
     #[test]
-    fn the_line_that_failed_is_found() {
-        assert_eq!(line_number("iptables-restore v1.8.9 (nf_tables): line 3: RULE_APPEND"), Some(3));
-        assert_eq!(line_number("iptables-restore: line 12 failed"), Some(12));
-        assert_eq!(line_number("iptables-restore: no line"), None);
+    fn what_a_program_prints_and_says_is_read_and_its_input_given() {
+        let mut running = sh("cat; echo 'a  b' >&2; echo c >&2; exit 3", DEADLINE);
+        running.tell(b"").unwrap();
+        assert_eq!(running.finish(10).unwrap().said(), "a b c");
+        let mut running = sh("head -c 200000 >/dev/null; echo done", DEADLINE);
+        running.tell("0123456789".repeat(20_000).as_bytes()).unwrap();
+        assert_eq!(running.print(10).unwrap(), "done\n");
+        let error = sh("echo 0123456789", DEADLINE).print(10).unwrap_err();
+        assert_eq!(error.to_string(), "run /bin/sh: it prints more than 10 bytes");
+        assert_eq!(sh("exit 3", DEADLINE).print(0).unwrap_err().to_string(), "run /bin/sh: exit status: 3");
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed_with_what_it_started() {
+        for script in ["sleep 1000 & sleep 1000", "exec >&- 2>&-; sleep 1000 & wait"] {
+            let running = sh(script, Duration::from_millis(200));
+            let process = running.child.id();
+            let children = || std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+            let mut started = String::new();
+            while started.is_empty() {
+                started = children().unwrap();
+            }
+            let error = running.finish(10).unwrap_err();
+            assert_eq!(error.to_string(), "run /bin/sh: it had not ended after 0 s and was killed");
+            assert_eq!(error.kind(), Kind::Busy);
+            assert!(!is_alive(process));
+            for child in started.split_whitespace().map(|child| child.parse().unwrap()) {
+                let until = Instant::now() + DEADLINE;
+                while is_alive(child) {
+                    assert!(Instant::now() < until, "{script}: {child} lives");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_reads_nothing_or_is_dropped_is_killed() {
+        let mut running = sh("sleep 1000", Duration::from_millis(200));
+        let process = running.child.id();
+        let error = running.tell(&[b'x'; 1 << 20]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(running);
+        assert!(!is_alive(process));
     }
 }

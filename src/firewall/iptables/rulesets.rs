@@ -1,22 +1,21 @@
 //! Everybody's rules, as text, for those who want to know who drops a packet: what the two
 //! variants of iptables print, and what nft does. Nothing is understood here.
 //!
-//! To look must not change anything: the legacy variant makes tables by being asked for them,
+//! To read must not change anything: the legacy variant makes tables by being asked for them,
 //! and is asked only where there are some.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::process::Stdio;
 
-use super::mending::PREFIX;
-use super::programs::{find, one_line, process};
-use crate::error::{Doing, Error, Result};
+use super::commands::program;
+pub use super::programs::MAX_TEXT;
+use super::programs::{Running, find};
+use super::restore::{Script, Waiting};
+use super::saved::parse;
+use crate::error::Result;
+use crate::model::rule::Family;
 
-/// The most that is read of what a program prints, in bytes: far more than a host's largest
-/// ruleset that works. One that is longer is not read at all.
-pub const MAX_TEXT: u64 = 64 << 20;
-
-/// All rules of the calling thread's network namespace.
+/// All IPv4 rules of the calling thread's network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rulesets {
     /// Which variant of iptables is ours.
@@ -56,6 +55,12 @@ impl Variant {
             Self::Legacy => "iptables-legacy",
         }
     }
+
+    /// The name of one of its programs for a family.
+    fn program_of(self, family: Family, action: &str) -> String {
+        let variant = if self == Self::Nft { "nft" } else { "legacy" };
+        format!("{}-{variant}-{action}", program(family))
+    }
 }
 
 /// Reads them, each up to `limit` bytes.
@@ -63,67 +68,67 @@ impl Variant {
 /// # Errors
 /// iptables is not installed, or fails.
 pub fn read(limit: u64) -> Result<Rulesets> {
-    let run = |name: &str, args: &[&str]| run(name, args, limit);
-    let version = run("iptables-save", &["--version"])?;
+    let version = run("iptables-save", &["--version"], limit)?;
     let ours = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
+    let has_tables = |text: &String| text.contains("\n-A ") || text.contains("\n:");
     Ok(Rulesets {
         ours,
-        saved: run("iptables-save", &[])?,
-        other: other(ours, "", limit).ok().filter(|text| text.contains("\n-A ") || text.contains("\n:")),
-        nft: run("nft", &["-j", "list", "ruleset"]).ok(),
+        saved: run("iptables-save", &[], limit)?,
+        other: other(ours, Family::Ipv4, limit).ok().filter(has_tables),
+        nft: run("nft", &["-j", "list", "ruleset"], limit).ok(),
     })
 }
 
-/// Takes away what is ours of the variant's tables that `ours` is not, and leaves all else there
-/// with its counters.
+/// Removes what is ours of the variant's tables that `ours` is not, line by line: chains of ours
+/// with all that is in them, and what leads to them. All else there stays, with its counters.
 ///
 /// # Errors
 /// It cannot be read or written.
 pub fn clean_other(ours: Variant) -> Result<()> {
-    let kept: String =
-        other(ours, "-c", MAX_TEXT)?.split_inclusive('\n').filter(|line| !line.contains(PREFIX)).collect();
-    let program = find(&format!("{}-restore", ours.other().program()))?;
-    let operation = || format!("run {}", program.display());
-    let mut child = process(&program).arg("-c").stdin(Stdio::piped()).spawn().doing(operation)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that has died early says why on its standard error.
-        let _ = stdin.write_all(kept.as_bytes());
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let program = ours.other().program_of(family, "restore");
+        if family == Family::Ipv6 && find(&program).is_err() {
+            continue;
+        }
+        let script = Script::removal(parse(family, &other(ours, family, MAX_TEXT)?));
+        if !script.is_empty() {
+            Waiting::start_program(find(&program)?)?.order(script).finish()?;
+        }
     }
-    let output = child.wait_with_output().doing(operation)?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(Error::new(operation(), one_line(&output.stderr, output.status)))
-    }
+    Ok(())
 }
 
-fn other(ours: Variant, flag: &str, limit: u64) -> Result<String> {
-    let tables = || fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
+/// What the other variant prints of a family.
+fn other(ours: Variant, family: Family, limit: u64) -> Result<String> {
+    let names = match family {
+        Family::Ipv4 => "ip_tables_names",
+        Family::Ipv6 => "ip6_tables_names",
+    };
+    let tables = || fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
     if ours == Variant::Nft && tables().is_empty() {
         return Ok(String::new());
     }
-    let flags: &[&str] = if flag.is_empty() { &[] } else { &[flag] };
-    run(&format!("{}-save", ours.other().program()), flags, limit)
+    run(&ours.other().program_of(family, "save"), &[], limit)
 }
 
 /// What a program prints that changes nothing.
 fn run(name: &str, args: &[&str], limit: u64) -> Result<String> {
-    let program = find(name)?;
-    let operation = || format!("run {}", program.display());
-    let mut child = process(&program)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .doing(operation)?;
-    let mut text = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(limit).read_to_end(&mut text).doing(operation)?;
+    Running::start(find(name)?, args, Stdio::null(), Stdio::piped())?.print(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_variant_has_its_programs_for_both_families() {
+        let names = |variant: Variant| {
+            [Family::Ipv4, Family::Ipv6].map(|family| variant.program_of(family, "restore"))
+        };
+        assert_eq!(names(Variant::Nft), ["iptables-nft-restore", "ip6tables-nft-restore"]);
+        assert_eq!(
+            names(Variant::Legacy.other().other()),
+            ["iptables-legacy-restore", "ip6tables-legacy-restore"]
+        );
     }
-    let status = child.wait().doing(operation)?;
-    if status.success() {
-        return Ok(String::from_utf8_lossy(&text).into_owned());
-    }
-    Err(Error::new(operation(), status))
 }

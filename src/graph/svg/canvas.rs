@@ -16,12 +16,12 @@ pub(super) const STYLE: &str = "  text { font-family: system-ui, -apple-system, 
   .nic { fill: #fffbeb }
   .rule { stroke: #e2e8f0 }
   .chip { fill: #eef2ff; stroke: #c7d2fe }
-  .cable { stroke: #14b8a6; stroke-width: 2.5; fill: none; stroke-linecap: round }
+  .veth { stroke: #14b8a6; stroke-width: 2.5; fill: none; stroke-linecap: round }
   .way { stroke: #a5b4fc; stroke-width: 2.5; fill: none; stroke-linecap: round }
   .wire { stroke: #f59e0b; stroke-width: 2.5; fill: none; stroke-linecap: round }
   .cut { stroke: #f87171; stroke-width: 2; fill: none; stroke-dasharray: 2 6; stroke-linecap: round }
-  .plug { fill: #ffffff; stroke: #14b8a6; stroke-width: 2.5 }
-  .jack { fill: #ffffff; stroke: #f59e0b; stroke-width: 2.5 }
+  .end { fill: #ffffff; stroke: #14b8a6; stroke-width: 2.5 }
+  .interface { fill: #ffffff; stroke: #f59e0b; stroke-width: 2.5 }
   .globe { fill: none; stroke: #6366f1; stroke-width: 1.5 }
   .title { font-size: 15px; font-weight: 600 }
   .name { font-weight: 600 }
@@ -43,7 +43,7 @@ pub(super) const STYLE: &str = "  text { font-family: system-ui, -apple-system, 
     .nic { fill: #3a2f1a }
     .rule { stroke: #334155 }
     .chip { fill: #2e2f6b; stroke: #4f52b5 }
-    .plug, .jack { fill: #0f172a }
+    .end, .interface { fill: #0f172a }
     .way { stroke: #6366f1 }
     .globe { stroke: #a5b4fc }
     .faint { fill: #a9b6ca }

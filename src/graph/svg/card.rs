@@ -1,7 +1,7 @@
 //! A container's namespace as a card: a band for each interface, and below them who lives there.
 
 use super::canvas::{Canvas, width};
-use crate::graph::{Container, End, Namespace};
+use crate::graph::{Container, End, Namespace, more};
 
 /// The height of an interface's band.
 pub(super) const BAND: f64 = 34.0;
@@ -20,7 +20,7 @@ pub(super) fn widest<'a>(namespaces: impl Iterator<Item = &'a Namespace>) -> f64
             width(&title, 13.0) + width(&addresses, 13.0) + width(&kind, 11.5) + 4.0 * PAD
         });
         let heads = namespace.containers.iter().flat_map(|container| {
-            let head = width(&container.id, 15.0) + width(container.status, 11.5) + 4.0 * PAD;
+            let head = width(&container.id, 15.0) + width(&container.status, 11.5) + 4.0 * PAD;
             let chips = chips(container).into_iter().map(|chip| width(&chip, 11.5) + 4.0 * PAD);
             chips.chain([head]).collect::<Vec<_>>()
         });
@@ -31,7 +31,8 @@ pub(super) fn widest<'a>(namespaces: impl Iterator<Item = &'a Namespace>) -> f64
 
 /// How high the card of a namespace is.
 pub(super) fn height(namespace: &Namespace, wide: f64) -> f64 {
-    let bands = namespace.ends.len().max(1) as f64 * BAND;
+    let more = usize::from(namespace.more_interfaces > 0);
+    let bands = (namespace.ends.len() + more).max(1) as f64 * BAND;
     let lives = |container: &Container| HEAD + rows(container, wide).len() as f64 * (CHIP + GAP);
     bands + namespace.containers.iter().map(lives).sum::<f64>() + 10.0
 }
@@ -74,9 +75,13 @@ pub(super) fn paint(canvas: &mut Canvas, namespace: &Namespace, (x, y): (f64, f6
     canvas.rect(if namespace.is_dead() { "gone" } else { "card" }, [x, y, wide, high], 12.0);
     let mut down = y;
     for end in &namespace.ends {
-        let class = if namespace.is_home(end) { "band" } else { "nic" };
+        let class = if namespace.is_on_bridge(end) { "band" } else { "nic" };
         let first = down <= y;
         paint_band(canvas, class, end, (x, down), wide, first);
+        down += BAND;
+    }
+    if let Some(more) = more(namespace.more_interfaces) {
+        canvas.text("faint", (x + PAD, down + 22.0), &more);
         down += BAND;
     }
     if namespace.ends.is_empty() {
@@ -115,14 +120,14 @@ fn paint_band(canvas: &mut Canvas, class: &str, end: &End, (x, y): (f64, f64), w
 
 /// Paints one container, and says where the next one begins.
 fn paint_container(canvas: &mut Canvas, container: &Container, (x, y): (f64, f64), wide: f64) -> f64 {
-    let paint = match container.status {
+    let paint = match container.status.as_str() {
         "running" => "good",
         "dead" => "bad",
         _ => "half",
     };
     canvas.circle(paint, (x + PAD + 4.5, y + 20.0), 4.5);
     canvas.text("title", (x + PAD + 18.0, y + 25.0), &container.id);
-    canvas.text_to(&format!("small {paint}"), (x + wide - PAD, y + 24.0), container.status);
+    canvas.text_to(&format!("small {paint}"), (x + wide - PAD, y + 24.0), &container.status);
     let mut down = y + HEAD;
     for row in rows(container, wide) {
         let mut left = x + PAD + 18.0;

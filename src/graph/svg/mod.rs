@@ -1,12 +1,12 @@
 //! A picture for a page: one file of its own, readable on light and on dark.
 //!
-//! From left to right: the way out, the bridges, and the containers' namespaces, each on the
-//! height of its cable.
+//! From left to right: the uplinks, the bridges, and the containers' namespaces, with a line for
+//! each interface.
 
 mod canvas;
 mod card;
 
-use super::{Bridge, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, way_out};
+use super::{Bridge, Link, NO_UPLINK, NO_VETH, NOTHING, Namespace, Picture, default_routes};
 use canvas::{Canvas, width};
 use card::BAND;
 
@@ -14,7 +14,7 @@ const MARGIN: f64 = 36.0;
 /// Between two cards, and between two networks.
 const GAPS: [f64; 2] = [22.0, 44.0];
 /// Between uplinks and bridges.
-const WAY: f64 = 84.0;
+const FAN: f64 = 84.0;
 const UPLINK: f64 = 78.0;
 const LOWEST_BRIDGE: f64 = 92.0;
 const STRANGER: f64 = 40.0;
@@ -66,15 +66,16 @@ pub fn svg(picture: &Picture) -> String {
 
 fn columns(picture: &Picture) -> Columns {
     let about = |link: &Link| width(&link.title(), 15.0).max(width(&link.addresses(), 13.0));
-    let uplink = picture.uplinks.iter().map(|uplink| about(&uplink.link).max(width(&way_out(uplink), 11.5)));
+    let uplink =
+        picture.uplinks.iter().map(|uplink| about(&uplink.link).max(width(&default_routes(uplink), 11.5)));
     let uplink = uplink.fold(width(NO_UPLINK, 13.0), f64::max) + 68.0;
     let bridge = picture.bridges.iter().map(|bridge| about(&bridge.link)).fold(90.0, f64::max) + 36.0;
     let labels = picture
         .namespaces
         .iter()
         .flat_map(|namespace| namespace.ends.iter().map(|end| width(&namespace.label(end), 11.5)));
-    let cable = labels.fold(60.0, f64::max) + 44.0;
-    let bridges = MARGIN + uplink + WAY;
+    let lines = labels.fold(60.0, f64::max) + 44.0;
+    let bridges = MARGIN + uplink + FAN;
     let nothing =
         if picture.bridges.is_empty() && picture.namespaces.is_empty() { width(NOTHING, 13.0) } else { 0.0 };
     let strangers = picture
@@ -83,19 +84,19 @@ fn columns(picture: &Picture) -> Columns {
         .flat_map(|bridge| &bridge.strangers)
         .map(|link| about(link) + width(link.alias.as_deref().unwrap_or_default(), 11.5) + 60.0);
     let wide =
-        strangers.fold(card::widest(picture.namespaces.iter()), f64::max).max(nothing - bridge - cable);
-    Columns { uplinks: [MARGIN, uplink], bridges: [bridges, bridge], cards: [bridges + bridge + cable, wide] }
+        strangers.fold(card::widest(picture.namespaces.iter()), f64::max).max(nothing - bridge - lines);
+    Columns { uplinks: [MARGIN, uplink], bridges: [bridges, bridge], cards: [bridges + bridge + lines, wide] }
 }
 
-/// Paints the cards of one network with their cables, and says where they end.
+/// Paints the cards of one network with their lines, and says where they end.
 fn group(canvas: &mut Canvas, namespaces: &[&Namespace], strangers: &[Link], at: &Columns, top: f64) -> f64 {
     let [x, wide] = at.cards;
     let from = at.bridges[0] + at.bridges[1];
     let mut down = top;
     for stranger in strangers {
         let middle = down + STRANGER / 2.0;
-        canvas.line("cable", (from, middle), (x, middle));
-        canvas.circle("plug", (from, middle), 5.0);
+        canvas.line("veth", (from, middle), (x, middle));
+        canvas.circle("end", (from, middle), 5.0);
         canvas.rect("card", [x, down, wide, STRANGER], 12.0);
         canvas.text("name", (x + 16.0, middle + 4.5), &stranger.title());
         canvas.text_to(
@@ -107,38 +108,38 @@ fn group(canvas: &mut Canvas, namespaces: &[&Namespace], strangers: &[Link], at:
     }
     for namespace in namespaces {
         card::paint(canvas, namespace, (x, down), wide);
-        cables(canvas, namespace, at, down);
+        lines(canvas, namespace, at, down);
         down += card::height(namespace, wide) + GAPS[0];
     }
     if down > top { down - GAPS[0] } else { down }
 }
 
-/// Paints the cables that lead to a card.
-fn cables(canvas: &mut Canvas, namespace: &Namespace, at: &Columns, top: f64) {
+/// Paints the lines that lead to a card.
+fn lines(canvas: &mut Canvas, namespace: &Namespace, at: &Columns, top: f64) {
     let (from, to) = (at.bridges[0] + at.bridges[1], at.cards[0]);
     if namespace.ends.is_empty() {
         let middle = top + BAND / 2.0;
         canvas.line("cut", (from + 8.0, middle), (to - 8.0, middle));
-        canvas.text_at("small bad", (f64::midpoint(from, to), middle - 8.0), NO_CABLE);
+        canvas.text_at("small bad", (f64::midpoint(from, to), middle - 8.0), NO_VETH);
     }
     for (nth, end) in namespace.ends.iter().enumerate() {
         let middle = top + (nth as f64 + 0.5) * BAND;
         let Some(outside) = &end.outside else {
-            canvas.rect("jack", [to - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
+            canvas.rect("interface", [to - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
             continue;
         };
         let label = namespace.label(end);
-        if namespace.is_home(end) {
-            canvas.line(if outside.is_fine() { "cable" } else { "cut" }, (from, middle), (to, middle));
-            canvas.circle("plug", (from, middle), 5.0);
-            canvas.circle("plug", (to, middle), 5.0);
+        if namespace.is_on_bridge(end) {
+            canvas.line(if outside.is_fine() { "veth" } else { "cut" }, (from, middle), (to, middle));
+            canvas.circle("end", (from, middle), 5.0);
+            canvas.circle("end", (to, middle), 5.0);
             canvas.text_at("small faint", (f64::midpoint(from, to), middle - 8.0), &label);
             continue;
         }
         let begin = f64::midpoint(from, to);
         canvas.line("wire", (begin, middle), (to, middle));
-        canvas.rect("jack", [begin - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
-        canvas.rect("jack", [to - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
+        canvas.rect("interface", [begin - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
+        canvas.rect("interface", [to - 5.0, middle - 5.0, 10.0, 10.0], 2.0);
         canvas.text_to("small faint", (to - 12.0, middle - 8.0), &label);
     }
 }
@@ -167,7 +168,7 @@ fn paint_uplinks(
     bridges: &[f64],
 ) {
     let [x, wide] = at.uplinks;
-    let mut ways = |middle: f64| {
+    let mut fan = |middle: f64| {
         let (from, to) = (x + wide, at.bridges[0]);
         let bend = f64::midpoint(from, to);
         for bridge in bridges {
@@ -185,12 +186,12 @@ fn paint_uplinks(
     }
     for (nth, uplink) in picture.uplinks.iter().enumerate() {
         let top = first + nth as f64 * (UPLINK + GAPS[0]);
-        ways(top + UPLINK / 2.0);
+        fan(top + UPLINK / 2.0);
         nodes.rect("uplink", [x, top, wide, UPLINK], 14.0);
         globe(nodes, (x + 26.0, top + UPLINK / 2.0));
         nodes.text("title", (x + 52.0, top + 27.0), &uplink.link.title());
         nodes.text("", (x + 52.0, top + 46.0), &uplink.link.addresses());
-        nodes.text("small faint", (x + 52.0, top + 63.0), &way_out(uplink));
+        nodes.text("small faint", (x + 52.0, top + 63.0), &default_routes(uplink));
     }
 }
 

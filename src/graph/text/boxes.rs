@@ -1,8 +1,8 @@
 //! What stands in the box of a namespace.
 
 use super::line::{Line, Paint, Strokes};
-use crate::config::publish::Published;
-use crate::graph::{Container, End, Namespace};
+use crate::graph::{Container, End, Namespace, more};
+use crate::model::port::PortMapping;
 
 /// Ports stand beside each other up to this width, in characters.
 const PORTS_WIDTH: usize = 46;
@@ -12,7 +12,9 @@ pub(super) fn rows(namespace: &Namespace, strokes: &Strokes) -> Vec<Line> {
     let titles =
         namespace.ends.iter().map(|end| end.inside.as_ref().map_or(1, |l| l.title().chars().count()));
     let width = titles.max().unwrap_or_default();
-    let mut rows: Vec<Line> = namespace.ends.iter().map(|end| interface(end, width)).collect();
+    let mut rows: Vec<Line> = namespace.ends.iter().map(|end| interface(end, strokes, width)).collect();
+    let more = more(namespace.more_interfaces).map(|more| plain(&more, strokes));
+    rows.extend(more.map(|more| Line::of(Paint::Faint, more)));
     if namespace.ends.is_empty() {
         let leases = namespace.containers.iter().flat_map(|container| &container.leases);
         let mut leases: Vec<String> = leases.map(ToString::to_string).collect();
@@ -27,7 +29,12 @@ pub(super) fn rows(namespace: &Namespace, strokes: &Strokes) -> Vec<Line> {
     rows
 }
 
-fn interface(End { inside, outside }: &End, width: usize) -> Line {
+/// Without what the terminal cannot show.
+fn plain(text: &str, strokes: &Strokes) -> String {
+    text.replace('…', strokes.ellipsis)
+}
+
+fn interface(End { inside, outside }: &End, strokes: &Strokes, width: usize) -> Line {
     let mut line = Line::default();
     let Some(link) = inside else {
         line.add(Paint::Faint, "?");
@@ -35,7 +42,7 @@ fn interface(End { inside, outside }: &End, width: usize) -> Line {
     };
     line.add(Paint::Plain, link.title());
     line.pad(width, " ");
-    line.note(Paint::Address, &link.addresses());
+    line.note(Paint::Address, &plain(&link.addresses(), strokes));
     // An interface without another end is worth a word, and so is one of another kind.
     if outside.is_none() || link.kind != "veth" {
         line.note(Paint::Faint, &link.kind);
@@ -48,7 +55,7 @@ fn interface(End { inside, outside }: &End, width: usize) -> Line {
 
 fn container_lines(container: &Container, strokes: &Strokes, width: usize) -> Vec<Line> {
     let [running, dead, incomplete] = strokes.marks;
-    let (mark, paint) = match container.status {
+    let (mark, paint) = match container.status.as_str() {
         "running" => (running, Paint::Good),
         "dead" => (dead, Paint::Bad),
         _ => (incomplete, Paint::Half),
@@ -72,7 +79,7 @@ fn container_lines(container: &Container, strokes: &Strokes, width: usize) -> Ve
 }
 
 /// Published ports, as many on a line as fit.
-fn ports(published: &[Published], arrow: &str) -> Vec<String> {
+fn ports(published: &[PortMapping], arrow: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for port in published {
         let port = port.to_string().replace("->", arrow);

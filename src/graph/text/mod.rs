@@ -1,10 +1,10 @@
 //! A picture for a terminal: the host's side as a tree on the left, a box for each container's
-//! namespace on the right, and the cables between them.
+//! namespace on the right, and lines between them.
 
 mod boxes;
 mod line;
 
-use super::{Bridge, End, Link, NO_CABLE, NO_UPLINK, NOTHING, Namespace, Picture, way_out};
+use super::{Bridge, End, Link, NO_UPLINK, NO_VETH, NOTHING, Namespace, Picture, default_routes};
 use crate::error::is_obeyed;
 use line::{ASCII, Line, Paint, Strokes, UNICODE};
 
@@ -32,13 +32,13 @@ fn safe(text: &str, ascii: bool) -> String {
     text.chars().map(|c| if unfit(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-/// Where the boxes begin: right of the longest cable's name, for the whole picture.
+/// Where the boxes begin: right of the longest name on a line, for the whole picture.
 fn column(picture: &Picture) -> usize {
     let width = |namespace: &Namespace| {
         namespace.ends.iter().map(|end| namespace.label(end).chars().count()).max().unwrap_or_default()
     };
     let longest = picture.namespaces.iter().map(width).max().unwrap_or_default();
-    "│  ├─ ".chars().count() + longest.max(NO_CABLE.len()) + " ──".chars().count()
+    "│  ├─ ".chars().count() + longest.max(NO_VETH.len()) + " ──".chars().count()
 }
 
 struct Drawing {
@@ -51,7 +51,7 @@ impl Drawing {
     fn picture(&mut self, picture: &Picture) {
         for uplink in &picture.uplinks {
             let mut line = link(&uplink.link);
-            line.note(Paint::Plain, &way_out(uplink));
+            line.note(Paint::Plain, &default_routes(uplink));
             self.lines.push(line);
         }
         if picture.uplinks.is_empty() {
@@ -72,11 +72,11 @@ impl Drawing {
         }
     }
 
-    /// A bridge and all that hangs on it, or those that hang on none.
+    /// A bridge with its ports, or the namespaces that are on none.
     fn network(&mut self, bridge: Option<&Bridge>, namespaces: &[&Namespace], last: bool) {
-        let Strokes { down, branch, last: corner, cable, .. } = self.strokes;
+        let Strokes { down, branch, last: corner, across, .. } = self.strokes;
         self.lines.push(Line::of(Paint::Faint, (*down).to_owned()));
-        let mut head = Line::of(Paint::Faint, format!("{}{cable} ", if last { corner } else { branch }));
+        let mut head = Line::of(Paint::Faint, format!("{}{across} ", if last { corner } else { branch }));
         head.0.extend(
             bridge
                 .map_or_else(|| vec![(Paint::Plain, "no bridge".to_owned())], |bridge| link(&bridge.link).0),
@@ -84,11 +84,11 @@ impl Drawing {
         self.lines.push(head);
         let outer = if last { "   ".to_owned() } else { format!("{down}  ") };
         let strangers = bridge.map(|bridge| bridge.strangers.as_slice()).unwrap_or_default();
-        let homes: usize = namespaces.iter().map(|namespace| homes(namespace, bridge.is_some())).sum();
-        let mut left = homes + strangers.len();
+        let branches = namespaces.iter().map(|namespace| branches(namespace, bridge.is_some()));
+        let mut left = branches.sum::<usize>() + strangers.len();
         for stranger in strangers {
             left -= 1;
-            let mut line = Line::of(Paint::Faint, format!("{outer}{}{cable} ", self.fork(left)));
+            let mut line = Line::of(Paint::Faint, format!("{outer}{}{across} ", self.fork(left)));
             line.0.extend(link(stranger).0);
             if let Some(alias) = &stranger.alias {
                 line.note(Paint::Faint, alias);
@@ -104,7 +104,7 @@ impl Drawing {
         if left == 0 { self.strokes.last } else { self.strokes.branch }
     }
 
-    /// One box, and the cables that lead to it. `left` cables are still to come on the bridge.
+    /// One box, and the lines that lead to it. `left` branches are still to come on the bridge.
     fn namespace(&mut self, outer: &str, namespace: &Namespace, left: &mut usize, bridged: bool) {
         let rows = boxes::rows(namespace, self.strokes);
         let width = rows.iter().map(Line::width).max().unwrap_or_default() + 2;
@@ -113,7 +113,7 @@ impl Drawing {
         for (at, row) in rows.into_iter().enumerate() {
             let end = namespace.ends.get(at);
             let (mut line, joined) = match end {
-                Some(end) => self.cable(outer, namespace, end, left),
+                Some(end) => self.line(outer, namespace, end, left),
                 None if lost && at == 0 => (self.lost(outer, left), true),
                 None => (self.trunk(outer, *left), false),
             };
@@ -136,30 +136,30 @@ impl Drawing {
     fn border(&mut self, outer: &str, left: usize, width: usize, [from, to]: [&str; 2]) {
         let mut line = self.trunk(outer, left);
         line.pad(self.column, " ");
-        line.add(Paint::Faint, format!("{from}{}{to}", self.strokes.cable.repeat(width)));
+        line.add(Paint::Faint, format!("{from}{}{to}", self.strokes.across.repeat(width)));
         self.lines.push(line);
     }
 
-    /// The cable of a dead container, which the kernel has taken away.
+    /// The veth pair of a dead container, which the kernel has deleted.
     fn lost(&self, outer: &str, left: &mut usize) -> Line {
         *left -= 1;
         let broken = self.strokes.broken;
         let mut line = Line::of(Paint::Faint, format!("{outer}{}{broken} ", self.fork(*left)));
-        line.add(Paint::Bad, NO_CABLE);
+        line.add(Paint::Bad, NO_VETH);
         line.add(Paint::Plain, " ");
         line.pad(self.column, broken);
         line
     }
 
     /// What is left of the box, and whether it is joined to it there.
-    fn cable(&self, outer: &str, namespace: &Namespace, end: &End, left: &mut usize) -> (Line, bool) {
-        let Strokes { cable, broken, .. } = self.strokes;
-        let home = namespace.is_home(end);
-        *left -= usize::from(home);
+    fn line(&self, outer: &str, namespace: &Namespace, end: &End, left: &mut usize) -> (Line, bool) {
+        let Strokes { across, broken, .. } = self.strokes;
+        let on_bridge = namespace.is_on_bridge(end);
+        *left -= usize::from(on_bridge);
         let Some(outside) = &end.outside else { return (self.trunk(outer, *left), false) };
         let fine = outside.is_fine();
-        let stroke = if fine { cable } else { broken };
-        let mut line = if home {
+        let stroke = if fine { across } else { broken };
+        let mut line = if on_bridge {
             Line::of(Paint::Faint, format!("{outer}{}{stroke} ", self.fork(*left)))
         } else {
             let mut line = self.trunk(outer, *left);
@@ -187,7 +187,34 @@ fn link(link: &Link) -> Line {
 }
 
 /// How many branches a namespace takes on its bridge.
-fn homes(namespace: &Namespace, bridged: bool) -> usize {
-    let cables = namespace.ends.iter().filter(|end| namespace.is_home(end)).count();
-    if bridged && namespace.ends.is_empty() { 1 } else { cables }
+fn branches(namespace: &Namespace, bridged: bool) -> usize {
+    let ends = namespace.ends.iter().filter(|end| namespace.is_on_bridge(end)).count();
+    if bridged && namespace.ends.is_empty() { 1 } else { ends }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_a_container_is_counted() {
+        let link = Link {
+            name: "eth0".to_owned(),
+            kind: "veth".to_owned(),
+            state: "up".to_owned(),
+            addresses: vec!["10.0.0.1/8".parse().unwrap()],
+            more_addresses: 1999,
+            ..Link::default()
+        };
+        let ends = vec![End { inside: Some(link), outside: None }];
+        let namespaces = vec![Namespace { ends, more_interfaces: 15_936, ..Namespace::default() }];
+        let picture = Picture { namespaces, ..Picture::default() };
+        let drawn = text(&picture, Style::default());
+        assert!(
+            drawn.contains("10.0.0.1/8 … and 1,999 more") && drawn.contains("│ … and 15,936 more"),
+            "{drawn}"
+        );
+        let drawn = text(&picture, Style { ascii: true, colour: false });
+        assert!(drawn.is_ascii() && drawn.contains("| ... and 15,936 more"), "{drawn}");
+    }
 }

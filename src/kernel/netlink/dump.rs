@@ -1,24 +1,81 @@
-//! Whole tables as the kernel tells them, and the few things that everyone wants of a message.
+//! Whole tables as the kernel tells them.
 //!
-//! The sockets are strict: what a question says the kernel takes for a filter. So it says
+//! The sockets are strict: what a request says the kernel takes for a filter. So it says
 //! nothing but what is wanted.
 
 use std::io;
+use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use rtnetlink::packet_route::route::RouteMessage;
 
 use super::Netlink;
+use super::describe::{address_of, describe, routes};
+use crate::model::observed::{Link, Links, MAIN_TABLE, Route};
 
 impl Netlink {
-    /// Every link, with all that the kernel says of it.
+    /// Every link, without its addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn links(&self) -> io::Result<Links> {
+        Ok(in_order(&self.link_messages()?))
+    }
+
+    /// Every link, with its addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn links_in_full(&self) -> io::Result<Links> {
+        let messages: Vec<LinkMessage> = self.wait(self.handle.link().get().execute().try_collect())?;
+        let mut links = in_order(&messages);
+        for message in &self.address_messages(AddressFamily::Unspec, 0)? {
+            let link = links.0.iter_mut().find(|link| link.index == message.header.index);
+            link.into_iter().for_each(|link| link.addresses.extend(useful(message)));
+        }
+        Ok(links)
+    }
+
+    /// The ports of the bridge with this number.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn ports_of(&self, bridge_index: u32) -> io::Result<Vec<Link>> {
+        let mut request = self.handle.link().get();
+        request.message_mut().attributes.push(LinkAttribute::Controller(bridge_index));
+        let Links(links) = in_order(&self.brief(request)?);
+        Ok(links.into_iter().filter(|link| link.master == Some(bridge_index)).collect())
+    }
+
+    /// Every link, without IPv6's counters, which are half of the answer.
     pub(in crate::kernel) fn link_messages(&self) -> io::Result<Vec<LinkMessage>> {
-        self.wait(self.handle.link().get().execute().try_collect())
+        self.brief(self.handle.link().get())
+    }
+
+    fn brief(&self, request: rtnetlink::LinkGetRequest) -> io::Result<Vec<LinkMessage>> {
+        let request = request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+        self.wait(request.execute().try_collect())
+    }
+
+    /// The addresses of the link with this number, but for those that it gives itself.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn addresses(&self, index: u32) -> io::Result<Vec<IpNetwork>> {
+        Ok(self.address_messages(AddressFamily::Unspec, index)?.iter().filter_map(useful).collect())
+    }
+
+    /// The addresses of all links, but for those that they give themselves.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn all_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        Ok(self.addresses(0)?.iter().map(IpNetwork::ip).collect())
     }
 
     /// The addresses of one family, or of all (`Unspec`), of the link with this number, or of
@@ -34,6 +91,41 @@ impl Netlink {
         self.wait(request.execute().try_collect())
     }
 
+    /// The routes of both families and of every table but the kernel's own (`local`), IPv4
+    /// first; once for each next hop. `links` names the links that they leave by.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn routes(&self, links: &Links) -> io::Result<Vec<Route>> {
+        let mut all = self.routes_of(AddressFamily::Inet, links)?;
+        all.extend(self.routes_of(AddressFamily::Inet6, links)?);
+        Ok(all)
+    }
+
+    /// The IPv4 routes of the main table that lead somewhere.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn main_routes(&self, links: &Links) -> io::Result<Vec<Route>> {
+        let mut routes = self.routes_of(AddressFamily::Inet, links)?;
+        routes.retain(is_main);
+        Ok(routes)
+    }
+
+    /// The default routes of the main table, IPv4 before IPv6.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn default_routes(&self, links: &Links) -> io::Result<Vec<Route>> {
+        let mut routes = self.routes(links)?;
+        routes.retain(|route| is_main(route) && route.destination.prefix() == 0 && route.link.is_some());
+        Ok(routes)
+    }
+
+    fn routes_of(&self, family: AddressFamily, links: &Links) -> io::Result<Vec<Route>> {
+        Ok(self.route_messages(family)?.iter().flat_map(|message| routes(message, links)).collect())
+    }
+
     /// The routes of one family, of every table; none on a kernel without that family.
     pub(in crate::kernel) fn route_messages(&self, family: AddressFamily) -> io::Result<Vec<RouteMessage>> {
         let mut all = RouteMessage::default();
@@ -45,26 +137,18 @@ impl Netlink {
     }
 }
 
-/// A link's name.
-pub(in crate::kernel) fn name_of(link: &LinkMessage) -> &str {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
-    });
-    name.unwrap_or_default()
+fn in_order(messages: &[LinkMessage]) -> Links {
+    let mut links: Vec<Link> = messages.iter().map(describe).collect();
+    links.sort_by_key(|link| link.index);
+    Links(links)
 }
 
-/// An interface's own address: on a point-to-point link the other attribute is the peer's, and
-/// IPv6 mostly has the other one alone.
-pub(in crate::kernel) fn address_of(message: &AddressMessage) -> Option<IpNetwork> {
-    let attributes = message.attributes.iter();
-    let local = attributes.clone().find_map(|attribute| match attribute {
-        AddressAttribute::Local(ip) => Some(*ip),
-        _ => None,
-    });
-    let other = attributes.clone().find_map(|attribute| match attribute {
-        AddressAttribute::Address(ip) => Some(*ip),
-        _ => None,
-    });
-    IpNetwork::new(local.or(other)?, message.header.prefix_len).ok()
+fn is_main(route: &Route) -> bool {
+    route.table == MAIN_TABLE && route.kind.is_none()
+}
+
+/// An address that says something: what an interface gives itself (`fe80::/10`) does not.
+fn useful(message: &AddressMessage) -> Option<IpNetwork> {
+    let by_itself = |ip| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    address_of(message).filter(|address| !by_itself(address.ip()))
 }

@@ -1,5 +1,5 @@
-//! What only those ask who want to know why packets do not arrive: routes of every table, where
-//! the kernel would send a packet, and whether a neighbour answers.
+//! What only those ask who want to know why packets do not arrive: where the kernel would send
+//! a packet, and whether a neighbour answers.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -10,50 +10,32 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 
-use super::seen::route;
-use super::{Netlink, RouteSeen};
+use super::Netlink;
 
 /// How long a neighbour may take to answer. On one machine it takes less than a millisecond.
 const PATIENCE: Duration = Duration::from_millis(1200);
-/// Where nobody listens (`discard`, RFC 863): a datagram to it makes the kernel look for the
+/// Where nobody listens (`discard`, RFC 863): a datagram to it makes the kernel ask for the
 /// neighbour.
 const DISCARD: u16 = 9;
 
-/// A route of any table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableRoute {
-    /// Where it leads.
-    pub route: RouteSeen,
-    /// The table's number; 254 is `main`.
-    pub table: u32,
-    /// The lower, the better.
-    pub metric: u32,
-    /// `blackhole`, `unreachable`, `prohibit`, `throw`; `None` for one that leads somewhere.
-    pub kind: Option<&'static str>,
-}
-
 impl Netlink {
-    /// The IPv4 routes of every table but the kernel's own (`local`).
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn all_routes(&self) -> io::Result<Vec<TableRoute>> {
-        Ok(self.route_messages(AddressFamily::Inet)?.iter().filter_map(table_route).collect())
-    }
-
     /// The number of the link by which the kernel would send a packet to `address`.
     ///
     /// # Errors
-    /// No route leads there, or one that says so.
-    pub fn way_to(&self, address: Ipv4Addr) -> io::Result<Option<u32>> {
+    /// No route leads there, or one that says so; `Unsupported` for IPv6.
+    pub fn way_to(&self, address: IpAddr) -> io::Result<Option<u32>> {
+        let address = only_ipv4(address)?;
         let mut to = RouteMessage::default();
         to.header.address_family = AddressFamily::Inet;
         to.header.destination_prefix_length = 32;
         to.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
         let messages: Vec<RouteMessage> = self.wait(self.handle.route().get(to).execute().try_collect())?;
-        Ok(messages.iter().find_map(route).and_then(|found| found.link))
+        Ok(messages.iter().flat_map(|message| &message.attributes).find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        }))
     }
 
     /// Whether the neighbour `address` on the link of this number answers to ARP, in the
@@ -61,9 +43,10 @@ impl Netlink {
     /// remembered does not count. Asked twice, since a machine may be busy.
     ///
     /// # Errors
-    /// There is no way to ask; or the kernel has no room to remember an answer: the table of
-    /// neighbours is one for all namespaces.
-    pub fn answers(&self, link: u32, address: Ipv4Addr) -> io::Result<bool> {
+    /// The question cannot be sent; or the kernel has no room to remember an answer: the table
+    /// of neighbours is one for all namespaces. `Unsupported` for IPv6.
+    pub fn answers(&self, link: u32, address: IpAddr) -> io::Result<bool> {
+        let address = only_ipv4(address)?;
         Ok(self.answers_once(link, address)? || self.answers_once(link, address)?)
     }
 
@@ -106,22 +89,9 @@ impl Netlink {
     }
 }
 
-fn table_route(message: &RouteMessage) -> Option<TableRoute> {
-    let kind = match message.header.kind {
-        RouteType::Unicast => None,
-        RouteType::BlackHole => Some("blackhole"),
-        RouteType::Unreachable => Some("unreachable"),
-        RouteType::Prohibit => Some("prohibit"),
-        RouteType::Throw => Some("throw"),
-        _ => return None,
-    };
-    let (mut table, mut metric) = (u32::from(message.header.table), 0);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Table(number) => table = *number,
-            RouteAttribute::Priority(number) => metric = *number,
-            _ => {}
-        }
+fn only_ipv4(address: IpAddr) -> io::Result<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(ErrorKind::Unsupported.into()),
     }
-    Some(TableRoute { route: route(message)?, table, metric, kind })
 }

@@ -1,0 +1,148 @@
+//! What an option of each kind is as text: read from it, said as a flag, and laid over the same
+//! option of a lower layer.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::is_obeyed;
+use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
+use crate::model::host_device::HostDevice;
+use crate::model::port::Publish;
+use crate::model::value::{Gateway, Iface, Mtu};
+
+/// What one option is set to.
+pub(super) trait Setting {
+    /// Sets it from text; a list may have delimiters, and adds up.
+    fn set(&mut self, text: &str) -> Result<(), String>;
+    /// The flags `--name=…` that say the same.
+    fn arguments(&self, name: &str) -> Vec<String>;
+    /// This, or what is `below` if this says nothing.
+    fn over(self, below: Self) -> Self;
+}
+
+impl<V: Value> Setting for Option<V> {
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(V::parse(text)?);
+        Ok(())
+    }
+
+    fn arguments(&self, name: &str) -> Vec<String> {
+        self.iter().map(|value| format!("--{name}={}", value.text())).collect()
+    }
+
+    fn over(self, below: Self) -> Self {
+        self.or(below)
+    }
+}
+
+impl<V: Value> Setting for Vec<V> {
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        for word in text.split(V::DELIMITER) {
+            self.push(V::parse(word.trim())?);
+        }
+        if self.len() > V::MOST { Err(format!("more than {}{}", V::MOST, V::CALLED)) } else { Ok(()) }
+    }
+
+    fn arguments(&self, name: &str) -> Vec<String> {
+        self.iter().map(|value| format!("--{name}={}", value.text())).collect()
+    }
+
+    fn over(self, below: Self) -> Self {
+        if self.is_empty() { below } else { self }
+    }
+}
+
+/// A flag without a value.
+impl Setting for bool {
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        *self = Value::parse(text)?;
+        Ok(())
+    }
+
+    fn arguments(&self, name: &str) -> Vec<String> {
+        self.then(|| format!("--{name}")).into_iter().collect()
+    }
+
+    fn over(self, below: Self) -> Self {
+        self || below
+    }
+}
+
+/// What an option can be set to, once or in a list.
+pub(super) trait Value: FromStr<Err: Display> {
+    /// The most of them that one container may ask for.
+    const MOST: usize = MAX_WORDS;
+    /// What an error calls them, after the number.
+    const CALLED: &str = "";
+    /// What stands between two of them in a list.
+    const DELIMITER: char = ',';
+
+    /// Reads one.
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|cause: Self::Err| cause.to_string())
+    }
+
+    /// The text that reads back the same.
+    fn text(&self) -> String;
+}
+
+macro_rules! displayed {
+    ($($kind:ty { $($constants:tt)* })+) => {$(
+        impl Value for $kind {
+            $($constants)*
+            fn text(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+displayed! {
+    bool {}
+    IpAddr {}
+    Iface {}
+    Domain {}
+    ResolverOption {}
+    HostName {}
+    Server { const MOST: usize = MAX_SERVERS; }
+    // Each is compared with all others while other containers wait for the lock: 60,000 of them,
+    // which fit a state document, would hold it for minutes.
+    Publish { const MOST: usize = 1024; const CALLED: &str = " ports or ranges"; }
+    HostDevice {
+        const MOST: usize = 64;
+        const CALLED: &str = " interfaces";
+        const DELIMITER: char = ';';
+    }
+}
+
+impl Value for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.contains(is_obeyed) {
+            return Err("there are control characters in it".to_owned());
+        }
+        Ok(text.to_owned())
+    }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for PathBuf {
+    fn text(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for Mtu {
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Value for Gateway {
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}

@@ -1,0 +1,127 @@
+//! What every run starts from: where its files are, and what the administrator has said.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::file::{self, File};
+use super::{DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, annotations, network, resolve};
+use crate::error::Result;
+use crate::log::Log;
+use crate::model::container::ContainerId;
+use crate::model::network::NetworkSpec;
+use crate::model::request::Request;
+use crate::model::sandbox::NetnsRef;
+
+/// Where the files of this run are, and the layers of options below the annotations.
+#[derive(Debug)]
+pub struct Settings {
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// Standard error, and the file that was asked for.
+    pub log: Log,
+    flags: Options,
+    config: Option<PathBuf>,
+    /// The configuration file, unless it or the log file cannot be used.
+    file: Result<File>,
+}
+
+impl Settings {
+    /// Puts flags (with the environment below them) and the configuration file together.
+    ///
+    /// A configuration or log file that cannot be used is an error only for those commands that
+    /// need a configuration: a container must be able to leave although it was broken meanwhile.
+    pub fn new(started: Instant, flags: Options, config: Option<PathBuf>) -> Self {
+        let path = config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+        let file = file::read(&path, config.is_some());
+        let below = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
+        let Options { state_dir, log, debug, .. } = flags.clone().over(below);
+        let state_dir = state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+        match Log::open(started, debug, log.as_deref()) {
+            Ok(log) => Self { state_dir, log, flags, config, file },
+            Err(error) => {
+                let log = Log::stderr(started, debug);
+                Self { state_dir, log, flags, config, file: file.and(Err(error)) }
+            }
+        }
+    }
+
+    /// Tells what is wrong with the files, for commands that go on without them.
+    pub fn warn_of_files(&self) {
+        if let Err(error) = &self.file {
+            self.log.warn(error);
+        }
+    }
+
+    /// What a container with these annotations is to get.
+    ///
+    /// # Errors
+    /// The configuration file, the log file or an annotation of ours cannot be used, or
+    /// the policy denies it.
+    pub fn request(
+        &self,
+        container: ContainerId,
+        netns: NetnsRef,
+        annotated: &BTreeMap<String, String>,
+    ) -> Result<Request> {
+        let File { options, policy } = self.file.clone()?;
+        let annotated = annotations(annotated, &policy)?;
+        let mut request = resolve(&[annotated, self.flags.clone(), options], container, netns)?;
+        request.names.allowed = policy.aliases().cloned();
+        Ok(request)
+    }
+
+    /// The network that flags, environment and file describe.
+    ///
+    /// # Errors
+    /// The configuration file or the log file cannot be used.
+    pub fn network(&self) -> Result<NetworkSpec> {
+        network(&[self.flags.clone(), self.file.clone()?.options])
+    }
+
+    /// The arguments with which a hook has the flags and environment of this run; the program's
+    /// name is the first.
+    pub fn hook_arguments(&self) -> Vec<String> {
+        let config = self.config.iter().map(|file| format!("--config={}", file.display()));
+        let name = std::iter::once("netns".to_owned());
+        name.chain(config).chain(self.flags.arguments()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str, flags: Options) -> Settings {
+        let file = file::parse(text, "/f".as_ref());
+        let log = Log::stderr(Instant::now(), false);
+        Settings { state_dir: "/s".into(), log, flags, config: Some("/f".into()), file }
+    }
+
+    fn request(settings: &Settings, annotated: &[(&str, &str)]) -> Result<Request> {
+        let container = ContainerId { id: "web".to_owned(), bundle: "/b".into() };
+        let annotated = annotated.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        settings.request(container, NetnsRef::Pid(42), &annotated.collect())
+    }
+
+    #[test]
+    fn annotations_go_before_flags_and_flags_before_the_file() {
+        let flags = Options { mtu: "1400".parse().ok(), bridge: "flag0".parse().ok(), ..Options::default() };
+        let text = "mtu = 1300\npublish = '80:80,81:81'\n[policy]\nbridges = ['a0']\naliases = ['*.lan']";
+        let settings = settings(text, flags);
+        let request = request(&settings, &[("org.netns.bridge", "a0"), ("other", "x")]).unwrap();
+        let network = &request.networks[0].network;
+        assert_eq!((network.bridge.as_str(), network.name.as_str(), network.mtu), ("a0", "a0", Some(1400)));
+        assert_eq!(request.publish.len(), 2);
+        assert_eq!(request.names.allowed.map(|allowed| allowed.len()), Some(1));
+        assert_eq!(settings.network().unwrap().bridge.as_str(), "flag0");
+        assert_eq!(settings.hook_arguments(), ["netns", "--config=/f", "--bridge=flag0", "--mtu=1400"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_an_error_for_who_needs_it() {
+        let settings = settings("brigde = 'x'", Options::default());
+        assert!(request(&settings, &[]).is_err() && settings.network().is_err());
+        settings.warn_of_files();
+    }
+}

@@ -1,0 +1,90 @@
+//! Which faults there are.
+
+/// The names of the checks, as `--json` and the README have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// A container is dead, or was attached half way only.
+    DeadContainer,
+    /// The host forwards nothing, or not from or to a link.
+    ForwardingOff,
+    /// A bridge is gone, down, without its address, or no bridge.
+    BridgeBroken,
+    /// A veth pair is gone, its host end is down, or not a port of its bridge.
+    VethBroken,
+    /// The interface inside is gone, down, or has lost its address or its default route.
+    InterfaceBroken,
+    /// There is no program to change rules with.
+    IptablesMissing,
+    /// Rules of ours are gone.
+    RulesMissing,
+    /// Rules of ours are in the tables of both variants of iptables.
+    TwoVariants,
+    /// Somebody drops what we forward.
+    ForwardDropped,
+    /// Somebody drops what containers on one bridge send each other.
+    BridgeNetfilter,
+    /// The route to a container does not lead over its bridge.
+    RouteOverlap,
+    /// The kernel drops what comes by a link since the answer would leave by another.
+    ReversePath,
+    /// Packets are larger than the uplink takes.
+    MtuTooLarge,
+    /// A container asks a resolver on a loopback address where none is.
+    LoopbackResolver,
+    /// A port cannot be published on localhost.
+    RouteLocalnet,
+    /// Another rule leads a published port elsewhere.
+    PortLedElsewhere,
+    /// A UDP flow goes on to where the port no longer leads.
+    StaleFlow,
+    /// Nobody listens in the container.
+    NobodyListens,
+    /// Who listens in the container does so on a loopback address only.
+    ListensOnLoopback,
+    /// A packet to the gateway is not answered, though all looks right.
+    GatewaySilent,
+    /// A packet to a published port is not answered, though all looks right.
+    PortSilent,
+}
+
+impl Check {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeadContainer => "dead-container",
+            Self::ForwardingOff => "forwarding-off",
+            Self::BridgeBroken => "bridge-broken",
+            Self::VethBroken => "veth-broken",
+            Self::InterfaceBroken => "interface-broken",
+            Self::IptablesMissing => "iptables-missing",
+            Self::RulesMissing => "rules-missing",
+            Self::TwoVariants => "two-variants",
+            Self::ForwardDropped => "forward-dropped",
+            Self::BridgeNetfilter => "bridge-netfilter",
+            Self::RouteOverlap => "route-overlap",
+            Self::ReversePath => "reverse-path",
+            Self::MtuTooLarge => "mtu-too-large",
+            Self::LoopbackResolver => "loopback-resolver",
+            Self::RouteLocalnet => "route-localnet",
+            Self::PortLedElsewhere => "port-led-elsewhere",
+            Self::StaleFlow => "stale-flow",
+            Self::NobodyListens => "nobody-listens",
+            Self::ListensOnLoopback => "listens-on-loopback",
+            Self::GatewaySilent => "gateway-silent",
+            Self::PortSilent => "port-silent",
+        }
+    }
+
+    /// Whether it is reason enough that a packet to a published port is not answered.
+    pub fn explains_silence(self) -> bool {
+        matches!(
+            self,
+            Self::RulesMissing
+                | Self::TwoVariants
+                | Self::RouteOverlap
+                | Self::RouteLocalnet
+                | Self::PortLedElsewhere
+                | Self::StaleFlow
+        )
+    }
+}

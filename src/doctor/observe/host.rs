@@ -1,0 +1,129 @@
+//! The host: its links, routes, parameters and rules; and its side of containers.
+
+use std::net::IpAddr;
+
+use super::rules;
+use crate::config::Settings;
+use crate::doctor::facts::{Container, Facts, Host, Parameters, Probe, Stale};
+use crate::error::{Doing, Result};
+use crate::kernel::conntrack::{self, Lead};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::sysctl::Sysctl;
+use crate::model::observed::Link;
+use crate::model::record::{Attachment, Record};
+use crate::operations;
+use crate::operations::status::{Status, Statuses};
+use crate::rootfs::resolver;
+use crate::store::Records;
+
+/// Everything but what is inside of containers.
+pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
+    let netlink = Netlink::open()?;
+    let host = host(&netlink)?;
+    let wanted = operations::wanted_rules(records);
+    let flows = conntrack::astray(&netlink, &wanted).unwrap_or_default();
+    let statuses = Statuses::new(records)?;
+    let mut containers = Vec::new();
+    for record in &records.containers {
+        let stale = if records.incomplete.contains(&record.key()) {
+            Some(Stale::Interrupted)
+        } else {
+            (statuses.of(record, &netlink)? == Status::Dead).then_some(Stale::Dead)
+        };
+        let of = Observer { netlink: &netlink, host: &host, record, stale, flows: &flows };
+        containers.extend(of.containers());
+    }
+    Ok(Facts {
+        netns: "netns".to_owned(),
+        firewall: rules::observe(&settings.log, &wanted),
+        host,
+        networks: records.networks.clone(),
+        containers,
+    })
+}
+
+fn host(netlink: &Netlink) -> Result<Host> {
+    let operation = || "look at the host";
+    let sysctl = Sysctl::default();
+    let is_on = |key: &str| Ok(sysctl.read(key).doing(operation)?.as_deref() == Some("1"));
+    let links = netlink.links_in_full().doing(operation)?;
+    Ok(Host {
+        ip_forward: is_on("net/ipv4/ip_forward")?,
+        bridge_netfilter: is_on("net/bridge/bridge-nf-call-iptables")?,
+        parameters: links.0.iter().map(|link| (link.index, parameters(&sysctl, link))).collect(),
+        routes: netlink.routes(&links).doing(operation)?,
+        links,
+        resolvers: resolver::of_host().servers.iter().map(|server| server.0).collect(),
+    })
+}
+
+fn parameters(sysctl: &Sysctl, link: &Link) -> Parameters {
+    let number = |link: &str, key: &str| {
+        let value = sysctl.read(&format!("net/ipv4/conf/{link}/{key}")).ok().flatten();
+        value.and_then(|value| value.parse::<u8>().ok()).unwrap_or_default()
+    };
+    let larger = |key: &str| number("all", key).max(number(&link.name, key));
+    Parameters {
+        forwarding: number(&link.name, "forwarding") == 1,
+        rp_filter: larger("rp_filter"),
+        route_localnet: larger("route_localnet") == 1,
+    }
+}
+
+/// What the host knows of one container.
+struct Observer<'a> {
+    netlink: &'a Netlink,
+    host: &'a Host,
+    record: &'a Record,
+    stale: Option<Stale>,
+    flows: &'a [(Lead, String)],
+}
+
+impl Observer<'_> {
+    /// One for each of its attachments to a bridge.
+    fn containers(&self) -> Vec<Container> {
+        let all = self.record.attachments.iter();
+        let mut containers: Vec<Container> =
+            all.filter_map(|attachment| self.container(attachment)).collect();
+        if let Some(first) = containers.first_mut() {
+            first.first = true;
+            let mine = self.flows.iter().filter(|(lead, _)| self.is_mine(lead));
+            first.flows = mine.map(|(_, command)| command.clone()).collect();
+        }
+        containers
+    }
+
+    fn container(&self, attachment: &Attachment) -> Option<Container> {
+        let bridge = attachment.bridge.clone()?;
+        let address = attachment.addresses.first().map(|address| address.ip());
+        let sent_by = match address {
+            Some(address @ IpAddr::V4(_)) => self.sent_by(address),
+            _ => Ok(self.host.link(&bridge).map(|link| link.name.clone())),
+        };
+        Some(Container {
+            record: self.record.clone(),
+            attachment: attachment.clone(),
+            first: false,
+            bridge,
+            host_end: attachment.host_interface.clone()?,
+            gateway: attachment.gateways.first().copied()?,
+            stale: self.stale,
+            inside: None,
+            listeners: None,
+            sent_by,
+            flows: Vec::new(),
+            probe: Probe::default(),
+        })
+    }
+
+    /// The link by which the kernel would send a packet to `address`.
+    fn sent_by(&self, address: IpAddr) -> std::result::Result<Option<String>, String> {
+        let found = self.netlink.way_to(address).map_err(|error| error.to_string())?;
+        let link = found.and_then(|index| self.host.links.by_index(index));
+        Ok(link.map(|link| link.name.clone()))
+    }
+
+    fn is_mine(&self, (mapping, to): &Lead) -> bool {
+        self.record.ports.contains(mapping) && self.record.addresses().any(|address| address.ip() == *to)
+    }
+}

@@ -1,0 +1,332 @@
+//! A [`Rule`] as the `iptables(8)` or `ip6tables(8)` commands that add it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::restore::Order;
+use crate::model::port::{PortMapping, Protocol};
+use crate::model::rule::{Change, Family, Rule};
+use crate::model::value::Iface;
+
+/// What the name of every chain of ours begins with.
+pub(super) const PREFIX: &str = "NETNS-";
+
+/// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
+const MAX_COMMENT: usize = 255;
+
+/// What the comment of a container's rules begins with, before its id.
+const OF_CONTAINER: &str = "netns container ";
+/// What the comment of a network's rules begins with, before its bridge.
+const OF_NETWORK: &str = "netns network ";
+/// The comment of rules that all share.
+const OF_ALL: &str = "netns";
+
+/// A command that adds a chain or a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::firewall) struct Command {
+    pub(super) family: Family,
+    pub(super) table: &'static str,
+    pub(super) verb: Verb,
+    pub(super) chain: Cow<'static, str>,
+    /// Matches and target, quoted for a shell as well as for `iptables-restore`.
+    pub(super) spec: String,
+}
+
+/// What a [`Command`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    NewChain,
+    Insert,
+    Append,
+}
+
+impl Command {
+    /// The order that adds or removes it.
+    pub(in crate::firewall) fn order(&self, change: Change) -> Order {
+        let Self { table, verb, chain, spec, .. } = self;
+        let (line, undo) = match (change, verb) {
+            (Change::Add, _) => (self.line(), ""),
+            (Change::Remove, Verb::NewChain) => (format!("-X {chain}"), "undo "),
+            (Change::Remove, Verb::Insert | Verb::Append) => (format!("-D {chain} {spec}"), "undo "),
+        };
+        Order { table, line, shown: format!("{undo}{self}") }
+    }
+
+    fn line(&self) -> String {
+        let Self { chain, spec, .. } = self;
+        match self.verb {
+            Verb::NewChain => format!("-N {chain}"),
+            Verb::Insert => format!("-I {chain} {spec}"),
+            Verb::Append => format!("-A {chain} {spec}"),
+        }
+    }
+
+    /// Whether the chain that it makes or changes is ours.
+    pub(super) fn is_in_ours(&self) -> bool {
+        self.chain.starts_with(PREFIX)
+    }
+
+    /// The chain that it makes or changes.
+    pub(super) fn place(&self) -> (&'static str, &str) {
+        (self.table, &self.chain)
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -t {} {}", program(self.family), self.table, self.line())
+    }
+}
+
+/// The name of a family's program; those of its others begin with it.
+pub(super) fn program(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "iptables",
+        Family::Ipv6 => "ip6tables",
+    }
+}
+
+/// The commands that a rule stands for, in the order in which they are given.
+pub(in crate::firewall) fn commands(rule: &Rule) -> Vec<Command> {
+    let lines = match rule {
+        Rule::Base { family } => base(*family),
+        Rule::Network { bridge, subnet } => network(bridge, *subnet),
+        Rule::Block { protocol, block, .. } => ports(*protocol, *block),
+        Rule::Publish { owner, mapping, to } => vec![publish(owner, mapping, *to)],
+    };
+    let family = rule.family();
+    let command = |(table, verb, chain, spec)| Command { family, table, verb, chain, spec };
+    lines.into_iter().map(command).collect()
+}
+
+/// Table, verb, chain and the rest of a command.
+type Line = (&'static str, Verb, Cow<'static, str>, String);
+
+fn line(table: &'static str, verb: Verb, chain: &'static str, spec: String) -> Line {
+    (table, verb, Cow::Borrowed(chain), spec)
+}
+
+fn base(family: Family) -> Vec<Line> {
+    use Verb::{Append, Insert, NewChain};
+    let mine = comment(OF_ALL);
+    let loopback = loopback(family);
+    let local = format!("-m addrtype --dst-type LOCAL {mine} -j NETNS-PUBLISH");
+    vec![
+        line("raw", NewChain, "NETNS-GUARD", String::new()),
+        // The host's own packets to its own addresses, the gateway's among them.
+        line("raw", Append, "NETNS-GUARD", format!("-i lo {mine} -j RETURN")),
+        line("raw", Append, "NETNS-GUARD", format!("-d {loopback} {mine} -j DROP")),
+        line("raw", Append, "NETNS-GUARD", format!("-s {loopback} {mine} -j DROP")),
+        line("raw", Insert, "PREROUTING", format!("{mine} -j NETNS-GUARD")),
+        line("nat", NewChain, "NETNS-PUBLISH", String::new()),
+        line("nat", NewChain, "NETNS-MASQUERADE", String::new()),
+        line("nat", Append, "PREROUTING", local.clone()),
+        line("nat", Append, "OUTPUT", local),
+        line("nat", Append, "POSTROUTING", format!("{mine} -j NETNS-MASQUERADE")),
+        line("filter", NewChain, "NETNS-FORWARD", String::new()),
+        line("filter", Insert, "FORWARD", format!("{mine} -j NETNS-FORWARD")),
+    ]
+}
+
+fn loopback(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "127.0.0.0/8",
+        Family::Ipv6 => "::1/128",
+    }
+}
+
+fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
+    let mine = comment(&format!("{OF_NETWORK}{bridge}"));
+    let append = |table, chain, spec| line(table, Verb::Append, chain, spec);
+    let hairpin = |from: &str| {
+        let published = format!("-m conntrack --ctstate DNAT {mine}");
+        append("nat", "NETNS-MASQUERADE", format!("-s {from} -o {bridge} {published} -j MASQUERADE"))
+    };
+    let answers = format!("-m conntrack --ctstate RELATED,ESTABLISHED,DNAT {mine}");
+    let mut lines = vec![
+        append("raw", "NETNS-GUARD", format!("-d {subnet} ! -i {bridge} {mine} -j DROP")),
+        append("nat", "NETNS-MASQUERADE", format!("-s {subnet} ! -o {bridge} {mine} -j MASQUERADE")),
+        // A container that calls a published port of a neighbour, or its own, by an address of
+        // the host: the answer must come back through us.
+        hairpin(&subnet.to_string()),
+    ];
+    if subnet.is_ipv4() {
+        // The host that calls a published port by 127.0.0.1: nobody could answer that. With
+        // ::1 it cannot, as the kernel routes nothing from there.
+        lines.push(hairpin(loopback(Family::Ipv4)));
+    }
+    lines.push(append("filter", "NETNS-FORWARD", format!("-s {subnet} -i {bridge} {mine} -j ACCEPT")));
+    lines.push(append("filter", "NETNS-FORWARD", format!("-d {subnet} -o {bridge} {answers} -j ACCEPT")));
+    lines
+}
+
+fn ports(protocol: Protocol, block: u8) -> Vec<Line> {
+    let (first, last) = (u16::from_be_bytes([block, 0]), u16::from_be_bytes([block, 255]));
+    let (mine, chain) = (comment(OF_ALL), block_chain(protocol, block));
+    let jump = format!("-p {protocol} -m {protocol} --dport {first}:{last} {mine} -j {chain}");
+    vec![
+        ("nat", Verb::NewChain, chain.into(), String::new()),
+        line("nat", Verb::Append, "NETNS-PUBLISH", jump),
+    ]
+}
+
+fn publish(owner: &str, mapping: &PortMapping, to: IpAddr) -> Line {
+    let PortMapping { host_ip, host, container: inside, protocol } = mapping;
+    let chain = match Rule::block_of(mapping, Family::of(to)) {
+        Some(Rule::Block { protocol, block, .. }) => block_chain(protocol, block).into(),
+        _ => Cow::Borrowed("NETNS-PUBLISH"),
+    };
+    let address = host_ip.map_or_else(String::new, |ip| format!("-d {} ", IpNetwork::from(ip)));
+    let dport = range(host.first, host.last, ':');
+    // What a port stands behind, an IPv6 address is in brackets.
+    let before_port = if to.is_ipv4() { to.to_string() } else { format!("[{to}]") };
+    // A range keeps its ports, or shifts each by the same: one rule in both cases.
+    let target = if host.first == host.last {
+        format!("{before_port}:{}", inside.first)
+    } else if host == inside {
+        to.to_string()
+    } else {
+        format!("{before_port}:{}/{}", range(inside.first, inside.last, '-'), host.first)
+    };
+    let mine = comment(&of_container(owner));
+    let matches = format!("{address}-p {protocol} -m {protocol} --dport {dport} {mine}");
+    ("nat", Verb::Append, chain, format!("{matches} -j DNAT --to-destination {target}"))
+}
+
+fn block_chain(protocol: Protocol, block: u8) -> String {
+    format!("{PREFIX}{protocol}-{block}")
+}
+
+fn range(first: u16, last: u16, separator: char) -> String {
+    if first == last { first.to_string() } else { format!("{first}{separator}{last}") }
+}
+
+/// Names the rule's owner.
+fn comment(owner: &str) -> String {
+    format!("-m comment --comment \"{owner}\"")
+}
+
+/// What the comment of a container's rules says. An id that does not fit is cut: the rest of the
+/// rule still tells whose it is.
+pub(super) fn of_container(id: &str) -> String {
+    let owner = format!("{OF_CONTAINER}{id}");
+    owner.get(..owner.len().min(MAX_COMMENT)).unwrap_or(OF_CONTAINER).to_owned()
+}
+
+/// The container's id in the comment of a rule of its own.
+pub(super) fn container_in(comment: &str) -> Option<&str> {
+    comment.strip_prefix(OF_CONTAINER)
+}
+
+/// Whether a comment is one of ours.
+pub(super) fn is_ours(comment: &str) -> bool {
+    comment == OF_ALL || comment.starts_with(OF_NETWORK) || comment.starts_with(OF_CONTAINER)
+}
+
+/// Whether a comment says that all share the rule.
+pub(super) fn is_shared(comment: &str) -> bool {
+    comment == OF_ALL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::lines;
+    use crate::model::port::{Ports, Publish};
+
+    fn rule(text: &str) -> String {
+        let publish: Publish = text.parse().unwrap();
+        let mapping = publish.at(publish.host.unwrap());
+        let rule = Rule::Publish { owner: "web".into(), mapping, to: "172.19.0.2".parse().unwrap() };
+        let lines = lines(&rule);
+        assert_eq!(lines.len(), 1, "a range is one rule");
+        lines[0].replace(" -m comment --comment \"netns container web\"", "")
+    }
+
+    #[test]
+    fn every_form_of_publish_is_one_rule() {
+        for (text, meaning) in [
+            ("8080:80", "tcp-31 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.19.0.2:80"),
+            (
+                "10.0.0.1:53:53/udp",
+                "udp-0 -d 10.0.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 172.19.0.2:53",
+            ),
+            (
+                "8000-8099:8000-8099",
+                "tcp-31 -p tcp -m tcp --dport 8000:8099 -j DNAT --to-destination 172.19.0.2",
+            ),
+            (
+                "8000-8099:80-179",
+                "tcp-31 -p tcp -m tcp --dport 8000:8099 -j DNAT --to-destination 172.19.0.2:80-179/8000",
+            ),
+            (
+                "8000-8999:8000-8999",
+                "PUBLISH -p tcp -m tcp --dport 8000:8999 -j DNAT --to-destination 172.19.0.2",
+            ),
+        ] {
+            assert_eq!(rule(text), format!("iptables -t nat -A NETNS-{meaning}"));
+        }
+    }
+
+    #[test]
+    fn the_guard_drops_loopback_addresses_in_both_directions_but_for_lo() {
+        let guard = |family| {
+            let all = lines(&Rule::Base { family });
+            let rules = all.iter().filter(|line| line.contains("-A NETNS-GUARD"));
+            rules.map(|line| line.replace(" -m comment --comment \"netns\"", "")).collect::<Vec<_>>()
+        };
+        let expected = |program: &str, loopback: &str| {
+            ["-i lo -j RETURN".to_owned(), format!("-d {loopback} -j DROP"), format!("-s {loopback} -j DROP")]
+                .map(|rule| format!("{program} -t raw -A NETNS-GUARD {rule}"))
+        };
+        assert_eq!(guard(Family::Ipv4), expected("iptables", "127.0.0.0/8"));
+        assert_eq!(guard(Family::Ipv6), expected("ip6tables", "::1/128"));
+    }
+
+    #[test]
+    fn rules_for_ipv6_are_commands_of_ip6tables() {
+        let (bridge, subnet) = ("front0".parse().unwrap(), "fd00:8::/64".parse().unwrap());
+        let all = lines(&Rule::Network { bridge, subnet });
+        let mine = "-m comment --comment \"netns network front0\"";
+        assert_eq!(all.len(), 5, "nothing for the host's loopback: {all:#?}");
+        assert_eq!(
+            all[0],
+            format!("ip6tables -t raw -A NETNS-GUARD -d fd00:8::/64 ! -i front0 {mine} -j DROP")
+        );
+        let ports = |first, last| Ports { first, last };
+        let publish = |host_ip: Option<&str>, host, container| {
+            let host_ip = host_ip.map(|ip| ip.parse().unwrap());
+            let mapping = PortMapping { host_ip, host, container, protocol: Protocol::Tcp };
+            let rule = Rule::Publish { owner: "web".into(), mapping, to: "fd00:8::2".parse().unwrap() };
+            lines(&rule).remove(0).replace(" -m comment --comment \"netns container web\"", "")
+        };
+        for (line, rule) in [
+            (
+                publish(Some("fd00::1"), ports(8080, 8080), ports(80, 80)),
+                "-d fd00::1/128 -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd00:8::2]:80",
+            ),
+            (
+                publish(None, ports(8000, 8009), ports(80, 89)),
+                "-p tcp -m tcp --dport 8000:8009 -j DNAT --to-destination [fd00:8::2]:80-89/8000",
+            ),
+            (
+                publish(None, ports(8000, 8009), ports(8000, 8009)),
+                "-p tcp -m tcp --dport 8000:8009 -j DNAT --to-destination fd00:8::2",
+            ),
+        ] {
+            assert_eq!(line, format!("ip6tables -t nat -A NETNS-tcp-31 {rule}"));
+        }
+    }
+
+    #[test]
+    fn a_comment_fits_the_kernel_and_tells_its_container() {
+        let long = of_container(&"x".repeat(255));
+        assert_eq!(long.len(), MAX_COMMENT);
+        assert_eq!(container_in(&long), Some("x".repeat(MAX_COMMENT - OF_CONTAINER.len()).as_str()));
+        assert_eq!(container_in("netns network netns0"), None);
+        assert!(!is_ours("netnsd") && is_ours("netns"));
+    }
+}

@@ -1,0 +1,164 @@
+//! Who has an address of the link layer on a bridge, and where a namespace is known.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::libc;
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::Netlink;
+use crate::model::value::Mac;
+
+impl Netlink {
+    /// Whether a port of the bridge with this number has this address of its own, as
+    /// `bridge fdb get` says: one question, however many ports there are. What a port has only
+    /// been seen to send from does not count, since a container may send from any address.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn bridge_has_port_with(&self, bridge_index: u32, mac: Mac) -> io::Result<bool> {
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Bridge;
+        question.attributes = vec![
+            NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+            NeighbourAttribute::Controller(bridge_index),
+        ];
+        let found = self.ask(RouteNetlinkMessage::GetNeighbour(question), |answer| match answer {
+            RouteNetlinkMessage::NewNeighbour(entry) => Some(entry.header),
+            _ => None,
+        });
+        match found {
+            Ok(entry) => Ok(entry.is_some_and(|entry| {
+                entry.state == NeighbourState::Permanent && entry.ifindex != bridge_index
+            })),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOENT) => Ok(false),
+                // Linux 4.19, or no bridge.
+                Some(libc::EOPNOTSUPP | libc::EINVAL) => self.lists_port_with(bridge_index, mac),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The same by a list of all ports.
+    fn lists_port_with(&self, bridge_index: u32, mac: Mac) -> io::Result<bool> {
+        Ok(self.ports_of(bridge_index)?.iter().any(|port| port.address == mac.0))
+    }
+
+    /// The number that this socket's namespace knows the one by that `netns` is open on; `None`
+    /// where it knows none, and so has no link that leads there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn number_of(&self, netns: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+        let mut question = NsidMessage::default();
+        question.attributes.push(NsidAttribute::Fd(netns.as_raw_fd().cast_unsigned()));
+        let number = self.ask(RouteNetlinkMessage::GetNsId(question), |answer| match answer {
+            RouteNetlinkMessage::NewNsId(answer) => {
+                answer.attributes.iter().find_map(|attribute| match attribute {
+                    NsidAttribute::Id(number) => Some(*number),
+                    _ => None,
+                })
+            }
+            _ => None,
+        });
+        Ok(number?.filter(|number| *number >= 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    const WORLD: &str = "ip link add br0 address 02:62:00:00:00:01 type bridge && ip link set br0 up &&
+        ip link add br1 type bridge &&
+        ip link add h0 address 02:76:00:00:00:02 type veth peer name c0 address 02:6e:00:00:00:02 &&
+        ip link set h0 master br0 up && ip link set c0 up &&
+        ip addr add 10.9.0.1/24 dev br0 && ip -6 addr add fd09::1/64 dev br0 nodad &&
+        ip route add default proto static nexthop via 10.9.0.2 dev br0 nexthop via 10.9.0.3 dev br0 &&
+        ip route add blackhole 10.8.0.0/16 table 7 metric 5 &&
+        bridge fdb add 02:6e:00:00:00:09 dev h0 master static";
+
+    fn sh(script: &str) -> bool {
+        Command::new("sh").args(["-ec", script]).status().unwrap().success()
+    }
+
+    /// Runs `test` in a network namespace of its own, as far as this user may have one.
+    #[allow(clippy::print_stderr, reason = "it says why it is skipped")]
+    fn in_a_world(test: impl FnOnce(Netlink) + Send) {
+        let there = || {
+            if unshare(CloneFlags::CLONE_NEWNET).is_err() || !sh(WORLD) {
+                assert!(std::env::var_os("CI").is_none(), "skipped: only root with iproute2 can");
+                return eprintln!("skipped: only root with iproute2 can");
+            }
+            test(Netlink::open().unwrap());
+        };
+        std::thread::scope(|scope| scope.spawn(there).join().unwrap());
+    }
+
+    #[test]
+    fn a_bridge_knows_the_addresses_of_its_ports_and_no_others() {
+        in_a_world(|netlink| {
+            let [br0, br1] = ["br0", "br1"].map(|name| netlink.index(name).unwrap());
+            let mac = |kind, last| Mac([2, kind, 0, 0, 0, last]);
+            for (bridge, mac, expected) in [
+                (br0, mac(0x76, 2), true),
+                (br1, mac(0x76, 2), false),
+                (br0, mac(0x76, 3), false),
+                (br0, mac(0x62, 1), false),
+                (br0, mac(0x6e, 9), false),
+            ] {
+                assert_eq!(netlink.bridge_has_port_with(bridge, mac).unwrap(), expected, "{mac}");
+                assert_eq!(netlink.lists_port_with(bridge, mac).unwrap(), expected, "listed: {mac}");
+            }
+            let h0 = netlink.index("h0").unwrap();
+            assert!(!netlink.bridge_has_port_with(h0, mac(0x76, 2)).unwrap(), "no bridge");
+            assert!(!netlink.bridge_has_port_with(4711, mac(0x76, 2)).unwrap(), "no link");
+            let ports = netlink.ports_of(br0).unwrap();
+            assert_eq!(ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["h0"]);
+            assert_eq!(ports[0].port.as_ref().map(|port| port.hairpin), Some(false));
+        });
+    }
+
+    #[test]
+    fn links_addresses_and_routes_of_both_families_are_read() {
+        in_a_world(|netlink| {
+            let links = netlink.links_in_full().unwrap();
+            let br0 = links.by_name("br0").unwrap();
+            let shown = |addresses: &[ipnetwork::IpNetwork]| {
+                addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+            };
+            assert_eq!(shown(&br0.addresses), ["10.9.0.1/24", "fd09::1/64"]);
+            assert_eq!(shown(&netlink.addresses(br0.index).unwrap()), ["10.9.0.1/24", "fd09::1/64"]);
+            assert_eq!(br0.kind_name(), "bridge");
+            assert!(links.by_name("lo").unwrap().loopback);
+            let h0 = links.by_name("h0").unwrap();
+            assert_eq!(links.bridge_of(h0), Some(br0));
+            let cheap = netlink.links().unwrap();
+            assert!(cheap.0.len() == links.0.len() && cheap.0.iter().all(|link| link.addresses.is_empty()));
+
+            let routes = netlink.routes(&links).unwrap();
+            let blackhole = routes.iter().find(|route| route.kind == Some("blackhole")).unwrap();
+            assert_eq!((blackhole.table, blackhole.metric, blackhole.link), (7, 5, None));
+            assert!(routes.iter().any(|route| route.destination.to_string() == "fd09::/64"));
+            let all: Vec<_> = netlink.default_routes(&links).unwrap();
+            let next_hops: Vec<_> = all.iter().map(|route| route.gateway.unwrap().to_string()).collect();
+            assert_eq!(next_hops, ["10.9.0.2", "10.9.0.3"]);
+            assert!(all.iter().all(|route| route.link_name.as_deref() == Some("br0")));
+            let main = netlink.main_routes(&links).unwrap();
+            assert!(main.iter().all(|route| route.destination.is_ipv4() && route.kind.is_none()));
+            assert_eq!(netlink.way_to("10.9.0.7".parse().unwrap()).unwrap(), Some(br0.index));
+
+            let (bridge, six) = ("br0".parse().unwrap(), "fd09::1/64".parse().unwrap());
+            netlink.delete_address(&bridge, six).unwrap();
+            assert_eq!(shown(&netlink.addresses(br0.index).unwrap()), ["10.9.0.1/24"]);
+            assert!(netlink.delete_address(&bridge, six).is_err());
+        });
+    }
+}

@@ -1,0 +1,220 @@
+//! What changes links, addresses and routes.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use nix::libc;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::route::{RouteHeader, RouteMessage};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
+use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
+
+use super::{Netlink, or_gone};
+use crate::model::link::Bridge;
+use crate::model::step::SOURCE_TABLE;
+use crate::model::value::{Iface, Mac};
+
+/// See [`Netlink::await_carrier`]; in milliseconds.
+const CARRIER_PATIENCE: u32 = 200;
+
+impl Netlink {
+    /// Creates a link.
+    ///
+    /// # Errors
+    /// The kernel refuses; `EEXIST` where either end's name is taken.
+    pub fn add_link(&self, message: LinkMessage) -> io::Result<()> {
+        self.wait(self.handle.link().add(message).execute())
+    }
+
+    /// Creates a bridge.
+    ///
+    /// # Errors
+    /// The kernel refuses; `EEXIST` where the name is taken.
+    pub fn add_bridge(&self, bridge: &Bridge) -> io::Result<()> {
+        self.add_link(bridge.message())?;
+        self.set_mtu(&bridge.name, bridge.mtu).inspect_err(|_| drop(self.delete(&bridge.name, bridge.mac)))
+    }
+
+    /// Changes a link by an `RTM_NEWLINK`.
+    fn change(&self, message: LinkMessage) -> io::Result<()> {
+        self.wait(self.handle.link().change(message).execute())
+    }
+
+    /// Changes a link by an `RTM_SETLINK`.
+    pub(in crate::kernel) fn set_link(&self, message: LinkMessage) -> io::Result<()> {
+        self.wait(self.handle.link().set(message).execute())
+    }
+
+    /// Sets a link's alias.
+    ///
+    /// # Errors
+    /// There is no such link, or the kernel refuses.
+    pub fn set_alias(&self, link: &Iface, alias: &str) -> io::Result<()> {
+        self.change(LinkUnspec::new_with_name(link.as_str()).alias(alias).build())
+    }
+
+    /// Waits, at most a fifth of a second, until the kernel has acted on the carrier
+    /// of a link whose other end has just come up. Until then it drops what the link is to send,
+    /// and a bridge does not use it: the first ARP request would be lost, and the next comes a
+    /// second later. Since Linux 6.14 the question itself makes the kernel act.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn await_carrier(&self, link: &Iface) -> io::Result<()> {
+        for _ in 0..CARRIER_PATIENCE {
+            match self.link(link.as_str())? {
+                Some(found) if found.state != "up" => std::thread::sleep(Duration::from_millis(1)),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a link a port of a bridge.
+    ///
+    /// # Errors
+    /// There is no such link or bridge, or the kernel refuses.
+    pub fn set_master(&self, link: &Iface, bridge: &Iface) -> io::Result<()> {
+        let index = self.index(bridge.as_str())?;
+        self.change(LinkUnspec::new_with_name(link.as_str()).controller(index).build())
+    }
+
+    /// Lets a port of a bridge send packets back out of itself.
+    ///
+    /// # Errors
+    /// There is no such link, or it is no port of a bridge.
+    pub fn set_hairpin(&self, port: &Iface) -> io::Result<()> {
+        // Number 0 is none: the kernel goes by the name.
+        self.change(LinkBridgePort::new(0).name(port.to_string()).hairpin(true).build())
+    }
+
+    /// Sets a link's MTU, in bytes.
+    ///
+    /// # Errors
+    /// There is no such link, or it cannot have this MTU.
+    pub fn set_mtu(&self, link: &Iface, mtu: u32) -> io::Result<()> {
+        self.change(LinkUnspec::new_with_name(link.as_str()).mtu(mtu).build())
+    }
+
+    /// Sets a link up or down.
+    ///
+    /// # Errors
+    /// There is no such link, or the kernel refuses.
+    pub fn set_up(&self, link: &Iface, up: bool) -> io::Result<()> {
+        let message = LinkUnspec::new_with_name(link.as_str());
+        self.change(if up { message.up() } else { message.down() }.build())
+    }
+
+    /// Deletes the link of this name and address, with the other end if it is a veth pair. One
+    /// that has the name but another address is a stranger's, and ours is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses; already gone is fine.
+    pub fn delete(&self, link: &Iface, mac: Mac) -> io::Result<()> {
+        let found = self.link(link.as_str())?;
+        match found.filter(|found| found.address == mac.0) {
+            None => Ok(()),
+            Some(found) => or_gone(self.delete_link(found.index)),
+        }
+    }
+
+    /// Deletes the link with this number.
+    pub(in crate::kernel) fn delete_link(&self, index: u32) -> io::Result<()> {
+        self.wait(self.handle.link().del(index).execute())
+    }
+
+    /// Adds an address to a link, with the subnet's broadcast address.
+    ///
+    /// # Errors
+    /// There is no such link, or it has the address (`EEXIST`).
+    pub fn add_address(&self, link: &Iface, address: IpNetwork) -> io::Result<()> {
+        let index = self.index(link.as_str())?;
+        self.wait(self.handle.address().add(index, address.ip(), address.prefix()).execute())
+    }
+
+    /// Deletes an address of a link.
+    ///
+    /// # Errors
+    /// There is no such link or address.
+    pub fn delete_address(&self, link: &Iface, address: IpNetwork) -> io::Result<()> {
+        let (index, prefix) = (self.index(link.as_str())?, address.prefix());
+        let message = match address.ip() {
+            IpAddr::V4(ip) => {
+                AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(ip, prefix).build()
+            }
+            IpAddr::V6(ip) => {
+                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(ip, prefix).build()
+            }
+        };
+        self.wait(self.handle.address().del(message).execute())
+    }
+
+    /// Gives a link an address, or makes the one it has like this one.
+    pub(in crate::kernel) fn put_address(&self, message: AddressMessage) -> io::Result<()> {
+        let mut request = self.handle.address().add(0, Ipv4Addr::UNSPECIFIED.into(), 0).replace();
+        *request.message_mut() = message;
+        self.wait(request.execute())
+    }
+
+    /// Adds a default route.
+    ///
+    /// # Errors
+    /// The gateway is not reachable over the link, or there is a default route (`EEXIST`).
+    pub fn add_default_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
+        let route = default_route(self.index(link.as_str())?, gateway);
+        self.wait(self.handle.route().add(route).execute())
+    }
+
+    /// Adds a route, unless it is there.
+    pub(in crate::kernel) fn put_route(&self, message: RouteMessage) -> io::Result<()> {
+        or_there(self.wait(self.handle.route().add(message).execute()))
+    }
+
+    /// Adds a default route to [`SOURCE_TABLE`].
+    pub(in crate::kernel) fn add_source_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
+        let mut route = default_route(self.index(link.as_str())?, gateway);
+        // One byte: a higher number would need an attribute.
+        route.header.table = SOURCE_TABLE;
+        self.put_route(route)
+    }
+
+    /// Sends what comes from `source` by that table, unless the main one knows better than by
+    /// its default route. The rules stay when a container that still runs is detached, and then
+    /// lead nowhere.
+    pub(in crate::kernel) fn add_source_rule(&self, source: IpAddr) -> io::Result<()> {
+        let rule = || {
+            let mut request =
+                self.handle.rule().add().table_id(SOURCE_TABLE.into()).action(RuleAction::ToTable);
+            let inet = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+            request.message_mut().header.family = inet;
+            request
+        };
+        let mut from = rule();
+        from.message_mut().header.src_len = if source.is_ipv4() { 32 } else { 128 };
+        from.message_mut().attributes.push(RuleAttribute::Source(source));
+        or_there(self.wait(from.execute()))?;
+        // Each new rule goes before those that are there.
+        let mut main = rule().table_id(RouteHeader::RT_TABLE_MAIN.into());
+        main.message_mut().attributes.push(RuleAttribute::SuppressPrefixLen(0));
+        or_there(self.wait(main.execute()))
+    }
+}
+
+/// The default route by the link with this number.
+fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(link).build(),
+        IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).output_interface(link).build(),
+    }
+}
+
+fn or_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        result => result,
+    }
+}

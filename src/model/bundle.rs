@@ -1,0 +1,130 @@
+//! A bundle's `config.json` to the little that names need of it.
+//!
+//! Whoever may create containers writes it, and it may say anything: what cannot be used is
+//! as if it were not said.
+
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::is_obeyed;
+
+/// What a bundle says of its container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its hostname.
+    pub hostname: Option<String>,
+    /// Its root directory's path before the runtime makes it the container's `/`.
+    pub root: PathBuf,
+    /// What the engine mounts in it, as paths from `/` without `.` and `..`.
+    mounts: Vec<PathBuf>,
+    /// Whether what is mounted in it may show outside of it too.
+    pub shared: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    hostname: Option<String>,
+    root: Option<Root>,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct Root {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Mount {
+    destination: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    rootfs_propagation: Option<String>,
+}
+
+impl Bundle {
+    /// What the text of the `config.json` in the directory `bundle` says.
+    ///
+    /// # Errors
+    /// It is no such file.
+    pub fn parse(bundle: &Path, text: &[u8]) -> io::Result<Self> {
+        let spec: Spec = serde_json::from_slice(text)?;
+        let root = spec.root.map_or_else(|| "rootfs".into(), |root| root.path);
+        // It goes into logs.
+        if root.to_string_lossy().contains(is_obeyed) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "there are control characters in root.path"));
+        }
+        let propagation = spec.linux.and_then(|linux| linux.rootfs_propagation).unwrap_or_default();
+        Ok(Self {
+            hostname: spec.hostname,
+            root: bundle.join(root),
+            mounts: spec.mounts.iter().map(|mount| normal(&mount.destination)).collect(),
+            shared: propagation.contains("shared"),
+        })
+    }
+
+    /// Whether the engine mounts something at `path`, or at a directory above it.
+    pub fn mounts(&self, path: &Path) -> bool {
+        self.mounts.iter().any(|mount| path.starts_with(mount))
+    }
+}
+
+/// `path` from `/`, without `.`, `..` and doubled slashes.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => normal.push(name),
+            Component::ParentDir => drop(normal.pop()),
+            _ => {}
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> io::Result<Bundle> {
+        Bundle::parse(Path::new("/b"), text.as_bytes())
+    }
+
+    #[test]
+    fn what_names_need_is_read_and_everything_else_is_not() {
+        let text = r#"{"ociVersion":"1.0.2","hostname":"web","root":{"path":"fs","readonly":true},
+            "mounts":[{"destination":"/proc","type":"proc"},{"destination":"/etc//./hosts"}],
+            "linux":{"rootfsPropagation":"rslave","namespaces":[]}}"#;
+        let bundle = parse(text).unwrap();
+        assert_eq!((bundle.hostname.as_deref(), bundle.root.to_str()), (Some("web"), Some("/b/fs")));
+        assert!(bundle.mounts(Path::new("/etc/hosts")) && !bundle.mounts(Path::new("/etc/resolv.conf")));
+        assert!(!bundle.shared);
+        assert_eq!(parse("{}").unwrap().root, Path::new("/b/rootfs"));
+        assert_eq!(parse(r#"{"root":{"path":"/abs"}}"#).unwrap().root, Path::new("/abs"));
+    }
+
+    #[test]
+    fn a_mount_is_found_however_it_is_written_and_above_too() {
+        for destination in ["/etc/hosts", "etc/hosts", "/x/../etc/hosts", "/etc/hosts/", "/etc", "/../etc"] {
+            let text = format!(r#"{{"mounts":[{{"destination":"{destination}"}}]}}"#);
+            assert!(parse(&text).unwrap().mounts(Path::new("/etc/hosts")), "{destination}");
+        }
+        let text = r#"{"mounts":[{"destination":"/etc/hosts.d"},{"destination":"/et"}]}"#;
+        assert!(!parse(text).unwrap().mounts(Path::new("/etc/hosts")));
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_an_error_and_none_is_none() {
+        for text in ["", "[]", "{", r#"{"mounts":7}"#, r#"{"root":{"path":"a\u001b[2J"}}"#] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(parse(r#"{"linux":{"rootfsPropagation":"rshared"}}"#).unwrap().shared);
+    }
+}

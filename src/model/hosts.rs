@@ -1,0 +1,129 @@
+//! Who is called what: the lines of a `hosts` file, and the form of that file. Pure.
+//!
+//! One file a bridge, which all its containers have mounted, so that coming and going costs the
+//! same however many are up. It is a row of slots of one size. A container's lines stand in
+//! slots of its own, and nothing else ever moves:
+//!
+//! - a slot never crosses a page, and so no reader ever sees a part of one that is being
+//!   appended;
+//! - a slot becomes free by one byte, the `#` that makes a comment of it, and is filled again
+//!   behind that `#` before the first byte says that it is a line.
+//!
+//! The file is neither renamed nor replaced while it is mounted: that would be another file.
+
+use std::net::IpAddr;
+
+use super::dns::{HostName, Names};
+
+/// The size of a slot in bytes; a divisor of the page size.
+pub const SLOT: usize = 128;
+
+/// The first slot.
+const HEADER: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n\
+                      # by netns: a line for each container on the bridge";
+
+/// The first slot of a file, which is nobody's.
+pub fn header() -> Vec<u8> {
+    slot(HEADER)
+}
+
+/// A slot that is free.
+pub fn blank() -> Vec<u8> {
+    slot("#")
+}
+
+/// A slot with these lines; what does not fit is cut off, which [`lines`] excludes.
+pub fn slot(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(SLOT - 1, b' ');
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What a container is called: its id and the short form of it, its hostname, its aliases.
+/// Names that cannot be one, or that it may not have, are left out.
+pub fn of(id: &str, hostname: Option<&str>, asked: &Names) -> Vec<HostName> {
+    let short = (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| &id[..12]);
+    let own = [Some(id), short, hostname].into_iter().flatten();
+    let own = own.filter_map(|name| name.parse().ok()).filter(|name| asked.allows(name));
+    let mut names: Vec<HostName> = Vec::new();
+    for name in own.chain(asked.aliases.iter().cloned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The lines that give `address` these names, each of which fits a slot.
+pub fn lines(address: IpAddr, names: &[HostName]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for name in names {
+        match lines.last_mut().filter(|line| line.len() + 1 + name.as_str().len() < SLOT) {
+            Some(line) => line.push_str(&format!(" {name}")),
+            None => lines.push(format!("{address} {name}")),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(aliases: &[&str]) -> Names {
+        Names { aliases: aliases.iter().map(|name| name.parse().unwrap()).collect(), ..Names::default() }
+    }
+
+    fn called(id: &str, hostname: Option<&str>, asked: &Names) -> Vec<String> {
+        of(id, hostname, asked).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_container_is_called_by_its_id_its_hostname_and_its_aliases() {
+        assert_eq!(called("web", Some("www"), &asked(&["db", "web"])), ["web", "www", "db"]);
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(called(&id, Some("0123456789ab"), &asked(&[])), [id.as_str(), "0123456789ab"]);
+    }
+
+    #[test]
+    fn a_hostile_id_or_hostname_enters_no_line() {
+        let long = "x".repeat(200);
+        for name in ["localhost", "1.2.3.4", "a+b", "a\n6.6.6.6 web", "", "a b", &long] {
+            assert_eq!(called(name, Some(name), &asked(&[])), [""; 0], "{name:?}");
+        }
+    }
+
+    #[test]
+    fn where_names_are_bounded_a_hostname_is_too() {
+        let bounded = Names { allowed: Some(vec!["*.lan".parse().unwrap()]), ..asked(&[]) };
+        assert_eq!(called("web", Some("example.com"), &bounded), ["web"]);
+        assert_eq!(called("a.lan", Some("b"), &bounded), ["a.lan", "b"]);
+    }
+
+    #[test]
+    fn each_line_fits_its_slot_and_no_name_is_lost() {
+        let names: Vec<HostName> =
+            (0..40).map(|n| format!("n{n}{}", "x".repeat(n)).parse().unwrap()).collect();
+        let lines = lines("172.19.255.254".parse().unwrap(), &names);
+        let read: Vec<&str> = lines.iter().flat_map(|line| line.split(' ').skip(1)).collect();
+        assert_eq!(read, names.iter().map(HostName::as_str).collect::<Vec<_>>());
+        for line in &lines {
+            assert!(line.len() < SLOT && line.starts_with("172.19.255.254 "), "{line}");
+            assert_eq!(String::from_utf8(slot(line)).unwrap().trim_end(), line);
+        }
+        let longest: HostName = "x".repeat(64).parse::<HostName>().unwrap();
+        assert_eq!(
+            super::lines("fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap(), &[longest]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_slot_crosses_no_page() {
+        assert_eq!(4096 % SLOT, 0);
+        for slot in [header(), blank()] {
+            assert_eq!((slot.len(), slot.last()), (SLOT, Some(&b'\n')));
+        }
+    }
+}

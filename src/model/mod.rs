@@ -1,0 +1,30 @@
+//! The values that everything here speaks of, with their text and their form on disk. Nothing in
+//! this room acts, and it uses nothing but [`crate::error`].
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`container`], [`sandbox`] | who a container is, and its network namespace |
+//! | [`request`], [`host_device`], [`port`], [`dns`], [`value`] | what is asked for, as users write it |
+//! | [`step`], [`link`], [`device`], [`mount`], [`rule`] | the reversible changes that a plan is made of |
+//! | [`record`], [`network`] | what the state directory keeps |
+//! | [`observed`] | what the kernel was seen to have |
+//! | [`hosts`], [`resolver`], [`bundle`] | the form of other people's files |
+
+pub mod bundle;
+pub mod container;
+pub mod device;
+pub mod dns;
+pub mod host_device;
+pub mod hosts;
+pub mod link;
+pub mod mount;
+pub mod network;
+pub mod observed;
+pub mod port;
+pub mod record;
+pub mod request;
+pub mod resolver;
+pub mod rule;
+pub mod sandbox;
+pub mod step;
+pub mod value;

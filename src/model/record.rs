@@ -1,0 +1,99 @@
+//! What is remembered of an attached container.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::container::{ContainerId, Key};
+use super::device::MovedDevice;
+use super::network::NetworkName;
+use super::port::PortMapping;
+use super::rule::Rule;
+use super::sandbox::Sandbox;
+use super::step::Step;
+use super::value::{Iface, Mac};
+
+/// An attached container: who it is, what it has, and every step that was taken for it. It is
+/// written once, before the first step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What its runtime calls it.
+    #[serde(flatten)]
+    pub container: ContainerId,
+    /// Its network namespace.
+    pub sandbox: Sandbox,
+    /// Its interfaces that we made or gave it, the first one first.
+    pub attachments: Vec<Attachment>,
+    /// Its published ports.
+    pub ports: Vec<PortMapping>,
+    /// When it was attached, in seconds since 1970.
+    pub since: u64,
+    /// Every step, in the order of taking. They are undone backwards; one that another record
+    /// has too is left to the last of them.
+    pub steps: Vec<Step>,
+}
+
+/// A container's place on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The network; `None` for a device of the host.
+    pub network: Option<NetworkName>,
+    /// The network's bridge.
+    pub bridge: Option<Iface>,
+    /// The interface inside.
+    pub interface: Iface,
+    /// The other end of its veth pair.
+    pub host_interface: Option<Iface>,
+    /// The address of the interface inside, if it has one.
+    pub mac: Option<Mac>,
+    /// Its leases; of a device of the host the addresses that it was given.
+    pub addresses: Vec<IpNetwork>,
+    /// Its next hops.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl Record {
+    /// The name of its files.
+    pub fn key(&self) -> Key {
+        self.container.key()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.container.id
+    }
+
+    /// The attachment that it publishes its ports on and is shown by.
+    pub fn first(&self) -> Option<&Attachment> {
+        self.attachments.first()
+    }
+
+    /// All its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpNetwork> {
+        self.attachments.iter().flat_map(|attachment| attachment.addresses.iter().copied())
+    }
+
+    /// The host ends of its veth pairs.
+    pub fn host_interfaces(&self) -> impl Iterator<Item = &Iface> {
+        self.attachments.iter().filter_map(|attachment| attachment.host_interface.as_ref())
+    }
+
+    /// The bridge that it is on, if it is on one.
+    pub fn bridge(&self) -> Option<&Iface> {
+        self.first().and_then(|attachment| attachment.bridge.as_ref())
+    }
+
+    /// The devices of the host that it was given.
+    pub fn devices(&self) -> impl Iterator<Item = &MovedDevice> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::MoveDevice(device) => Some(&**device),
+            _ => None,
+        })
+    }
+
+    /// Its rules.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.steps.iter().filter_map(Step::rule)
+    }
+}

@@ -1,0 +1,105 @@
+//! What a firewall is to do for us, in words that no firewall owns: a [`Rule`] says what, and
+//! [`crate::firewall`] how.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::port::{PortMapping, Protocol};
+use super::value::Iface;
+
+/// A version of the Internet protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        })
+    }
+}
+
+/// One reversible demand on the firewall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// What all networks of a family share: our chains, the ways into them, and the guard of
+    /// the host's loopback addresses against packets that came over a wire.
+    Base {
+        /// For packets of this family.
+        family: Family,
+    },
+    /// What one subnet of a network needs, whoever is on it: its containers reach the world
+    /// under the host's address and each other past any FORWARD policy; nobody else's packets
+    /// get in unless a published port let them.
+    Network {
+        /// The network's bridge.
+        bridge: Iface,
+        /// The subnet.
+        subnet: IpNetwork,
+    },
+    /// A place for the published ports of one protocol from `256 * block` on, 256 of them: with
+    /// all ports in one place, each coming, going and new connection would cost more the more
+    /// there are.
+    Block {
+        /// For packets of this family.
+        family: Family,
+        /// Which protocol's ports.
+        protocol: Protocol,
+        /// Which of the 256 blocks.
+        block: u8,
+    },
+    /// A published port or range leads to a container.
+    Publish {
+        /// The container's id.
+        owner: String,
+        /// The host's side and the container's.
+        mapping: PortMapping,
+        /// The container's address.
+        to: IpAddr,
+    },
+}
+
+impl Rule {
+    /// The place of a port mapping; `None` for a range that is in several, which has its place
+    /// beside them.
+    pub fn block_of(mapping: &PortMapping, family: Family) -> Option<Self> {
+        let [first, _] = mapping.host.first.to_be_bytes();
+        let [last, _] = mapping.host.last.to_be_bytes();
+        (first == last).then_some(Self::Block { family, protocol: mapping.protocol, block: first })
+    }
+
+    /// Whose packets it is about.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Base { family } | Self::Block { family, .. } => *family,
+            Self::Network { subnet, .. } => Family::of(subnet.ip()),
+            Self::Publish { to, .. } => Family::of(*to),
+        }
+    }
+}
+
+/// Whether rules come or go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Put the rules there. They are not there yet.
+    Add,
+    /// Take them away. One that is already gone is fine.
+    Remove,
+}

@@ -1,0 +1,295 @@
+//! One reversible change of the machine, and its text in the dialect of `ip(8)` and `sysctl(8)`.
+//! (A rule's text is that of the firewall that takes it.)
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::device::MovedDevice;
+use super::link::{Bridge, Veth};
+use super::mount::BindMounts;
+use super::rule::Rule;
+use super::sandbox::Netns;
+use super::value::Iface;
+
+/// One reversible change of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Rules of the firewall.
+    Firewall(Rule),
+    /// A kernel parameter.
+    Sysctl {
+        /// Where.
+        netns: Netns,
+        /// Below `/proc/sys`, with slashes.
+        key: String,
+        /// What it is set to.
+        value: String,
+        /// What it was, and is set to again; `None` where it goes with its device.
+        before: Option<String>,
+    },
+    /// A new bridge.
+    AddBridge(Bridge),
+    /// A new veth pair.
+    AddVeth(Veth),
+    /// The text that `ip link` shows beside a link of the host.
+    SetAlias {
+        /// The link.
+        link: Iface,
+        /// At most 255 bytes.
+        alias: String,
+    },
+    /// A port of a bridge may send a packet back out of the port that it came in by.
+    Hairpin {
+        /// The host's link.
+        link: Iface,
+    },
+    /// A link of the host becomes a port of a bridge.
+    SetMaster {
+        /// The link; one that is gone meanwhile needs no bridge.
+        link: Iface,
+        /// The bridge.
+        bridge: Iface,
+    },
+    /// Another MTU for a link of the host.
+    SetMtu {
+        /// The link.
+        link: Iface,
+        /// In bytes.
+        mtu: u32,
+        /// What it was.
+        before: u32,
+    },
+    /// A link comes up.
+    SetUp {
+        /// Where.
+        netns: Netns,
+        /// The link.
+        link: Iface,
+    },
+    /// An address for a link.
+    AddAddress {
+        /// Where.
+        netns: Netns,
+        /// The link.
+        link: Iface,
+        /// With its prefix length; IPv4 gets the subnet's broadcast address too.
+        address: IpNetwork,
+    },
+    /// A container's default route.
+    AddRoute {
+        /// Where.
+        netns: Netns,
+        /// The next hop.
+        gateway: IpAddr,
+        /// The link that it leaves by.
+        link: Iface,
+    },
+    /// A name for the container's network namespace, as `ip netns` shows it.
+    NameNetns {
+        /// The container's id.
+        name: String,
+        /// Where.
+        netns: Netns,
+        /// The inode of the namespace: another that has the name meanwhile is not ours.
+        inode: u64,
+    },
+    /// A file for other hooks.
+    WriteFile {
+        /// The directory that symbolic links may lead to: the bundle, or the administrator's.
+        base: PathBuf,
+        /// Relative to `base`; no symbolic link is followed from here on.
+        path: PathBuf,
+        /// All of it.
+        contents: String,
+    },
+    /// The directory of the files that a network's containers have mounted.
+    MakeNames {
+        /// With everything in it.
+        dir: PathBuf,
+    },
+    /// A line of a network's `hosts` file.
+    AddHost {
+        /// The file.
+        path: PathBuf,
+        /// Where in it: see [`crate::model::hosts`].
+        slot: u32,
+        /// An address and names.
+        line: String,
+    },
+    /// A `resolv.conf`.
+    WriteResolver {
+        /// The file.
+        path: PathBuf,
+        /// All of it.
+        contents: String,
+        /// Whether it is the one for everybody on the network, which goes with the directory.
+        shared: bool,
+    },
+    /// Files of ours over those of the container.
+    Mount(BindMounts),
+    /// A device of the host moves into the container.
+    MoveDevice(Box<MovedDevice>),
+    /// A default route for what is sent from one address, in a table of its own.
+    AddSourceRoute {
+        /// Where.
+        netns: Netns,
+        /// The next hop.
+        gateway: IpAddr,
+        /// The link that it leaves by.
+        link: Iface,
+    },
+    /// What is sent from an address, and for which only the default route is left, takes that
+    /// of [`Self::AddSourceRoute`].
+    AddSourceRule {
+        /// Where.
+        netns: Netns,
+        /// The address.
+        source: IpAddr,
+    },
+}
+
+/// The table of [`Step::AddSourceRoute`], inside a container.
+pub const SOURCE_TABLE: u8 = 172;
+
+/// Where `ip-netns(8)` keeps names.
+pub const NETNS_DIRECTORY: &str = "/run/netns";
+
+/// What a step is a change of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The host: all networks may need it.
+    Host,
+    /// One network.
+    Network,
+    /// One container, or those that share a network namespace.
+    Container,
+}
+
+/// What holds of all steps of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// What it is a change of.
+    pub scope: Scope,
+    /// Whether several records may hold the very same step: it is undone with the last.
+    pub shared: bool,
+    /// Whether it has an undoing of its own. What is done to a link of ours goes with the link,
+    /// what is done in a container goes with the container, and its loopback is its own.
+    pub undone: bool,
+}
+
+impl Step {
+    /// What holds of all steps of this kind.
+    pub fn traits(&self) -> Traits {
+        use Scope::{Container, Host, Network};
+        let (scope, shared, undone) = match self {
+            Self::Firewall(Rule::Base { .. } | Rule::Block { .. }) => (Host, true, true),
+            Self::Firewall(Rule::Network { .. }) => (Network, false, true),
+            Self::Firewall(Rule::Publish { .. }) => (Container, false, true),
+            Self::Sysctl { before, .. } => (Host, before.is_some(), before.is_some()),
+            Self::AddBridge(_) | Self::SetMtu { .. } | Self::MakeNames { .. } => (Network, false, true),
+            Self::SetUp { netns: Netns::Host, .. } | Self::AddAddress { netns: Netns::Host, .. } => {
+                (Network, false, true)
+            }
+            Self::SetUp { .. } | Self::AddAddress { .. } => (Container, false, false),
+            Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } | Self::MoveDevice(_) => {
+                (Container, true, true)
+            }
+            Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
+                (Container, false, false)
+            }
+            Self::AddHost { .. } => (Container, false, true),
+            Self::WriteResolver { shared: true, .. } => (Network, false, false),
+            Self::WriteResolver { shared: false, .. } => (Container, false, true),
+            Self::Mount(mounts) => (Container, false, mounts.runs),
+            Self::AddSourceRoute { .. } | Self::AddSourceRule { .. } => (Container, false, false),
+        };
+        Traits { scope, shared, undone }
+    }
+
+    /// What several networks or containers call a step that they share, as a file's name;
+    /// `None` for one that is not shared, or only by those in one network namespace.
+    pub fn shared_name(&self) -> Option<String> {
+        match self {
+            Self::Firewall(Rule::Base { family }) => Some(format!("firewall-{family}")),
+            Self::Firewall(Rule::Block { family, protocol, block }) => {
+                Some(format!("publish-{family}-{protocol}-{block}"))
+            }
+            Self::Sysctl { key, before: Some(_), .. } => Some(key.replace('/', ":")),
+            _ => None,
+        }
+    }
+
+    /// The rule, if it is one.
+    pub fn rule(&self) -> Option<&Rule> {
+        match self {
+            Self::Firewall(rule) => Some(rule),
+            _ => None,
+        }
+    }
+
+    /// Whether what it made outlives the kernel: a file on a disk.
+    pub fn outlives_a_boot(&self) -> bool {
+        matches!(
+            self,
+            Self::WriteFile { .. }
+                | Self::AddHost { .. }
+                | Self::WriteResolver { .. }
+                | Self::MakeNames { .. }
+        )
+    }
+
+    /// The file of the name that the step gives a namespace.
+    pub fn name_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::NameNetns { name, .. } => Some(Path::new(NETNS_DIRECTORY).join(name)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Firewall(rule) => write!(f, "firewall {rule:?}"),
+            Self::Sysctl { netns, key, value, .. } => write!(f, "{netns}sysctl -w {key}={value}"),
+            Self::AddBridge(bridge) => bridge.fmt(f),
+            Self::AddVeth(veth) => veth.fmt(f),
+            Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
+            Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
+            Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
+            Self::SetUp { netns, link } => write!(f, "{netns}ip link set {link} up"),
+            Self::AddAddress { netns, link, address } => {
+                let broadcast = if address.is_ipv4() { " brd +" } else { "" };
+                write!(f, "{netns}ip addr add {address}{broadcast} dev {link}")
+            }
+            Self::AddRoute { netns, gateway, link } => {
+                write!(f, "{netns}ip route add default via {gateway} dev {link}")
+            }
+            Self::NameNetns { name, netns: Netns::Pid(pid), .. } => write!(f, "ip netns attach {name} {pid}"),
+            Self::NameNetns { name, .. } => write!(f, "mount --bind $NETNS {NETNS_DIRECTORY}/{name}"),
+            Self::WriteFile { base, path, contents } => {
+                write!(f, "echo -n {contents} > {}", base.join(path).display())
+            }
+            Self::MakeNames { dir } => write!(f, "mkdir -p {}", dir.display()),
+            Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
+            Self::WriteResolver { path, contents, .. } => {
+                write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
+            }
+            Self::Mount(mounts) => mounts.fmt(f),
+            Self::MoveDevice(device) => device.fmt(f),
+            Self::AddSourceRoute { netns, gateway, link } => {
+                write!(f, "{netns}ip route add default via {gateway} dev {link} table {SOURCE_TABLE}")
+            }
+            Self::AddSourceRule { netns, source } => {
+                write!(f, "{netns}ip rule add from {source} lookup {SOURCE_TABLE} && ")?;
+                write!(f, "{netns}ip rule add lookup main suppress_prefixlength 0")
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What others hold, and what is chosen for a container of what they do not. The lock of
+//! everything is held: nobody else claims meanwhile.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::observe::Known;
+use super::run::Run;
+use super::stale::{Admitted, Obstacle};
+use crate::error::{Doing, Error, Result};
+use crate::model::container::Key;
+use crate::model::hosts::SLOT;
+use crate::model::link::HOST_MAC;
+use crate::model::network::{Network, NetworkName};
+use crate::model::observed::{Host, ObservedNetwork};
+use crate::model::port::PortMapping;
+use crate::model::record::Record;
+use crate::model::request::{NetworkRequest, Request};
+use crate::model::sandbox::Netns;
+use crate::model::step::Step;
+use crate::model::value;
+use crate::plan::{self, Claimed, lease, ports};
+use crate::store::{Claim, Held, Owner, Pending};
+
+/// How many addresses are tried before all that are leased are read.
+const TRIES: usize = 64;
+/// How many free lines of a hosts file are looked for beside each other.
+const PROBES: u32 = 8;
+
+impl Run {
+    /// What is claimed of what a network needs alone.
+    pub(super) fn claimed_by_network(&self, known: Option<Network>) -> Result<Claimed> {
+        let mut claimed = Claimed {
+            state_dir: self.state_dir().to_path_buf(),
+            boot_id: self.boot_id.clone(),
+            ..Claimed::default()
+        };
+        // A network in place holds its share of these already.
+        if known.is_none() {
+            let base = crate::model::rule::Rule::Base { family: crate::model::rule::Family::Ipv4 };
+            let names = Step::Firewall(base).shared_name().into_iter().chain([FORWARDING.to_owned()]);
+            claimed.shared = self.shared_steps(names)?;
+        }
+        claimed.networks.push(known);
+        Ok(claimed)
+    }
+
+    /// Everything that planning a container has to know of others, and its choices; and those
+    /// who are applying or undoing a step that it is to share.
+    pub(super) fn claimed(
+        &self,
+        request: &Request,
+        host: &Host,
+        networks: &[Known],
+        mates: Vec<Record>,
+    ) -> Admitted<(Claimed, Vec<Key>)> {
+        let mut claimed = Claimed::default();
+        for known in networks {
+            let of_network = self.claimed_by_network(known.network.clone())?;
+            let networks = std::mem::take(&mut claimed.networks);
+            let shared = std::mem::take(&mut claimed.shared);
+            claimed = Claimed { shared: shared.into_iter().chain(of_network.shared).collect(), ..of_network };
+            claimed.networks.splice(0..0, networks);
+        }
+        (claimed.state_dir, claimed.boot_id) = (self.state_dir().to_path_buf(), self.boot_id.clone());
+        claimed.mates = mates;
+        claimed.ports = self.choose_ports(request, host)?;
+        if claimed.mates.is_empty() {
+            for (wanted, observed) in request.networks.iter().zip(&host.networks) {
+                claimed.addresses.push(self.choose_address(request, wanted, observed)?);
+            }
+        }
+        let names = plan::shared_names(request, &claimed.ports);
+        let mut changing = Vec::new();
+        for name in &names {
+            changing.extend(self.is_changing(name)?);
+        }
+        claimed.shared.extend(self.shared_steps(names.into_iter())?);
+        let network = claimed.mates.first().and_then(|mate| mate.first()?.network.clone());
+        let network = network.or_else(|| request.networks.first().map(|wanted| wanted.network.name.clone()));
+        if let Some(network) = network {
+            claimed.slots = self.free_slots(request, &network)?;
+        }
+        let lost = |(network, observed): (&Option<Network>, &ObservedNetwork)| {
+            network.is_some() && observed.bridge.is_none()
+        };
+        let bridge_is_lost = claimed.networks.iter().zip(&host.networks).any(lost);
+        if bridge_is_lost || !request.devices.is_empty() {
+            self.read_everybody(&mut claimed)?;
+        }
+        Ok((claimed, changing))
+    }
+
+    /// The one place that reads all records while a container is attached: where a device of
+    /// the host is asked for, which anybody may have, or a bridge is made again, which they are
+    /// to be ports of.
+    pub(super) fn read_everybody(&self, claimed: &mut Claimed) -> Result<()> {
+        for record in self.store.records()?.containers {
+            for step in &record.steps {
+                match step {
+                    Step::MoveDevice(device) => {
+                        claimed.devices.push((device.name.to_string(), record.id().to_owned()));
+                    }
+                    Step::AddVeth(veth) => {
+                        claimed.devices.push((veth.name.to_string(), record.id().to_owned()));
+                        let (link, bridge) = (veth.name.clone(), veth.bridge.clone());
+                        claimed.restored.push(Step::SetMaster { link, bridge });
+                    }
+                    Step::Sysctl { netns: Netns::Host, before: Some(_), .. }
+                        if !claimed.restored.contains(step) =>
+                    {
+                        claimed.restored.push(step.clone());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn choose_address(
+        &self,
+        request: &Request,
+        wanted: &NetworkRequest,
+        observed: &ObservedNetwork,
+    ) -> Admitted<IpAddr> {
+        let network = &wanted.network.name;
+        let cursor = self.store.note(&cursor_note(network)).and_then(|text| text.parse().ok());
+        let (mut tries, mut all) = (0, None);
+        lease::choose(&request.container, wanted, cursor, |address| {
+            let claim = Claim::Lease(network.clone(), address);
+            tries += 1;
+            if wanted.static_ip.is_none() && tries > TRIES {
+                let leased = match &all {
+                    Some(leased) => leased,
+                    None => all.insert(self.store.leases(network)?),
+                };
+                if leased.contains(&address) {
+                    return self.named(&Owner::Unknown, false);
+                }
+            } else if let Some(owner) = self.store.holder(&claim)? {
+                return self.named(&owner, wanted.static_ip.is_some());
+            }
+            Ok(self.has_address(wanted, observed, address)?)
+        })
+        .or_else(|obstacle| self.or_stale(network, obstacle))
+    }
+
+    /// Who holds an address; one who has what is asked for by name is verified.
+    fn named(&self, owner: &Owner, verify: bool) -> Admitted<Option<String>> {
+        let lives = if verify { Some(self.verify(owner)?) } else { None };
+        Ok(Some(lives.map_or_else(|| owner.to_string(), |record| record.container.to_string())))
+    }
+
+    /// The kernel is the second witness: whatever else the administrator has given the bridge
+    /// would answer in the container's place, and so would one whose record is lost.
+    fn has_address(
+        &self,
+        wanted: &NetworkRequest,
+        observed: &ObservedNetwork,
+        address: IpAddr,
+    ) -> Result<Option<String>> {
+        let Some(bridge) = &observed.bridge else { return Ok(None) };
+        if bridge.addresses.iter().any(|taken| taken.ip() == address) {
+            return Ok(Some(format!("bridge {}", wanted.network.bridge)));
+        }
+        let operation = || format!("look for {address} on bridge {}", bridge.name);
+        let netlink = self.machine.kernel.netlink();
+        let taken = netlink.bridge_has_port_with(bridge.index, value::mac(HOST_MAC, address));
+        let whose = "a container that no record tells of";
+        Ok(taken.doing(operation)?.then(|| whose.to_owned()))
+    }
+
+    /// Where no address is free, those who hold one are looked at before that is said.
+    fn or_stale(&self, network: &NetworkName, obstacle: Obstacle) -> Admitted<IpAddr> {
+        let Obstacle::Failed(error) = obstacle else { return Err(obstacle) };
+        if error.kind() != crate::error::Kind::Exhausted {
+            return Err(error.into());
+        }
+        let leases = self.store.leases(network)?;
+        for address in leases.into_iter().take(TRIES) {
+            let owner = self.store.holder(&Claim::Lease(network.clone(), address))?;
+            match owner.map(|owner| self.verify(&owner)) {
+                Some(Err(Obstacle::Failed(_))) | Some(Ok(_)) | None => {}
+                Some(Err(obstacle)) => return Err(obstacle),
+            }
+        }
+        Err(error.into())
+    }
+
+    fn choose_ports(&self, request: &Request, host: &Host) -> Admitted<Vec<PortMapping>> {
+        let published = |protocol, block| Ok(self.store.ports(protocol, block)?);
+        ports::choose(&request.container, &request.publish, &host.listeners, published, |mapping| {
+            let Some(owner) = self.store.holder(&Claim::Ports(*mapping))? else {
+                return Ok("another container publishes it".to_owned());
+            };
+            let record = self.verify(&owner)?;
+            let same = |other: &&PortMapping| other.host == mapping.host && other.conflicts(mapping);
+            let inside = record.ports.iter().find(same).map(|other| other.container);
+            let address = record.addresses().next().map(|address| address.ip());
+            let to = address.zip(inside).map_or_else(String::new, |(ip, port)| format!(" ({ip}:{port})"));
+            Ok(format!("already published by {}{to}", record.container))
+        })
+    }
+
+    /// Whose run is applying or undoing a shared step now.
+    fn is_changing(&self, name: &str) -> Admitted<Option<Key>> {
+        match self.store.changing(name)? {
+            Some(Owner::Container(key)) if self.store.pending(&key)?.is_some() => {
+                Err(match self.store.hold(&key)? {
+                    Held::Busy => return Ok(Some(key)),
+                    Held::Mine(_) if self.given_up.contains(&key) => {
+                        let cause = format!("container {} could not be undone", key.id());
+                        Error::new(format!("share {name}"), cause).into()
+                    }
+                    _ => Obstacle::Stale(vec![key]),
+                })
+            }
+            // Killed after everything but this.
+            Some(_) => Ok(self.store.changed(name).map(|()| None)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Which of these steps somebody holds.
+    fn shared_steps(&self, names: impl Iterator<Item = String>) -> Result<BTreeSet<String>> {
+        let mut held = BTreeSet::new();
+        for name in names {
+            if self.store.is_shared(&name)? {
+                held.insert(name);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Free lines of a network's hosts file, as many as the container may need. They are looked
+    /// for from a place of its own on, in a table of about twice as many lines as there are.
+    fn free_slots(&self, request: &Request, network: &NetworkName) -> Result<Vec<u32>> {
+        // An id and a hostname fill two at most.
+        let wanted = 2 + request.names.aliases.len();
+        let lines = lines_of(&plan::hosts_file(self.state_dir(), network)).max(PROBES);
+        let start = (request.container.hash() % u128::from(u32::MAX)) as u32;
+        let mut free = Vec::new();
+        for size in (0..24).map(|doubled| lines.saturating_mul(1 << doubled)) {
+            for slot in (0..PROBES).map(|at| 1 + start.wrapping_add(at) % size) {
+                let claim = Claim::Slot(network.clone(), slot);
+                if free.len() < wanted && !free.contains(&slot) && self.store.holder(&claim)?.is_none() {
+                    free.push(slot);
+                }
+            }
+            if free.len() == wanted {
+                break;
+            }
+        }
+        Ok(free)
+    }
+
+    /// Those who live in a network namespace already and share it with a newcomer.
+    pub(super) fn mates(&self, inode: u64, newcomer: &Key) -> Admitted<Vec<Record>> {
+        let mut mates = Vec::new();
+        for key in self.store.in_netns(inode)? {
+            if key == *newcomer {
+                continue;
+            }
+            if self.store.pending(&key)? == Some(Pending::Leaving) && self.given_up.contains(&key) {
+                continue;
+            }
+            mates.push(self.verify(&Owner::Container(key))?);
+        }
+        Ok(mates)
+    }
+}
+
+/// What the forwarding of packets is called among shared steps.
+const FORWARDING: &str = "net:ipv4:ip_forward";
+
+/// Where the address is noted that a network leased last.
+pub(super) fn cursor_note(network: &NetworkName) -> String {
+    format!("lease:{network}")
+}
+
+/// How many lines a hosts file has.
+fn lines_of(path: &Path) -> u32 {
+    let bytes = fs::metadata(path).map_or(0, |found| found.len());
+    u32::try_from(bytes / SLOT as u64).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,34 @@
+//! What can be done, each a story that is read from top to bottom. An operation knows no format
+//! of input or output: the doors translate.
+//!
+//! Locks are taken in this order, and never the other way round: the rules' (shared), everything's,
+//! a record's own. Whoever has the rules' alone waits for nobody.
+
+pub mod apply;
+mod attach;
+mod claims;
+mod detach;
+mod dry_run;
+mod gc;
+mod leave;
+mod machine;
+mod network;
+mod observe;
+mod reload;
+mod repair;
+mod rules;
+mod run;
+mod salvage;
+mod stale;
+pub mod status;
+
+pub use attach::attach;
+pub use detach::{by_id, detach, detach_id};
+pub use dry_run::{plan_attach, plan_detach};
+pub use gc::gc;
+pub use machine::{apply_lines, lines, undo_lines};
+pub use network::{create, rm};
+pub use reload::reload;
+pub use repair::repair;
+pub use rules::wanted_rules;
+pub use run::warn_of_damage;

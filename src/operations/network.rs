@@ -1,0 +1,230 @@
+//! The network alone: created, recorded, and removed.
+
+use super::apply::{apply, undo};
+use super::run::Run;
+use super::stale::Obstacle;
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::model::container::Key;
+use crate::model::network::{Network, NetworkName, NetworkSpec};
+use crate::plan::{self, NetworkPlan, Plan};
+use crate::store::{Claim, Owner};
+
+/// How often to begin again, after having cleaned up or rebuilt the rules.
+const ATTEMPTS: usize = 16;
+
+/// Creates a network, or sets right what has drifted of it.
+///
+/// # Errors
+/// Anything that keeps it from being whole; everything that was done is undone then.
+pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
+    let mut run = Run::open(settings)?;
+    run.warn_of_damage();
+    run.collect_garbage()?;
+    for _ in 0..ATTEMPTS {
+        run.share_rules(false)?;
+        let lock = run.store.lock()?;
+        run.forget_old_networks()?;
+        let (host, observed) = run.observe_network(spec, true)?;
+        let known = run.network(&spec.name)?;
+        if known.is_some() && run.rebuilt.is_none() && run.is_ruleset_changed() && run.nobody_pending()? {
+            drop(lock);
+            run.restore_rules()?;
+            continue;
+        }
+        let mut claimed = run.claimed_by_network(known.clone())?;
+        if known.is_some() && observed.bridge.is_none() {
+            run.read_everybody(&mut claimed)?;
+        }
+        let network = plan::network(spec, &host, &observed, known.as_ref(), &claimed)?;
+        if run.apply_network(network, known)? {
+            return Ok(());
+        }
+        drop(lock);
+        run.rebuild_rules()?;
+    }
+    Err(Error::new(format!("create network {}", spec.name), "its rules are removed again and again")
+        .of(Kind::Busy))
+}
+
+/// Removes a network; one that is not there is fine.
+///
+/// # Errors
+/// Containers are attached and `force` is not given (with it they are detached first); or
+/// something could not be undone and stays recorded.
+pub fn rm(settings: &Settings, name: &NetworkName, force: bool) -> Result<()> {
+    let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
+    run.warn_of_damage();
+    run.collect_garbage()?;
+    for _ in 0..ATTEMPTS {
+        run.share_rules(false)?;
+        let lock = run.store.lock()?;
+        let here = run.on_network(name)?;
+        let Some(first) = here.first() else {
+            let unread = run.unread_on(name)?;
+            if let (Some(key), false) = (unread.first(), force) {
+                let cause = format!("container {} is attached, whose record is damaged or lost", key.id());
+                let error = Error::new(format!("remove network {name}"), cause).of(Kind::Conflict);
+                return Err(error.hint("detach it first, or pass --force"));
+            }
+            unread.iter().try_for_each(|key| run.salvage(key))?;
+            return run.remove_network(name);
+        };
+        if !force {
+            let cause = format!("{} containers are attached, {} among them", here.len(), first.id());
+            let error = Error::new(format!("remove network {name}"), cause).of(Kind::Conflict);
+            return Err(error.hint("detach them first, or pass --force"));
+        }
+        run.leave(lock, &here)?;
+        for key in here {
+            run.store.wait_for(&key)?;
+        }
+    }
+    Err(Error::new(format!("remove network {name}"), "containers come again and again").of(Kind::Busy))
+}
+
+impl Run {
+    /// What an earlier boot has left behind is gone but for its files.
+    pub(super) fn first_of_this_boot(&self) -> std::result::Result<(), Obstacle> {
+        if !self.is_another_boot() {
+            return Ok(());
+        }
+        self.forget_old_networks()?;
+        let records = self.store.records()?;
+        let of_another = records.containers.iter().filter(|record| record.sandbox.boot_id != self.boot_id);
+        let stale: Vec<_> =
+            of_another.map(|record| record.key()).filter(|key| !self.given_up.contains(key)).collect();
+        if stale.is_empty() { Ok(self.note_boot()?) } else { Err(Obstacle::Stale(stale)) }
+    }
+
+    /// Those who hold an address of a network, and have no record.
+    fn unread_on(&self, name: &NetworkName) -> Result<Vec<Key>> {
+        let mut unread = Vec::new();
+        for address in self.store.leases(name)? {
+            if let Some(Owner::Container(key)) = self.store.holder(&Claim::Lease(name.clone(), address))?
+                && !unread.contains(&key)
+            {
+                unread.push(key);
+            }
+        }
+        Ok(unread)
+    }
+
+    fn forget_old_networks(&self) -> Result<()> {
+        if !self.is_another_boot() {
+            return Ok(());
+        }
+        let records = self.store.records()?;
+        for network in records.networks.iter().filter(|network| network.boot_id != self.boot_id) {
+            self.release_network(network)?;
+            self.store.forget_network(&network.name)?;
+        }
+        Ok(())
+    }
+
+    fn on_network(&self, name: &NetworkName) -> Result<Vec<Key>> {
+        let of_network = |record: &&crate::model::record::Record| {
+            record.attachments.iter().any(|attachment| attachment.network.as_ref() == Some(name))
+        };
+        let records = self.store.records()?;
+        Ok(records.containers.iter().filter(of_network).map(|record| record.key()).collect())
+    }
+
+    /// Records networks before their steps are applied; `before` is what was recorded of them.
+    pub(super) fn begin_networks(&self, plan: &Plan, before: &[Option<Network>]) -> Result<()> {
+        for (NetworkPlan { network, steps }, known) in plan.networks.iter().zip(before) {
+            self.begin_network(network, known.as_ref(), !steps.is_empty())?;
+        }
+        Ok(())
+    }
+
+    fn begin_network(&self, network: &Network, known: Option<&Network>, applies: bool) -> Result<()> {
+        if known.is_none() && applies {
+            self.store.set_network_pending(&network.name)?;
+        }
+        if known == Some(network) {
+            return Ok(());
+        }
+        self.store.put_network(network)?;
+        let owner = Owner::Network(network.name.clone());
+        Claim::all_of_network(network).iter().try_for_each(|claim| self.store.claim(claim, &owner))
+    }
+
+    /// Records networks as they were before their steps failed.
+    pub(super) fn restore_networks(&self, plan: &Plan, before: &[Option<Network>]) -> Result<()> {
+        for (NetworkPlan { network, .. }, known) in plan.networks.iter().zip(before) {
+            self.restore_network(network, known.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn restore_network(&self, network: &Network, known: Option<&Network>) -> Result<()> {
+        match known {
+            Some(known) if known == network => Ok(()),
+            Some(known) => self.store.put_network(known),
+            None => {
+                self.release_network(network)?;
+                self.store.forget_network(&network.name)
+            }
+        }
+    }
+
+    fn release_network(&self, network: &Network) -> Result<()> {
+        let owner = Owner::Network(network.name.clone());
+        let claims = Claim::all_of_network(network);
+        claims.iter().try_for_each(|claim| self.store.release(claim, &owner))
+    }
+
+    /// Applies the steps of a network alone; false if its rules could not be added that could be
+    /// tried, and nothing is left of it.
+    fn apply_network(&mut self, plan: NetworkPlan, known: Option<Network>) -> Result<bool> {
+        let NetworkPlan { network, steps } = plan;
+        self.begin_network(&network, known.as_ref(), !steps.is_empty())?;
+        if let Err(failed) = apply(&self.not_rebuilt(steps.iter()), &mut self.machine) {
+            if !failed.clean {
+                return Err(failed.error);
+            }
+            self.restore_network(&network, known.as_ref())?;
+            self.note_transactions()?;
+            return if failed.rules && self.rebuilt.is_none() { Ok(false) } else { Err(failed.error) };
+        }
+        self.store.finish_network(&network.name)?;
+        self.note_boot()?;
+        self.note_transactions()?;
+        Ok(true)
+    }
+
+    /// Undoes a network and forgets it. The lock of everything is held.
+    pub(super) fn remove_network(&mut self, name: &NetworkName) -> Result<()> {
+        let Some(network) = self.network(name)? else {
+            return self.store.forget_network(name);
+        };
+        self.store.set_network_pending(name)?;
+        let owner = Owner::Network(name.clone());
+        let mut steps = Vec::new();
+        for step in &network.steps {
+            let last = match step.shared_name() {
+                Some(shared) => self.store.leave_shared(&shared, &owner)?,
+                None => true,
+            };
+            steps.extend(last.then_some(step));
+        }
+        undo(&steps, &mut self.machine)?;
+        self.store.forget_network(name)?;
+        self.note_transactions()
+    }
+
+    /// Undoes the networks that a run was killed in the middle of making or removing: such a run
+    /// had the lock of everything. Which they were.
+    pub(super) fn finish_interrupted_networks(&mut self) -> Result<Vec<NetworkName>> {
+        let mut interrupted = Vec::new();
+        for owner in self.store.all_pending()? {
+            let Owner::Network(name) = owner else { continue };
+            if let Err(error) = self.remove_network(&name) {
+                self.log.warn(&error);
+            }
+            interrupted.push(name);
+        }
+        Ok(interrupted)
+    }
+}

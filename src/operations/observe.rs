@@ -1,0 +1,125 @@
+//! What planning has to know of the kernel and of a container's files: as few questions as the
+//! case at hand needs.
+
+use super::run::Run;
+use crate::error::{Doing, Result};
+use crate::kernel::{listeners, named, observe};
+use crate::model::network::{Network, NetworkSpec};
+use crate::model::observed::{Host, Listener, ObservedNetwork};
+use crate::model::port::{PortMapping, Protocol};
+use crate::model::request::Request;
+use crate::model::sandbox::Sandbox;
+use crate::model::value::Iface;
+use crate::plan;
+use crate::rootfs;
+
+/// A network as it was recorded when it was observed.
+#[derive(Debug)]
+pub(super) struct Known {
+    stamp: Option<(u64, i64)>,
+    pub(super) network: Option<Network>,
+}
+
+impl Run {
+    /// The host, and one network of it.
+    pub(super) fn observe_network(&self, spec: &NetworkSpec, files: bool) -> Result<(Host, ObservedNetwork)> {
+        let mut host = observe::host(&self.machine.kernel)?;
+        if files {
+            host.resolver = rootfs::resolver::of_host();
+        }
+        Ok((host, self.network_now(spec, files)?))
+    }
+
+    fn network_now(&self, spec: &NetworkSpec, files: bool) -> Result<ObservedNetwork> {
+        let mut network = observe::network(&self.machine.kernel, &spec.bridge, &spec.subnets)?;
+        if files {
+            let file = plan::directory(self.state_dir(), &spec.name).join("resolv.conf");
+            network.resolv_conf = rootfs::resolver::read(&file);
+        }
+        Ok(network)
+    }
+
+    /// What can be seen of a container before the lock is taken: nobody else changes it.
+    pub(super) fn observe_container(&self, request: &Request, sandbox: &Sandbox) -> Result<Host> {
+        let files = !request.names.hands_off;
+        let mut host = Host::default();
+        if !request.networks.is_empty() {
+            host = observe::host(&self.machine.kernel)?;
+            if files {
+                host.resolver = rootfs::resolver::of_host();
+            }
+            host.files = rootfs::observe(&request.container, sandbox, &request.names, &self.log);
+        }
+        let names: Vec<&Iface> = request.devices.iter().map(|device| &device.name).collect();
+        host.devices = observe::devices(self.machine.kernel.netlink(), &names)?;
+        if request.name_netns {
+            let name = &request.container.id;
+            host.name = named::holder(name, sandbox.netns)
+                .doing(|| format!("look at {}", named::path(name).display()))?;
+        }
+        host.listeners = listeners_of(request);
+        Ok(host)
+    }
+
+    /// The networks that are asked for, as they are recorded and as they are. Asked without the
+    /// lock, since it takes its time: see [`Self::are_unchanged`].
+    pub(super) fn observe_networks(
+        &self,
+        host: &mut Host,
+        request: &Request,
+        sandbox: &Sandbox,
+    ) -> Result<Vec<Known>> {
+        let files = !request.names.hands_off;
+        (host.networks, host.taken) = (Vec::new(), Vec::new());
+        if !request.networks.is_empty() {
+            host.ip_forward = observe::host(&self.machine.kernel)?.ip_forward;
+        }
+        let mut known = Vec::new();
+        for wanted in &request.networks {
+            let stamp = self.store.network_stamp(&wanted.network.name);
+            known.push(Known { stamp, network: self.network(&wanted.network.name)? });
+            host.networks.push(self.network_now(&wanted.network, files)?);
+            // Asked for in the order in which they are preferred.
+            let mut failure = None;
+            let netlink = self.machine.kernel.netlink();
+            let container = &request.container;
+            plan::host_interface(container, sandbox, &wanted.interface, |name| {
+                match netlink.link(name.as_str()).doing(|| format!("look at link {name}")) {
+                    Ok(None) => false,
+                    Ok(Some(_)) => {
+                        host.taken.push(name.clone());
+                        true
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        false
+                    }
+                }
+            })?;
+            failure.map_or(Ok(()), Err)?;
+        }
+        Ok(known)
+    }
+
+    /// Whether no other run has changed a network since.
+    pub(super) fn are_unchanged(&self, request: &Request, known: &[Known]) -> bool {
+        let now = request.networks.iter().map(|wanted| self.store.network_stamp(&wanted.network.name));
+        now.eq(known.iter().map(|known| known.stamp))
+    }
+}
+
+/// The programs of the host that listen where a port may be published; who they are only where
+/// that is in the way.
+fn listeners_of(request: &Request) -> Vec<Listener> {
+    let named: Vec<PortMapping> =
+        request.publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))).collect();
+    let mut found = listeners::in_the_way(&named);
+    if named.len() < request.publish.len() {
+        let mut protocols: Vec<Protocol> = request.publish.iter().map(|publish| publish.protocol).collect();
+        protocols.sort_unstable();
+        protocols.dedup();
+        let all = listeners::of(&protocols).into_iter();
+        found.extend(all.map(|one| Listener { at: one.mapping(), who: "a process".to_owned() }));
+    }
+    found
+}

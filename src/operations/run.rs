@@ -1,0 +1,217 @@
+//! What every operation that changes something holds while it runs.
+
+use std::path::{Path, PathBuf};
+
+use super::machine::Machine;
+use crate::config::Settings;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::firewall::Firewall;
+use crate::kernel::{alive, netfilter};
+use crate::log::Log;
+use crate::model::container::Key;
+use crate::model::network::{Network, NetworkName};
+use crate::model::record::Record;
+use crate::model::rule::Rule;
+use crate::store::{Held, Lock, Owner, Store, Turn};
+
+/// The generation of the ruleset after our last transaction, if nobody else has made one.
+const GENERATION: &str = "generation";
+/// The boot that everything recorded belongs to.
+const BOOT: &str = "boot";
+
+/// One run.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) store: Store,
+    state_dir: PathBuf,
+    pub(super) machine: Machine,
+    pub(super) log: Log,
+    pub(super) boot_id: String,
+    /// The shared lock of the firewall's rules. It is never waited for under the lock of
+    /// everything, and never kept while another container is waited for.
+    rules: Option<Lock>,
+    /// Those who cannot be undone now: they stay recorded, and stop nobody.
+    pub(super) given_up: Vec<Key>,
+    /// The rules that a rebuild has put there already, if there was one.
+    pub(super) rebuilt: Option<Vec<Rule>>,
+    /// Where the next run's turn to look at others begins.
+    pub(super) turn: Turn,
+    /// Transactions made by firewalls that were let go of, and those that are noted.
+    transactions: u64,
+    noted: u64,
+}
+
+impl Run {
+    /// Opens the store, made if need be, and the kernel.
+    pub(super) fn open(settings: &Settings) -> Result<Self> {
+        Self::on(Store::open(&settings.state_dir)?, settings)
+    }
+
+    /// As [`Self::open`], but looks at nothing where there is no store.
+    pub(super) fn existing(settings: &Settings) -> Result<Option<Self>> {
+        let store = Store::existing(&settings.state_dir)?;
+        store.map(|store| Self::on(store, settings)).transpose()
+    }
+
+    /// Opens the kernel for those who only read.
+    pub(super) fn on(store: Store, settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            store,
+            state_dir: settings.state_dir.clone(),
+            machine: Machine::open(&settings.log)?,
+            log: settings.log.clone(),
+            boot_id: alive::boot_id().doing(|| "read the boot's id")?,
+            rules: None,
+            given_up: Vec::new(),
+            rebuilt: None,
+            turn: Turn::default(),
+            transactions: 0,
+            noted: 0,
+        })
+    }
+
+    /// Where the state lives.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Takes the shared lock of the firewall's rules, which every program of the firewall keeps
+    /// while it lives, and with `expect` starts one ahead of its orders.
+    pub(super) fn share_rules(&mut self, expect: bool) -> Result<()> {
+        if self.rules.is_none() {
+            let lock = self.store.share_rules()?;
+            self.machine.firewall.lend(lock.file())?;
+            self.rules = Some(lock);
+        }
+        if expect {
+            self.machine.firewall.expect();
+        }
+        Ok(())
+    }
+
+    /// Lets go of that lock.
+    pub(super) fn release_rules(&mut self) {
+        // Another one, to which nothing is lent.
+        self.transactions += self.machine.firewall.transactions();
+        self.machine.firewall = Firewall::new(self.log.clone());
+        self.rules = None;
+    }
+
+    /// A container's record. One that is damaged is set aside, and told of.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another version.
+    pub(super) fn record(&self, key: &Key) -> Result<Option<Record>> {
+        match self.store.record(key)? {
+            Some(Err(version)) if version.kind() == Kind::Conflict => Err(version),
+            Some(Err(damage)) => {
+                self.store.set_aside(&self.store.container_file(key))?;
+                self.log.warn(&damage);
+                Ok(None)
+            }
+            found => Ok(found.and_then(std::result::Result::ok)),
+        }
+    }
+
+    /// A network's record. One that is damaged is removed, and told of: what it made is found
+    /// in the kernel. One of another boot is forgotten with what it made.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn network(&self, name: &NetworkName) -> Result<Option<Network>> {
+        match self.store.network(name)? {
+            Some(Err(version)) if version.kind() == Kind::Conflict => Err(version),
+            Some(Err(damage)) => {
+                self.store.set_aside(&self.store.network_file(name))?;
+                self.log.warn(&damage);
+                Ok(None)
+            }
+            Some(Ok(network)) if network.boot_id != self.boot_id => Ok(None),
+            found => Ok(found.and_then(std::result::Result::ok)),
+        }
+    }
+
+    /// Sets aside every record that is damaged, and tells of it.
+    pub(super) fn set_aside_damaged(&self) -> Result<()> {
+        for (path, damage) in self.store.records()?.damaged {
+            if damage.kind() != Kind::Conflict && !path.starts_with(self.store.dir().join("damaged")) {
+                self.store.set_aside(&path)?;
+                self.log.warn(&damage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of every record that was set aside.
+    pub(super) fn warn_of_damage(&self) {
+        if self.store.has_damage()
+            && let Ok(records) = self.store.records()
+        {
+            warn_of_damage(&self.log, &records);
+        }
+    }
+
+    /// Whether this is the first run since the machine was started.
+    pub(super) fn is_another_boot(&self) -> bool {
+        self.store.note(BOOT).is_some_and(|noted| noted != self.boot_id)
+    }
+
+    /// Notes the boot.
+    pub(super) fn note_boot(&self) -> Result<()> {
+        if self.store.note(BOOT).as_ref() == Some(&self.boot_id) {
+            return Ok(());
+        }
+        self.store.put_note(BOOT, &self.boot_id)
+    }
+
+    // The generation of the nftables ruleset tells whether anybody else has changed it. Each of
+    // our transactions adds one to what is noted; while other runs are at it nobody can tell.
+    // On iptables-legacy, whose tables have no generation, ours do not count.
+
+    /// Whether somebody else may have changed the ruleset since our last transaction.
+    pub(super) fn is_ruleset_changed(&self) -> bool {
+        let Some(generation) = netfilter::generation() else { return false };
+        self.store.note(GENERATION) != Some(generation.to_string())
+    }
+
+    /// Whether no other run is applying or undoing anything.
+    pub(super) fn nobody_pending(&self) -> Result<bool> {
+        for owner in self.store.all_pending()? {
+            if let Owner::Container(key) = owner
+                && matches!(self.store.hold(&key)?, Held::Busy)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes the generation of the ruleset in which every rule was there that should be.
+    pub(super) fn put_generation(&self, generation: Option<u64>) -> Result<()> {
+        self.store.put_note(GENERATION, &generation.unwrap_or_default().to_string())
+    }
+
+    /// How many transactions have been made since the last call.
+    pub(super) fn forget_transactions(&mut self) -> u64 {
+        let all = self.transactions + self.machine.firewall.transactions();
+        let new = all - self.noted;
+        self.noted = all;
+        new
+    }
+
+    /// Adds our transactions to what is noted, under the lock of everything.
+    pub(super) fn note_transactions(&mut self) -> Result<()> {
+        let ours = self.forget_transactions();
+        match self.store.note(GENERATION).and_then(|text| text.parse::<u64>().ok()) {
+            Some(_) if ours == 0 => Ok(()),
+            Some(noted) => self.store.put_note(GENERATION, &(noted + ours).to_string()),
+            None if self.nobody_pending()? => self.put_generation(netfilter::generation()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Tells of every record that could not be read.
+pub fn warn_of_damage(log: &Log, records: &crate::store::Records) {
+    records.damaged.iter().for_each(|(_, error): &(_, Error)| log.warn(error));
+}

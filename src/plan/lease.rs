@@ -1,0 +1,201 @@
+//! Which address a container gets.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+
+use crate::error::{Error, Kind, Result};
+use crate::model::container::ContainerId;
+use crate::model::request::NetworkRequest;
+use crate::model::value;
+
+/// The address that a container gets on a network: the one that it asks for, or the next free
+/// one. `cursor` is the address that was leased last, and `holder` says who has an address.
+///
+/// A freed address rests until the cursor has come round to it again, so that nobody's ARP or
+/// conntrack entries for its last owner catch the next one. The network's, the broadcast and
+/// the gateway's own address are never leased.
+///
+/// # Errors
+/// The address asked for is not one, or somebody has it; no address is free; or `holder` fails.
+pub fn choose<E: From<Error>>(
+    container: &ContainerId,
+    wanted: &NetworkRequest,
+    cursor: Option<IpAddr>,
+    mut holder: impl FnMut(IpAddr) -> std::result::Result<Option<String>, E>,
+) -> std::result::Result<IpAddr, E> {
+    let gateway = gateway_of(wanted)?;
+    if let Some(address) = wanted.static_ip {
+        check(gateway, address)?;
+        return match holder(address)? {
+            None => Ok(address),
+            Some(holder) => {
+                let operation = format!("use static address {address} for {container}");
+                Err(Error::new(operation, format!("{holder} has it")).of(Kind::Conflict).into())
+            }
+        };
+    }
+    for address in candidates(gateway, cursor)? {
+        if holder(address)?.is_none() {
+            return Ok(address);
+        }
+    }
+    Err(Error::new(
+        format!("lease an address in {} for {container}", value::subnet(gateway)),
+        format!("all {} are taken", capacity(gateway)),
+    )
+    .of(Kind::Exhausted)
+    .hint("`netns ls` shows by whom; `netns detach ID` frees one")
+    .into())
+}
+
+fn gateway_of(wanted: &NetworkRequest) -> Result<IpNetwork> {
+    let gateway = wanted.network.subnets.first().copied();
+    gateway
+        .ok_or_else(|| Error::new(format!("lease from network {}", wanted.network.name), "it has no subnet"))
+}
+
+/// Every address of `gateway`'s subnet that a container can have, from the one after `cursor`
+/// on, going round.
+///
+/// # Errors
+/// The network is not IPv4.
+pub fn candidates(gateway: IpNetwork, cursor: Option<IpAddr>) -> Result<impl Iterator<Item = IpAddr>> {
+    let subnet = ipv4(gateway)?;
+    let (first, last) = (u32::from(subnet.network()) + 1, u32::from(subnet.broadcast()) - 1);
+    let start = match cursor {
+        Some(IpAddr::V4(cursor)) if (first..last).contains(&u32::from(cursor)) => u32::from(cursor) + 1,
+        _ => first,
+    };
+    let all = (start..=last).chain(first..start).map(|address| IpAddr::V4(Ipv4Addr::from(address)));
+    Ok(all.filter(move |address| *address != gateway.ip()))
+}
+
+/// How many containers `gateway`'s subnet has addresses for.
+pub fn capacity(gateway: IpNetwork) -> u64 {
+    match gateway {
+        IpNetwork::V4(network) => u64::from(network.size()).saturating_sub(3),
+        IpNetwork::V6(_) => 0,
+    }
+}
+
+/// Checks an address that was asked for by name.
+///
+/// # Errors
+/// It is outside the subnet, or the network's, the broadcast or the gateway's own address.
+pub fn check(gateway: IpNetwork, wanted: IpAddr) -> Result<()> {
+    let subnet = ipv4(gateway)?;
+    let refuse =
+        |cause: String| Err(Error::new(format!("use static address {wanted}"), cause).of(Kind::Input));
+    let IpAddr::V4(address) = wanted else {
+        return refuse(format!("the network {subnet} is IPv4"));
+    };
+    if !subnet.contains(address) {
+        return refuse(format!("it is not in the network's subnet {}/{}", subnet.network(), subnet.prefix()));
+    }
+    if address == subnet.network() || address == subnet.broadcast() {
+        return refuse(format!("it is the network or broadcast address of {subnet}"));
+    }
+    if wanted == gateway.ip() {
+        return refuse("it is the gateway's".to_owned());
+    }
+    Ok(())
+}
+
+fn ipv4(gateway: IpNetwork) -> Result<Ipv4Network> {
+    match gateway {
+        IpNetwork::V4(network) => Ok(network),
+        IpNetwork::V6(_) => Err(Error::new(format!("lease from {gateway}"), "it is not IPv4")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn gateway(text: &str) -> IpNetwork {
+        text.parse().unwrap()
+    }
+
+    fn next(gateway: IpNetwork, cursor: Option<IpAddr>, taken: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+        candidates(gateway, cursor).unwrap().find(|address| !taken(*address))
+    }
+
+    #[test]
+    fn a_freed_address_rests_before_it_is_used_again() {
+        let network = gateway("10.0.0.1/29");
+        let (mut cursor, mut seen) = (None, Vec::new());
+        for _ in 0..6 {
+            let address = next(network, cursor, |_| false).unwrap();
+            seen.push(address.to_string());
+            cursor = Some(address);
+        }
+        assert_eq!(seen, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2"]);
+    }
+
+    #[test]
+    fn a_full_subnet_says_so() {
+        assert_eq!(next(gateway("10.0.0.1/29"), None, |_| true), None);
+        assert_eq!(capacity(gateway("10.0.0.1/29")), 5);
+    }
+
+    #[test]
+    fn a_static_address_must_be_a_hosts_own() {
+        let network = gateway("172.19.0.1/16");
+        for (address, cause) in [
+            ("10.0.0.1", "not in the network's subnet 172.19.0.0/16"),
+            ("172.19.0.0", "network or broadcast"),
+            ("172.19.255.255", "network or broadcast"),
+            ("172.19.0.1", "the gateway's"),
+            ("::1", "IPv4"),
+        ] {
+            let error = check(network, address.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(cause), "{error}");
+        }
+        assert!(check(network, "172.19.7.7".parse().unwrap()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_lease_is_free_and_a_hosts_own(
+            prefix in 24u8..=30, base in any::<u32>(), gateway_at in 1u32..3, cursor in any::<u32>(),
+            taken in proptest::collection::btree_set(0u32..256, 0..256),
+        ) {
+            let size = 1u32 << (32 - prefix);
+            let network = base & !(size - 1);
+            let gateway_ip = Ipv4Addr::from(network + gateway_at.min(size - 2));
+            let gateway = IpNetwork::new(gateway_ip.into(), prefix).unwrap();
+            let taken: BTreeSet<IpAddr> =
+                taken.into_iter().map(|n| Ipv4Addr::from(network.wrapping_add(n)).into()).collect();
+            let usable = |n: &u32| {
+                let ip: IpAddr = Ipv4Addr::from(network + n).into();
+                ip != gateway.ip() && !taken.contains(&ip)
+            };
+            let free = (1..size - 1).filter(usable).count();
+            match next(gateway, Some(Ipv4Addr::from(cursor).into()), |ip| taken.contains(&ip)) {
+                Some(address) => {
+                    prop_assert!(!taken.contains(&address));
+                    prop_assert!(check(gateway, address).is_ok());
+                }
+                None => prop_assert_eq!(free, 0),
+            }
+        }
+
+        #[test]
+        fn every_address_is_leased_once_before_any_again(
+            prefix in 24u8..=30, network in any::<u32>(), gateway_at in 1u32..254, cursor in any::<u32>(),
+        ) {
+            let size = 1u32 << (32 - prefix);
+            let gateway_ip = Ipv4Addr::from((network & !(size - 1)) + 1 + gateway_at % (size - 2));
+            let gateway = IpNetwork::new(gateway_ip.into(), prefix).unwrap();
+            let (mut cursor, mut seen) = (Some(Ipv4Addr::from(cursor).into()), BTreeSet::new());
+            for _ in 0..capacity(gateway) {
+                cursor = next(gateway, cursor, |_| false);
+                prop_assert!(seen.insert(cursor), "{cursor:?} again");
+            }
+            prop_assert!(seen.contains(&next(gateway, cursor, |_| false)), "and only then again");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A network: the bridge, its address, forwarding, and its rules.
+
+use ipnetwork::IpNetwork;
+
+use super::Claimed;
+use super::names;
+use super::steps::Steps;
+use crate::error::{Error, Kind, Result};
+use crate::model::link::{BRIDGE_MAC, Bridge};
+use crate::model::network::{Network, NetworkSpec};
+use crate::model::observed::{Host, Link, ObservedNetwork, Route};
+use crate::model::rule::{Family, Rule};
+use crate::model::sandbox::Netns;
+use crate::model::step::Step;
+use crate::model::value::{self, Mac};
+
+/// The MTU where there is no default route to ask, in bytes: Ethernet's.
+const DEFAULT_MTU: u32 = 1500;
+
+/// A network as it will be, and the steps that lead there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPlan {
+    /// Its record.
+    pub network: Network,
+    /// The steps to take now.
+    pub steps: Vec<Step>,
+}
+
+/// A network as it should be, and the steps that lead there.
+///
+/// A step enters the record when it makes something that did not exist. What was found is used,
+/// set right if it has drifted, and never undone, unless we made it: a bridge with the address
+/// that only we give is ours, though its record may be lost.
+///
+/// # Errors
+/// The bridge's name belongs to another kind of link; the bridge carries another subnet; a
+/// route of the host already leads to the subnet.
+pub fn network(
+    spec: &NetworkSpec,
+    host: &Host,
+    observed: &ObservedNetwork,
+    known: Option<&Network>,
+    claimed: &Claimed,
+) -> Result<NetworkPlan> {
+    check(spec, observed, known)?;
+    let found = observed.bridge.as_ref();
+    let mtu = spec.mtu.or(known.map(|known| known.mtu));
+    let mtu = mtu.or(found.map(|found| found.mtu)).or(observed.uplink_mtu).unwrap_or(DEFAULT_MTU);
+    let mut steps = Steps::new(claimed);
+    steps.held = known.map_or_else(Vec::new, |known| known.steps.clone());
+    if let (None, Some(found)) = (known, found) {
+        steps.held.extend(adopted(spec, found));
+    }
+    for subnet in &spec.subnets {
+        steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()) }));
+        let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
+        steps.unless_held(Step::Firewall(Rule::Network { bridge, subnet }));
+    }
+    steps.switch_on("net/ipv4/ip_forward", &host.ip_forward);
+    bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
+    names::network(&mut steps, spec, host, observed);
+    let network = Network {
+        name: spec.name.clone(),
+        bridge: spec.bridge.clone(),
+        subnets: spec.subnets.clone(),
+        mtu,
+        boot_id: claimed.boot_id.clone(),
+        steps: steps.held,
+    };
+    Ok(NetworkPlan { network, steps: steps.taken })
+}
+
+fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>) -> Result<()> {
+    let bridge = &spec.bridge;
+    let refuse = |cause: String, hint: &str| {
+        Err(Error::new(format!("use bridge {bridge}"), cause).of(Kind::Conflict).hint(hint))
+    };
+    let other_ip = "pass --ip with its address, or --bridge with another name";
+    let list =
+        |subnets: &[IpNetwork]| subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    if let Some(known) = known.filter(|known| known.subnets != spec.subnets) {
+        let cause = format!("it carries {}, not {}", list(&known.subnets), list(&spec.subnets));
+        return refuse(cause, other_ip);
+    }
+    if let Some(found) = &observed.bridge {
+        if found.kind.as_deref() != Some("bridge") {
+            let kind = found.kind.as_deref().unwrap_or("physical interface");
+            let hint = "remove it, or pass --bridge with another name";
+            return refuse(format!("it exists but is a {kind}"), hint);
+        }
+        for subnet in &spec.subnets {
+            let same_family = |other: &&IpNetwork| other.is_ipv4() == subnet.is_ipv4();
+            let other = found.addresses.iter().find(same_family);
+            if let Some(other) = other.filter(|_| !found.addresses.contains(subnet)) {
+                return refuse(format!("it carries {other}, not {subnet}"), other_ip);
+            }
+        }
+    }
+    for subnet in spec.subnets.iter().map(|subnet| value::subnet(*subnet)) {
+        let covering = |route: &&Route| {
+            let elsewhere = route.link_name.as_deref() != Some(bridge.as_str());
+            elsewhere && route.destination.prefix() > 0 && overlap(route.destination, subnet)
+        };
+        if let Some(Route { destination, link_name, .. }) = observed.routes.iter().find(covering) {
+            let link = link_name.as_deref().unwrap_or("no link");
+            return Err(Error::new(
+                format!("use subnet {subnet} for bridge {bridge}"),
+                format!("the host already has a route to {destination} by {link}"),
+            )
+            .of(Kind::Conflict)
+            .hint("pass --ip with an address of another subnet"));
+        }
+    }
+    Ok(())
+}
+
+fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    a.contains(b.network()) || b.contains(a.network())
+}
+
+fn mac_of(spec: &NetworkSpec) -> Option<Mac> {
+    spec.subnets.first().map(|subnet| value::mac(BRIDGE_MAC, subnet.ip()))
+}
+
+/// What we must have done to a bridge that has the address that we give, and no record.
+fn adopted(spec: &NetworkSpec, found: &Link) -> Vec<Step> {
+    let Some(mac) = mac_of(spec).filter(|mac| found.address == mac.0) else {
+        return Vec::new();
+    };
+    let name = &spec.bridge;
+    let mut steps = vec![Step::AddBridge(Bridge { name: name.clone(), mac, mtu: found.mtu })];
+    let ours = spec.subnets.iter().filter(|subnet| found.addresses.contains(subnet));
+    steps.extend(ours.map(|address| Step::AddAddress {
+        netns: Netns::Host,
+        link: name.clone(),
+        address: *address,
+    }));
+    steps
+}
+
+fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNetwork, mtu: u32, ipv6: bool) {
+    let name = &spec.bridge;
+    let address =
+        |address: &IpNetwork| Step::AddAddress { netns: Netns::Host, link: name.clone(), address: *address };
+    let up = Step::SetUp { netns: Netns::Host, link: name.clone() };
+    let Some(found) = &observed.bridge else {
+        let Some(mac) = mac_of(spec) else { return };
+        steps.make(Step::AddBridge(Bridge { name: name.clone(), mac, mtu }));
+        if ipv6 {
+            steps.without_ipv6(Netns::Host, name);
+        }
+        spec.subnets.iter().for_each(|subnet| steps.make(address(subnet)));
+        steps.make(up);
+        // Held already, or gone with the links that they are about.
+        let Claimed { restored, .. } = steps.claimed;
+        steps.taken.extend(restored.iter().cloned());
+        return;
+    };
+    // What is done to a bridge of ours goes with it; on somebody else's it is undone.
+    let ours = steps.held.iter().any(|step| matches!(step, Step::AddBridge(_)));
+    let mut set_right = |step| if ours { steps.taken.push(step) } else { steps.make(step) };
+    if found.mtu != mtu {
+        set_right(Step::SetMtu { link: name.clone(), mtu, before: found.mtu });
+    }
+    for subnet in spec.subnets.iter().filter(|subnet| !found.addresses.contains(subnet)) {
+        set_right(address(subnet));
+    }
+    if !found.up {
+        set_right(up);
+    }
+}

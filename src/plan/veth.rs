@@ -1,0 +1,102 @@
+//! The veth pairs of a container.
+
+use super::network::NetworkPlan;
+use super::steps::Steps;
+use crate::error::Result;
+use crate::model::container::ContainerId;
+use crate::model::link::{CONTAINER_MAC, HOST_END, HOST_MAC, Veth};
+use crate::model::record::{Attachment, Record};
+use crate::model::sandbox::Sandbox;
+use crate::model::step::Step;
+use crate::model::value::{self, Iface};
+
+/// The longest interface alias, in bytes (`IFALIASZ` less its NUL).
+pub(super) const MAX_ALIAS: usize = 255;
+
+impl Steps<'_> {
+    /// The veth pair of each network, its addresses and its routes.
+    pub(super) fn veths(&mut self, record: &Record, networks: &[NetworkPlan], ipv6: bool, has_gateway: bool) {
+        for (at, (attachment, network)) in record.attachments.iter().zip(networks).enumerate() {
+            self.veth(record, attachment, network.network.mtu, ipv6);
+            self.default_route(record, attachment, has_gateway || at > 0);
+        }
+        if !networks.is_empty() {
+            self.hairpin(record);
+        }
+    }
+
+    fn veth(&mut self, record: &Record, attachment: &Attachment, mtu: u32, ipv6: bool) {
+        let Attachment { bridge: Some(bridge), host_interface: Some(name), .. } = attachment else { return };
+        let Some(address) = attachment.addresses.first() else { return };
+        let (netns, peer) = (record.sandbox.netns(), attachment.interface.clone());
+        self.make(Step::AddVeth(Veth {
+            name: name.clone(),
+            mac: value::mac(HOST_MAC, address.ip()),
+            bridge: bridge.clone(),
+            peer: peer.clone(),
+            peer_mac: value::mac(CONTAINER_MAC, address.ip()),
+            netns,
+            mtu,
+        }));
+        let id = record.id();
+        let alias = id.get(..id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned();
+        self.make(Step::SetAlias { link: name.clone(), alias });
+        if ipv6 {
+            self.without_ipv6(crate::model::sandbox::Netns::Host, name);
+            self.without_ipv6(netns, &peer);
+        }
+        self.loopback(record);
+        for address in &attachment.addresses {
+            self.make(Step::AddAddress { netns, link: peer.clone(), address: *address });
+        }
+        self.make(Step::SetUp { netns, link: peer });
+    }
+
+    /// By this network, unless the container has another default route. Then only what is sent
+    /// from its address here leaves by it: the answers of published ports must not go another
+    /// way than the questions came.
+    fn default_route(&mut self, record: &Record, attachment: &Attachment, has_another: bool) {
+        let netns = record.sandbox.netns();
+        for gateway in attachment.gateways.iter().copied() {
+            let link = attachment.interface.clone();
+            if !has_another {
+                self.make(Step::AddRoute { netns, gateway, link });
+                continue;
+            }
+            self.make(Step::AddSourceRoute { netns, gateway, link });
+            for address in &attachment.addresses {
+                self.make(Step::AddSourceRule { netns, source: address.ip() });
+            }
+        }
+    }
+}
+
+/// `netnsv0-PID`, as the Go hook names it; if that is taken or there is no pid, the first name of
+/// the same form from the container's identity that is not.
+///
+/// # Errors
+/// None: every name is a valid one.
+pub fn host_interface(
+    container: &ContainerId,
+    sandbox: &Sandbox,
+    interface: &Iface,
+    mut taken: impl FnMut(&Iface) -> bool,
+) -> Result<Iface> {
+    if let Some(usual) = usual_host_interface(sandbox)?.filter(|usual| !taken(usual)) {
+        return Ok(usual);
+    }
+    let hash = container.hash() ^ interface.as_str().bytes().map(u128::from).sum::<u128>();
+    // Seven digits of 32 are independent of each other: somebody who chooses ids to collide
+    // with one name cannot collide with all.
+    let mut names = (0..4).map(|at| format!("{HOST_END}{:07x}", (hash >> (28 * at)) & 0x0fff_ffff));
+    let free = names.find_map(|name| name.parse::<Iface>().ok().filter(|name| !taken(name)));
+    free.map_or_else(|| format!("{HOST_END}{:07x}", hash & 0x0fff_ffff).parse(), Ok)
+}
+
+/// The host end's name for a container that was found by its process, unless a stranger has it.
+///
+/// # Errors
+/// None for a pid that Linux hands out (at most 4,194,304).
+pub(super) fn usual_host_interface(sandbox: &Sandbox) -> Result<Option<Iface>> {
+    sandbox.pid().map(|pid| format!("{HOST_END}{pid}").parse()).transpose()
+}

@@ -1,0 +1,73 @@
+//! The files of containers, and those of ours that containers see.
+//!
+//! A container may exchange any name below its root at any moment, and may hold a lease on any
+//! file that it reaches: nothing of it is opened but by `openat2(2)`, and nothing that it
+//! reaches is opened so that it could keep us waiting.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`files`] | the `.ip` file, and what is read of a container's root |
+//! | `mounts` | our files over those of a container |
+//! | `names`, `lock`, `leased` | the `hosts` and `resolv.conf` that containers have mounted |
+//! | [`resolver`], `observe` | what planning has to know |
+//! | [`view`] | what a program of the host sees in a container's network |
+
+pub mod files;
+mod leased;
+mod lock;
+mod mounts;
+mod names;
+mod observe;
+mod process;
+pub mod resolver;
+pub mod view;
+
+use crate::error::{Doing, Result};
+use crate::log::Log;
+use crate::model::step::Step;
+pub use observe::observe;
+
+/// Whether a step is of this room.
+pub fn owns(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::WriteFile { .. }
+            | Step::MakeNames { .. }
+            | Step::AddHost { .. }
+            | Step::WriteResolver { .. }
+            | Step::Mount(_)
+    )
+}
+
+/// Applies a step of this room; others are left to theirs. `log` is told which files could not
+/// be mounted that nobody has asked for.
+///
+/// # Errors
+/// The step was not applied, and nothing of it was done.
+pub fn apply(step: &Step, log: &Log) -> Result<()> {
+    match step {
+        Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
+        Step::MakeNames { dir } => names::make(dir).doing(|| step),
+        Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
+        Step::WriteResolver { path, contents, .. } => names::write_resolver(path, contents).doing(|| step),
+        Step::Mount(mounts) => mounts::mount(mounts, log),
+        _ => Ok(()),
+    }
+}
+
+/// Undoes a step of this room, if it has an undoing of its own (see [`Step::traits`]). Already
+/// gone is fine.
+///
+/// # Errors
+/// What the step made is still there.
+pub fn undo(step: &Step, _log: &Log) -> Result<()> {
+    let undoing = || format!("undo {step}");
+    match step {
+        Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
+        Step::MakeNames { dir } => names::remove(dir).doing(undoing),
+        Step::AddHost { path, slot, line } => names::remove_line(path, *slot, line).doing(undoing),
+        Step::WriteResolver { path, shared: false, .. } => names::remove_resolver(path).doing(undoing),
+        Step::Mount(mounts) => mounts::unmount(mounts),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,339 @@
+//! Claims: symbolic links to the record that holds them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::records::some_names_in;
+use super::{Store, held, in_directory, names_in, or_gone, read_link, remove};
+use crate::error::{Doing, Result};
+use crate::model::container::Key;
+use crate::model::network::{Network, NetworkName};
+use crate::model::port::PortMapping;
+use crate::model::record::Record;
+use crate::model::sandbox::Sandbox;
+use crate::model::step::Step;
+
+/// Something that a record holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// An address of a network.
+    Lease(NetworkName, IpAddr),
+    /// Ports of the host.
+    Ports(PortMapping),
+    /// A line of a network's hosts file.
+    Slot(NetworkName, u32),
+    /// A place in a network namespace; others may have theirs.
+    Netns(u64),
+    /// A process to look at; `None` for a namespace that was found by a path.
+    Process(Option<i32>),
+    /// A step that others may hold too.
+    Shared(String),
+}
+
+/// Who holds a claim.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A container.
+    Container(Key),
+    /// A network.
+    Network(NetworkName),
+    /// Whoever it is that a link leads to which we have not made.
+    Unknown,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(key) => write!(f, "container {}", key.id()),
+            Self::Network(name) => write!(f, "network {name}"),
+            Self::Unknown => f.write_str("another container"),
+        }
+    }
+}
+
+impl Owner {
+    fn name(&self) -> &str {
+        match self {
+            Self::Container(key) => key.as_str(),
+            Self::Network(name) => name.as_str(),
+            Self::Unknown => "",
+        }
+    }
+
+    /// What a link says that is `depth` directories below the state directory.
+    fn target(&self, depth: usize) -> String {
+        let kind = if matches!(self, Self::Container(_)) { "containers" } else { "networks" };
+        format!("{}{kind}/{}.json", "../".repeat(depth), self.name())
+    }
+
+    /// Whom a link leads to; `None` for one that we have not made.
+    fn of_target(target: &Path) -> Option<Self> {
+        let name = target.file_name()?.to_str()?.strip_suffix(".json")?;
+        match target.parent()?.file_name()?.to_str()? {
+            "containers" => Key::parse(name).map(Self::Container),
+            "networks" => name.parse().ok().map(Self::Network),
+            _ => None,
+        }
+    }
+}
+
+impl Claim {
+    /// Everything that a container's record lists.
+    pub fn all_of(record: &Record) -> Vec<Self> {
+        let leases = record.attachments.iter().flat_map(|attachment| {
+            let network = attachment.network.iter();
+            network.flat_map(|name| attachment.addresses.iter().map(|a| Self::Lease(name.clone(), a.ip())))
+        });
+        let ports = record.ports.iter().copied().map(Self::Ports);
+        let of_steps = record.steps.iter().filter_map(|step| match step {
+            Step::AddHost { path, slot, .. } => {
+                let network = path.parent()?.file_name()?.to_str()?.parse().ok()?;
+                Some(Self::Slot(network, *slot))
+            }
+            step => step.shared_name().map(Self::Shared),
+        });
+        let mut all: Vec<Self> = Self::of_sandbox(&record.sandbox).into();
+        for claim in leases.chain(ports).chain(of_steps) {
+            if !all.contains(&claim) {
+                all.push(claim);
+            }
+        }
+        all
+    }
+
+    /// What every container holds.
+    fn of_sandbox(sandbox: &Sandbox) -> [Self; 2] {
+        [Self::Netns(sandbox.netns), Self::Process(sandbox.pid())]
+    }
+
+    /// Everything that a network's record lists.
+    pub(crate) fn all_of_network(network: &Network) -> Vec<Self> {
+        network.steps.iter().filter_map(Step::shared_name).map(Self::Shared).collect()
+    }
+
+    /// Its links, below the state directory.
+    fn links(&self, owner: &Owner) -> Vec<PathBuf> {
+        let name = owner.name();
+        let link = match self {
+            Self::Lease(network, ip) => format!("leases/{network}/{ip}"),
+            Self::Slot(network, slot) => format!("slots/{network}/{slot}"),
+            Self::Netns(inode) => format!("netns/{inode}/{name}"),
+            Self::Process(Some(pid)) => format!("pids/{pid}@{name}"),
+            Self::Process(None) => format!("pids/netns@{name}"),
+            Self::Shared(step) => format!("shared/{step}/{name}"),
+            Self::Ports(mapping) => return super::ports::links(mapping),
+        };
+        vec![link.into()]
+    }
+
+    /// Whether a link is in a directory that goes with its last claim.
+    fn has_a_directory(&self) -> bool {
+        matches!(self, Self::Netns(_) | Self::Shared(_) | Self::Ports(_))
+    }
+}
+
+impl Store {
+    /// Makes a claim; the owner's own is fine.
+    ///
+    /// # Errors
+    /// Somebody else has it, or it cannot be written.
+    pub fn claim(&self, claim: &Claim, owner: &Owner) -> Result<()> {
+        for link in claim.links(owner) {
+            let path = self.dir.join(&link);
+            let target = owner.target(link.components().count() - 1);
+            let operation = || format!("claim {}", path.display());
+            match in_directory(&path, || symlink(&target, &path)) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.owner(&path)? {
+                    Some(other) if other == *owner => {}
+                    None | Some(Owner::Unknown) => self.replace_link(&path, &target)?,
+                    Some(other) => return Err(held(operation(), format!("{other} has it"))),
+                },
+                made => made.doing(operation)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up a claim, if it is the owner's.
+    pub(crate) fn release(&self, claim: &Claim, owner: &Owner) -> Result<()> {
+        for link in claim.links(owner) {
+            let path = self.dir.join(link);
+            if self.owner(&path)?.as_ref() == Some(owner) {
+                remove(&path)?;
+            }
+            if claim.has_a_directory() {
+                let _ = path.parent().map(fs::remove_dir);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a claim on to somebody else who lists it too.
+    pub(crate) fn hand_on(&self, claim: &Claim, to: &Owner) -> Result<()> {
+        for link in claim.links(to) {
+            let target = to.target(link.components().count() - 1);
+            self.replace_link(&self.dir.join(link), &target)?;
+        }
+        Ok(())
+    }
+
+    /// Whether every claim of a record is there.
+    pub(crate) fn has_all_claims(&self, record: &Record) -> Result<bool> {
+        let owner = Owner::Container(record.key());
+        for claim in Claim::all_of(record) {
+            for link in claim.links(&owner) {
+                let found = self.owner(&self.dir.join(link))?;
+                if found.as_ref() != Some(&owner) && !self.is_of_a_mate(&claim, record)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes every claim of a record that is missing, as where somebody has removed it, or that
+    /// leads to a record that does not list it; whether one was.
+    pub(crate) fn restore_claims(&self, record: &Record) -> Result<bool> {
+        let owner = Owner::Container(record.key());
+        let mut restored = false;
+        for claim in Claim::all_of(record) {
+            for link in claim.links(&owner) {
+                let found = self.owner(&self.dir.join(&link))?;
+                if found.as_ref() == Some(&owner) || self.is_of_a_mate(&claim, record)? {
+                    continue;
+                }
+                if found.map_or(Ok(true), |other| self.lists(&other, &link).map(|lists| !lists))? {
+                    self.hand_on(&claim, &owner)?;
+                    restored = true;
+                }
+            }
+        }
+        Ok(restored)
+    }
+
+    /// Whether the record of `owner` lists the claim whose link this is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn lists(&self, owner: &Owner, link: &Path) -> Result<bool> {
+        let claims = match owner {
+            Owner::Container(key) => match self.record(key)? {
+                Some(Ok(record)) => Claim::all_of(&record),
+                _ => return Ok(false),
+            },
+            Owner::Network(name) => match self.network(name)? {
+                Some(Ok(network)) => Claim::all_of_network(&network),
+                _ => return Ok(false),
+            },
+            Owner::Unknown => return Ok(false),
+        };
+        Ok(claims.iter().any(|claim| claim.links(owner).iter().any(|known| known == link)))
+    }
+
+    /// Who holds an address, ports or a line.
+    pub(crate) fn holder(&self, claim: &Claim) -> Result<Option<Owner>> {
+        // Whose it is matters only to claims that several may have.
+        let links = claim.links(&Owner::Unknown);
+        links.first().map_or(Ok(None), |link| self.owner(&self.dir.join(link)))
+    }
+
+    /// Whom a link leads to.
+    pub(super) fn owner(&self, path: &Path) -> Result<Option<Owner>> {
+        let owner = read_link(path)?.map(|target| Owner::of_target(&target).unwrap_or(Owner::Unknown));
+        Ok(owner.filter(|owner| !matches!(owner, Owner::Container(key) if self.gone.contains(key))))
+    }
+
+    /// All addresses that are leased on a network.
+    pub(crate) fn leases(&self, network: &NetworkName) -> Result<BTreeSet<IpAddr>> {
+        let names = names_in(&self.dir.join("leases").join(network.as_str()))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Who lives in a network namespace.
+    pub(crate) fn in_netns(&self, inode: u64) -> Result<Vec<Key>> {
+        let names = names_in(&self.dir.join(format!("netns/{inode}")))?;
+        Ok(names.iter().filter_map(|name| Key::parse(name)).filter(|key| !self.gone.contains(key)).collect())
+    }
+
+    /// Who holds a shared step.
+    pub(crate) fn sharers(&self, step: &str) -> Result<Vec<Owner>> {
+        let dir = self.dir.join("shared").join(step);
+        let names = names_in(&dir)?;
+        names.iter().filter_map(|name| self.owner(&dir.join(name)).transpose()).collect()
+    }
+
+    /// Whether anybody holds a shared step.
+    pub(crate) fn is_shared(&self, step: &str) -> Result<bool> {
+        if self.gone.is_empty() {
+            let (names, _) = some_names_in(&self.dir.join("shared").join(step), 1, 0)?;
+            return Ok(!names.is_empty());
+        }
+        Ok(!self.sharers(step)?.is_empty())
+    }
+
+    /// Says who is applying or undoing a shared step now.
+    pub(crate) fn set_changing(&self, step: &str, by: &Owner) -> Result<()> {
+        self.replace_link(&self.dir.join("changing").join(step), &by.target(1))
+    }
+
+    /// Who is applying or undoing a shared step now.
+    pub(crate) fn changing(&self, step: &str) -> Result<Option<Owner>> {
+        self.owner(&self.dir.join("changing").join(step))
+    }
+
+    /// Says that a shared step is applied, or undone.
+    pub(crate) fn changed(&self, step: &str) -> Result<()> {
+        remove(&self.dir.join("changing").join(step))
+    }
+
+    /// Gives up a shared step; whether that was the last holder.
+    pub(crate) fn leave_shared(&self, step: &str, owner: &Owner) -> Result<bool> {
+        let dir = self.dir.join("shared").join(step);
+        remove(&dir.join(owner.name()))?;
+        match fs::remove_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
+            removed => or_gone(removed).doing(|| format!("remove {}", dir.display())).map(|()| true),
+        }
+    }
+
+    /// Every link that leads to a container's record, as it is below the state directory: for
+    /// one whose record cannot be read. Reads all directories.
+    pub(crate) fn links_of(&self, key: &Key) -> Result<Vec<PathBuf>> {
+        let owner = Owner::Container(key.clone());
+        Ok(self.all_links()?.into_iter().filter(|(_, held)| *held == owner).map(|(link, _)| link).collect())
+    }
+
+    /// Every claim there is, with its holder.
+    pub(crate) fn all_links(&self) -> Result<Vec<(PathBuf, Owner)>> {
+        let mut found = Vec::new();
+        let mut left: Vec<PathBuf> =
+            ["leases", "ports", "slots", "netns", "pids", "shared", "changing"].map(PathBuf::from).into();
+        while let Some(dir) = left.pop() {
+            for name in names_in(&self.dir.join(&dir))? {
+                let (below, path) = (dir.join(&name), self.dir.join(&dir).join(&name));
+                match fs::symlink_metadata(&path) {
+                    Ok(entry) if entry.is_dir() => left.push(below),
+                    Ok(_) => found.extend(self.owner(&path)?.map(|owner| (below, owner))),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a link that [`Self::all_links`] has found, and its directory if it was the last.
+    pub(crate) fn remove_link(&self, link: &Path) -> Result<()> {
+        let path = self.dir.join(link);
+        remove(&path)?;
+        let deep = link.components().count() > 2;
+        if deep && !link.starts_with("leases") && !link.starts_with("slots") {
+            let _ = path.parent().map(fs::remove_dir);
+        }
+        Ok(())
+    }
+}
