@@ -41,8 +41,9 @@ fn nothing_but_a_plain_file_of_one_name_is_written() {
         ("ln -s victim /run/test/.ip", "symbolic links"),
         ("ln -s /run/test/not-there /run/test/.ip", "symbolic links"),
         ("ln /run/test/victim /run/test/.ip", "not a plain file of one name"),
-        ("mkfifo /run/test/.ip", "No such device"),
+        ("mkfifo /run/test/.ip", "not a plain file of one name"),
         ("mkdir /run/test/.ip", "Is a directory"),
+        ("echo '{\"mine\": 1}' > /run/test/.ip", "it exists and is not an address"),
     ] {
         world.sh(trap);
         let (before, made) = (world.snapshot(), fs::symlink_metadata("/run/test/.ip").unwrap());
@@ -91,7 +92,9 @@ fn a_file_that_became_somebody_elses_is_left_alone() {
     fs::write("/run/test/.ip", "10.9.8.7").unwrap();
     world.detach_ok("a");
     assert_eq!(fs::read_to_string("/run/test/.ip").unwrap(), "10.9.8.7");
+    // One that was left of another container is written over.
     world.attach_ok("a", container, &[]);
+    assert_eq!(fs::read_to_string("/run/test/.ip").unwrap(), "172.19.0.3");
     world.sh("echo precious > /run/test/victim && ln -sf victim /run/test/.ip");
     world.detach_ok("a");
     assert_eq!(fs::read_to_string("/run/test/victim").unwrap(), "precious\n");

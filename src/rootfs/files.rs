@@ -5,7 +5,7 @@
 //! base directory and nowhere below it, and nothing but a plain file is ever opened.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -22,14 +22,25 @@ use crate::model::sandbox::Sandbox;
 /// The most that is read of a container's resolv.conf, in bytes.
 pub const MAX_RESOLV_CONF: u64 = 64 << 10;
 
+/// How long the text of an address is at most, with a line's end; in bytes.
+const LONGEST_ADDRESS: u64 = 46;
+
 /// Writes `contents` to the file `path` below the directory `base`.
 ///
 /// # Errors
 /// A component of `path` is a symbolic link or leads out of `base`; what is there is not a
-/// plain file of a single name; or it cannot be written.
+/// plain file of a single name, or says anything but an address, as the bundle's `config.json`
+/// does; or it cannot be written.
 pub fn write(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
-    let mut file = open(base, path, OFlag::O_WRONLY | OFlag::O_CREAT)?;
+    let mut file = open(base, path, OFlag::O_RDWR | OFlag::O_CREAT)?;
+    let mut found = Vec::new();
+    (&file).take(LONGEST_ADDRESS + 1).read_to_end(&mut found)?;
+    let of_an_address = |octet: &u8| octet.is_ascii_hexdigit() || b".:\n".contains(octet);
+    if found.len() as u64 > LONGEST_ADDRESS || !found.iter().all(of_an_address) {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "it exists and is not an address"));
+    }
     file.set_len(0)?;
+    file.rewind()?;
     file.write_all(contents.as_bytes())
 }
 
