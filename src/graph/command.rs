@@ -1,10 +1,11 @@
 //! The command: a picture in the format that is asked for.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{Write, stdout};
 
 use clap::ValueEnum;
 
 use super::collect::picture;
+use super::watch::is_screen;
 use super::{Picture, Style};
 use crate::config::Settings;
 use crate::error::{Doing, Result};
@@ -68,9 +69,4 @@ fn speaks_utf8() -> bool {
 fn wants_colour() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     is_screen() && !refused
-}
-
-/// Whether standard output is a terminal that can do more than print.
-pub(super) fn is_screen() -> bool {
-    stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }

@@ -1,12 +1,11 @@
 //! One picture after the other, whenever something has changed.
 
 use std::fs;
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::command::is_screen;
 use crate::config::Settings;
 use crate::error::{Doing, Result};
 use crate::kernel::changes::{Changes, Woken};
@@ -94,4 +93,9 @@ fn stamp(state_dir: &Path) -> Stamp {
         let found = fs::metadata(state_dir.join(name)).ok()?;
         Some((found.ino(), found.mtime(), found.mtime_nsec()))
     })
+}
+
+/// Whether standard output is a terminal that can do more than print.
+pub(super) fn is_screen() -> bool {
+    stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }

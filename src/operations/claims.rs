@@ -9,7 +9,7 @@ use std::path::Path;
 use super::observe::Known;
 use super::run::Run;
 use super::stale::{Admitted, Obstacle};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::model::container::Key;
 use crate::model::hosts::SLOT;
 use crate::model::link::HOST_MAC;
@@ -18,6 +18,7 @@ use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::request::{NetworkRequest, Request};
+use crate::model::rule::{Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value;
@@ -39,9 +40,9 @@ impl Run {
         };
         // A network in place holds its share of these already.
         if known.is_none() {
-            let base = crate::model::rule::Rule::Base { family: crate::model::rule::Family::Ipv4 };
-            let names = Step::Firewall(base).shared_name().into_iter().chain([FORWARDING.to_owned()]);
-            claimed.shared = self.shared_steps(names)?;
+            let bases = [Family::Ipv4, Family::Ipv6].map(|family| Step::Firewall(Rule::Base { family }));
+            let names = bases.iter().filter_map(Step::shared_name);
+            claimed.shared = self.shared_steps(names.chain([FORWARDING.to_owned()]))?;
         }
         claimed.networks.push(known);
         Ok(claimed)
@@ -176,7 +177,7 @@ impl Run {
     /// Where no address is free, those who hold one are looked at before that is said.
     fn or_stale(&self, network: &NetworkName, obstacle: Obstacle) -> Admitted<IpAddr> {
         let Obstacle::Failed(error) = obstacle else { return Err(obstacle) };
-        if error.kind() != crate::error::Kind::Exhausted {
+        if error.kind() != Kind::Exhausted {
             return Err(error.into());
         }
         let leases = self.store.leases(network)?;

@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::Key;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
+use crate::model::record::Record;
 use crate::plan::{self, NetworkPlan, Plan};
 use crate::store::{Claim, Owner};
 
@@ -123,7 +124,7 @@ impl Run {
     }
 
     fn on_network(&self, name: &NetworkName) -> Result<Vec<Key>> {
-        let of_network = |record: &&crate::model::record::Record| {
+        let of_network = |record: &&Record| {
             record.attachments.iter().any(|attachment| attachment.network.as_ref() == Some(name))
         };
         let records = self.store.records()?;

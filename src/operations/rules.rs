@@ -2,12 +2,13 @@
 
 use super::run::Run;
 use crate::error::{Doing, Result};
+use crate::kernel::netfilter;
 use crate::model::container::Key;
 use crate::model::link::HOST_END;
 use crate::model::record::Record;
 use crate::model::rule::{Change, Family, Rule};
 use crate::model::step::Step;
-use crate::store::{Owner, Records};
+use crate::store::{Lock, Owner, Records};
 
 /// Every rule that should be there: what is shared once, before what stands in it. A container
 /// that is only just coming, or that leaves, has none.
@@ -115,9 +116,9 @@ impl Run {
     }
 
     /// Nobody who holds the lock of the rules alone waits for another lock.
-    fn end_alone(&mut self, alone: crate::store::Lock) -> Result<()> {
+    fn end_alone(&mut self, alone: Lock) -> Result<()> {
         self.forget_transactions();
-        let generation = crate::kernel::netfilter::generation();
+        let generation = netfilter::generation();
         drop(alone);
         let _lock = self.store.lock()?;
         self.put_generation(generation)

@@ -12,7 +12,7 @@ use crate::model::container::Key;
 use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
 use crate::model::rule::Rule;
-use crate::store::{Held, Lock, Owner, Store, Turn};
+use crate::store::{Held, Lock, Owner, Records, Store, Turn};
 
 /// The generation of the ruleset after our last transaction, if nobody else has made one.
 const GENERATION: &str = "generation";
@@ -212,6 +212,6 @@ impl Run {
 }
 
 /// Tells of every record that could not be read.
-pub fn warn_of_damage(log: &Log, records: &crate::store::Records) {
+pub fn warn_of_damage(log: &Log, records: &Records) {
     records.damaged.iter().for_each(|(_, error): &(_, Error)| log.warn(error));
 }

@@ -16,6 +16,7 @@ use crate::model::step::Step;
 use crate::model::value;
 use crate::plan;
 use crate::rootfs;
+use crate::store::Owner;
 
 impl Run {
     /// Undoes what can be found of a container without its record, and forgets it. The lock of
@@ -80,7 +81,7 @@ impl Run {
 
     fn is_last(&self, name: &str, key: &Key) -> bool {
         let sharers = self.store.sharers(name).unwrap_or_default();
-        sharers.iter().all(|owner| matches!(owner, crate::store::Owner::Container(other) if other == key))
+        sharers.iter().all(|owner| matches!(owner, Owner::Container(other) if other == key))
     }
 
     /// Deletes the host end of the veth pair that was made for an address.

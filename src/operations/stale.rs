@@ -149,7 +149,7 @@ impl Run {
         if let Some(how) = self.store.pending(key)? {
             return Err(match self.store.hold(key)? {
                 Held::Busy => Obstacle::Busy(key.clone()),
-                _ if self.given_up.contains(key) => held_by_undead(owner, how).into(),
+                _ if self.given_up.contains(key) => held_by_interrupted(owner, how).into(),
                 _ => Obstacle::Stale(vec![key.clone()]),
             });
         }
@@ -178,7 +178,7 @@ impl Run {
     }
 }
 
-fn held_by_undead(owner: &Owner, how: Pending) -> Error {
+fn held_by_interrupted(owner: &Owner, how: Pending) -> Error {
     let state = if how == Pending::Leaving { "could not be undone" } else { "was interrupted" };
     Error::new("verify a claim", format!("{owner} has it, which {state}")).of(Kind::Conflict)
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::container::ContainerId;
 use crate::model::link::{CONTAINER_MAC, HOST_END, HOST_MAC, Veth};
 use crate::model::record::{Attachment, Record};
-use crate::model::sandbox::Sandbox;
+use crate::model::sandbox::{Netns, Sandbox};
 use crate::model::step::Step;
 use crate::model::value::{self, Iface};
 
@@ -42,7 +42,7 @@ impl Steps<'_> {
         let alias = id.get(..id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned();
         self.make(Step::SetAlias { link: name.clone(), alias });
         if ipv6 {
-            self.without_ipv6(crate::model::sandbox::Netns::Host, name);
+            self.without_ipv6(Netns::Host, name);
             self.without_ipv6(netns, &peer);
         }
         self.loopback(record);

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 pub use options::{Options, annotations, ask_for, ask_for_in, change, flags, state};
 
 /// The binary under test.
@@ -254,6 +256,21 @@ impl Drop for World {
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        end_all_in_this_world();
+    }
+}
+
+/// Ends what a test has left running, as a remedy that is to stay: it has the world's mounts,
+/// which nothing else on the machine has.
+fn end_all_in_this_world() {
+    let Ok(own) = fs::read_link("/proc/thread-self/ns/mnt") else { return };
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let is_here = fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|other| other == own);
+        // The test itself may run in the first thread of its process.
+        if is_here && pid != Pid::this().as_raw() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }
