@@ -116,7 +116,7 @@ impl Store {
         self.forget_key(&key)
     }
 
-    /// Forgets a container of which no record is left: [`Self::claims_of`] has found its claims.
+    /// Forgets a container of which no record is left: [`Self::links_of`] has found its claims.
     pub(crate) fn forget_key(&self, key: &Key) -> Result<()> {
         remove(&self.dir.join("rules").join(key.as_str()))?;
         remove(&self.dir.join("damaged").join(format!("{key}.json")))?;
