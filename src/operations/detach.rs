@@ -26,34 +26,26 @@ pub fn detach(settings: &Settings, container: &ContainerId) -> Result<()> {
     let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
     let key = container.key();
     for _ in 0..ATTEMPTS {
-        run.expect_removal(&key)?;
         let lock = run.store.lock()?;
         run.warn_of_damage();
-        if run.record(&key)?.is_none() {
+        let Some(record) = run.record(&key)? else {
             return if run.store.is_set_aside(&key) {
                 run.leave(lock, &[key])
             } else {
                 run.store.forget_key(&key)
             };
-        }
+        };
         if let Held::Busy = run.store.hold(&key)? {
             drop(lock);
-            run.wait_for(std::slice::from_ref(&key))?;
+            run.store.wait_for(&key)?;
             continue;
+        }
+        if !record.ports.is_empty() {
+            run.machine.firewall.expect();
         }
         return run.leave(lock, &[key]);
     }
     Err(busy(&key))
-}
-
-impl Run {
-    /// Starts a program of the firewall ahead of its orders, unless there are none for it or
-    /// another run is removing rules, which may take this container's along.
-    fn expect_removal(&mut self, key: &Key) -> Result<()> {
-        let has_ports = matches!(self.store.record(key)?, Some(Ok(record)) if !record.ports.is_empty());
-        let expect = has_ports && self.store.try_removals()?.is_some();
-        self.share_rules(expect)
-    }
 }
 
 /// Detaches the container called `id`, which may still be running.
