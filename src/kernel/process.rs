@@ -9,7 +9,7 @@ use nix::libc::{ENOENT, ESRCH};
 
 use super::named;
 use crate::error::{Doing, Error, Result};
-use crate::model::sandbox::{FoundBy, NetnsRef, Sandbox};
+use crate::model::sandbox::{self, FoundBy, NetnsRef, Sandbox};
 
 /// What is read at most of a file of `/proc`, in bytes: in one call, which is enough for what is
 /// wanted of any of them.
@@ -126,14 +126,9 @@ pub(super) fn start_time(pid: i32) -> io::Result<u64> {
         Some(ENOENT | ESRCH) => io::Error::new(ErrorKind::NotFound, "there is no such process"),
         _ => error,
     })?;
-    // The name before the last parenthesis may contain anything.
-    let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
-    let mut fields = fields.split_whitespace();
-    if matches!(fields.next(), None | Some("Z" | "X")) {
-        return Err(io::Error::new(ErrorKind::NotFound, "the process is dead"));
-    }
-    let started = fields.nth(18).and_then(|field| field.parse().ok());
-    started.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "/proc/PID/stat is not as documented"))
+    let dead = || io::Error::new(ErrorKind::NotFound, "the process is dead");
+    let started = sandbox::start_time(&stat).ok_or_else(dead)?.parse();
+    started.map_err(|_| io::Error::new(ErrorKind::InvalidData, "/proc/PID/stat is not as documented"))
 }
 
 pub(super) fn boot_id() -> io::Result<String> {

@@ -105,3 +105,15 @@ impl fmt::Display for Netns {
         }
     }
 }
+
+/// When a process started, in clock ticks since boot, as its `/proc/PID/stat` has it
+/// (`proc_pid_stat(5)`, field 22); `None` if it is dead, as a zombie is.
+pub fn start_time(stat: &str) -> Option<&str> {
+    // The name before the last parenthesis may contain anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    match fields.next() {
+        None | Some("Z" | "X") => None,
+        Some(_) => Some(fields.nth(18).unwrap_or_default()),
+    }
+}

@@ -18,7 +18,6 @@ use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::request::{NetworkRequest, Request};
-use crate::model::rule::{Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value;
@@ -40,9 +39,7 @@ impl Run {
         };
         // A network in place holds its share of these already.
         if known.is_none() {
-            let bases = [Family::Ipv4, Family::Ipv6].map(|family| Step::Firewall(Rule::Base { family }));
-            let names = bases.iter().filter_map(Step::shared_name);
-            claimed.shared = self.shared_steps(names.chain([FORWARDING.to_owned()]))?;
+            claimed.shared = self.shared_steps(plan::shared_names_of_network())?;
         }
         claimed.networks.push(known);
         Ok(claimed)
@@ -78,7 +75,7 @@ impl Run {
         for name in &names {
             changing.extend(self.is_changing(name)?);
         }
-        claimed.shared.extend(self.shared_steps(names.into_iter())?);
+        claimed.shared.extend(self.shared_steps(names)?);
         let network = claimed.mates.first().and_then(|mate| mate.first()?.network.clone());
         let network = network.or_else(|| request.networks.first().map(|wanted| wanted.network.name.clone()));
         if let Some(network) = network {
@@ -226,7 +223,7 @@ impl Run {
     }
 
     /// Which of these steps somebody holds.
-    fn shared_steps(&self, names: impl Iterator<Item = String>) -> Result<BTreeSet<String>> {
+    fn shared_steps(&self, names: Vec<String>) -> Result<BTreeSet<String>> {
         let mut held = BTreeSet::new();
         for name in names {
             if self.store.is_shared(&name)? {
@@ -273,9 +270,6 @@ impl Run {
         Ok(mates)
     }
 }
-
-/// What the forwarding of packets is called among shared steps.
-const FORWARDING: &str = "net:ipv4:ip_forward";
 
 /// Where the address is noted that a network leased last.
 pub(super) fn cursor_note(network: &NetworkName) -> String {

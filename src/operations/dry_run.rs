@@ -1,5 +1,6 @@
 //! What the hook would do, as text. Changes nothing, and needs no privilege.
 
+use super::leave::shares;
 use super::machine::{apply_lines, undo_lines};
 use super::run::Run;
 use super::stale::Obstacle;
@@ -7,7 +8,6 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::kernel::process;
 use crate::model::container::{ContainerId, Key};
-use crate::model::record::Record;
 use crate::model::request::Request;
 use crate::model::step::{Scope, Step};
 use crate::store::{Owner, Store};
@@ -145,8 +145,4 @@ impl Run {
             .partition(|step| step.rule().is_some() && step.traits().scope != Scope::Container);
         Ok(Some(undo_lines(&shared.into_iter().chain(own).collect::<Vec<_>>())))
     }
-}
-
-fn shares(mate: &Record, step: &Step) -> bool {
-    step.traits().shared && mate.steps.contains(step)
 }

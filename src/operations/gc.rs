@@ -15,7 +15,7 @@ use crate::model::link::{BRIDGE_MAC, HOST_END, HOST_MAC};
 use crate::model::observed::Link;
 use crate::model::step::Step;
 use crate::model::value::{self, Mac};
-use crate::store::{Claim, Held, Owner, Records};
+use crate::store::{Held, Owner, Records};
 
 /// Removes every container that is dead or was attached half way only, every claim of one whose
 /// record is lost, and every link and rule of ours that no record tells of, and says which; with
@@ -72,10 +72,7 @@ impl Run {
         for record in &records.containers {
             self.store.restore_claims(record)?;
         }
-        for network in &records.networks {
-            let owner = Owner::Network(network.name.clone());
-            Claim::all_of_network(network).iter().try_for_each(|claim| self.store.claim(claim, &owner))?;
-        }
+        records.networks.iter().try_for_each(|network| self.claim_network(network))?;
         self.store.forget_damaged_networks()?;
         if !of_nobody.rules.is_empty() {
             self.remove_unowned_rules(None)?;

@@ -81,7 +81,7 @@ impl Run {
         for step in &record.steps {
             let undo = match step.shared_name() {
                 Some(name) => self.leave_shared(&name, key)?,
-                None => !mates.iter().any(|mate| step.traits().shared && mate.steps.contains(step)),
+                None => !mates.iter().any(|mate| shares(mate, step)),
             };
             // Nothing in the kernel outlives a boot.
             if undo && (record.sandbox.boot_id == self.boot_id || step.outlives_a_boot()) {
@@ -206,6 +206,11 @@ impl Run {
         }
         self.store.forget(record)
     }
+}
+
+/// Whether a step of one container is also of another in the same network namespace.
+pub(super) fn shares(mate: &Record, step: &Step) -> bool {
+    step.traits().shared && mate.steps.contains(step)
 }
 
 fn rule_scope(rule: &Rule) -> Scope {

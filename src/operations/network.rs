@@ -147,6 +147,11 @@ impl Run {
             return Ok(());
         }
         self.store.put_network(network)?;
+        self.claim_network(network)
+    }
+
+    /// Makes every claim of a network; those that are there are fine.
+    pub(super) fn claim_network(&self, network: &Network) -> Result<()> {
         let owner = Owner::Network(network.name.clone());
         Claim::all_of_network(network).iter().try_for_each(|claim| self.store.claim(claim, &owner))
     }

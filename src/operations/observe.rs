@@ -44,7 +44,6 @@ impl Run {
         let files = !request.names.hands_off;
         let mut host = Host::default();
         if !request.networks.is_empty() {
-            host = observe::host(&self.machine.kernel)?;
             if files {
                 host.resolver = rootfs::resolver::of_host();
             }
@@ -72,7 +71,8 @@ impl Run {
         let files = !request.names.hands_off;
         (host.networks, host.taken) = (Vec::new(), Vec::new());
         if !request.networks.is_empty() {
-            host.ip_forward = observe::host(&self.machine.kernel)?.ip_forward;
+            let Host { ip_forward, ipv6, .. } = observe::host(&self.machine.kernel)?;
+            (host.ip_forward, host.ipv6) = (ip_forward, ipv6);
         }
         let mut known = Vec::new();
         for wanted in &request.networks {

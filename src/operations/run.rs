@@ -53,7 +53,7 @@ impl Run {
         store.map(|store| Self::on(store, settings)).transpose()
     }
 
-    /// Opens the kernel for those who only read.
+    /// As [`Self::open`], on a store that is open.
     pub(super) fn on(store: Store, settings: &Settings) -> Result<Self> {
         Ok(Self {
             store,
@@ -113,7 +113,7 @@ impl Run {
         }
     }
 
-    /// A network's record. One that is damaged is removed, and told of: what it made is found
+    /// A network's record. One that is damaged is set aside, and told of: what it made is found
     /// in the kernel. One of another boot is forgotten with what it made.
     ///
     /// # Errors
@@ -144,11 +144,8 @@ impl Run {
 
     /// Tells of every record that was set aside.
     pub(super) fn warn_of_damage(&self) {
-        if self.store.has_damage()
-            && let Ok(records) = self.store.records()
-        {
-            warn_of_damage(&self.log, &records);
-        }
+        let damaged = self.store.damaged().unwrap_or_default();
+        damaged.iter().for_each(|(_, damage)| self.log.warn(damage));
     }
 
     /// Whether this is the first run since the machine was started.

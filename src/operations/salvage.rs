@@ -72,8 +72,7 @@ impl Run {
                 vec![Step::NameNetns { name, netns: Netns::Path, inode }]
             }
             ["shared", name, _] if name.contains("route_localnet") && self.is_last(name, key) => {
-                let (key, value) = (name.replace(':', "/"), "1".to_owned());
-                vec![Step::Sysctl { netns: Netns::Host, key, value, before: Some("0".to_owned()) }]
+                vec![plan::switched_on(&name.replace(':', "/"))]
             }
             _ => Vec::new(),
         }

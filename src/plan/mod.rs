@@ -30,8 +30,9 @@ use crate::model::step::{Scope, Step};
 use crate::model::value;
 pub use devices::check_inside;
 pub use names::{directory, hosts_file, resolv_conf};
-pub use network::{NetworkPlan, network};
+pub use network::{NetworkPlan, network, shared_names_of_network};
 use steps::Steps;
+pub(crate) use steps::switched_on;
 pub use veth::host_interface;
 
 /// One container, and everything as it is found.

@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 
 use super::Claimed;
 use super::names;
-use super::steps::Steps;
+use super::steps::{Steps, switched_on};
 use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
@@ -16,6 +16,8 @@ use crate::model::value::{self, Mac};
 
 /// The MTU where there is no default route to ask, in bytes: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
+/// The parameter by which the host forwards packets between links.
+const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
 /// A network as it will be, and the steps that lead there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,12 @@ pub struct NetworkPlan {
     pub network: Network,
     /// The steps to take now.
     pub steps: Vec<Step>,
+}
+
+/// The names of the steps that a network shares with others.
+pub fn shared_names_of_network() -> Vec<String> {
+    let bases = [Family::Ipv4, Family::Ipv6].map(|family| Step::Firewall(Rule::Base { family }));
+    bases.into_iter().chain([switched_on(IP_FORWARD)]).filter_map(|step| step.shared_name()).collect()
 }
 
 /// A network as it should be, and the steps that lead there.
@@ -56,7 +64,7 @@ pub fn network(
         let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
         steps.unless_held(Step::Firewall(Rule::Network { bridge, subnet }));
     }
-    steps.switch_on("net/ipv4/ip_forward", &host.ip_forward);
+    steps.switch_on(IP_FORWARD, &host.ip_forward);
     bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
     names::network(&mut steps, spec, host, observed);
     let network = Network {

@@ -174,7 +174,8 @@ fn is_of_a_device(step: &Step) -> bool {
     matches!(step, Step::MoveDevice(_))
 }
 
-fn switched_on(key: &str) -> Step {
+/// A parameter of the host is switched on: it was off, or nobody would have done it.
+pub(crate) fn switched_on(key: &str) -> Step {
     let (off, on) = ("0".to_owned(), "1".to_owned());
     Step::Sysctl { netns: Netns::Host, key: key.to_owned(), value: on, before: Some(off) }
 }

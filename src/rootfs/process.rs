@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::model::sandbox::{FoundBy, Sandbox};
+use crate::model::sandbox::{FoundBy, Sandbox, start_time};
 
 /// Enough for the first fields of `/proc/PID/stat`, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -17,16 +17,10 @@ pub(super) fn is_running(sandbox: &Sandbox) -> bool {
     }
 }
 
-/// When a process started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).
+/// When a process started, in clock ticks since boot; `None` if it is dead.
 fn started(pid: i32) -> Option<u64> {
     let mut bytes = [0; MAX_BYTES];
     let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
     let stat = String::from_utf8_lossy(&bytes[..length]);
-    // The name before the last parenthesis may contain anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    if matches!(fields.next(), None | Some("Z" | "X")) {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    start_time(&stat)?.parse().ok()
 }

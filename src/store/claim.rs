@@ -256,8 +256,9 @@ impl Store {
 
     /// Who lives in a network namespace.
     pub(crate) fn in_netns(&self, inode: u64) -> Result<Vec<Key>> {
-        let names = names_in(&self.dir.join(format!("netns/{inode}")))?;
-        Ok(names.iter().filter_map(|name| Key::parse(name)).filter(|key| !self.gone.contains(key)).collect())
+        let mut keys = self.keys(&format!("netns/{inode}"))?;
+        keys.retain(|key| !self.gone.contains(key));
+        Ok(keys)
     }
 
     /// Who holds a shared step.

@@ -39,7 +39,7 @@ mod ports;
 mod record;
 mod records;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -300,11 +300,4 @@ fn private() -> fs::OpenOptions {
 /// An error that says who has it.
 fn held(operation: impl std::fmt::Display, cause: impl std::fmt::Display) -> Error {
     Error::new(operation, cause).of(Kind::Conflict)
-}
-
-/// The open lock file of a container, for a program that is to keep it while it lives.
-impl AsRef<File> for Lock {
-    fn as_ref(&self) -> &File {
-        self.file()
-    }
 }

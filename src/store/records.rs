@@ -60,7 +60,14 @@ impl Store {
             Owner::Network(_) | Owner::Unknown => None,
         });
         let incomplete = incomplete.collect();
+        damaged.extend(self.damaged()?);
+        Ok(Records { networks, containers, incomplete, damaged })
+    }
+
+    /// The records that were set aside because they do not parse, and why.
+    pub(crate) fn damaged(&self) -> Result<Vec<(PathBuf, Damage)>> {
         let aside = self.dir.join("damaged");
+        let mut damaged = Vec::new();
         for name in names_in(&aside)? {
             let path = aside.join(name);
             let error = match record::read::<Record>(&path)? {
@@ -70,7 +77,7 @@ impl Store {
             let hint = "`netns gc` removes what is left of whoever is gone";
             damaged.push((path, error.hint(hint)));
         }
-        Ok(Records { networks, containers, incomplete, damaged })
+        Ok(damaged)
     }
 
     fn read_all<T: serde::de::DeserializeOwned>(
@@ -89,11 +96,6 @@ impl Store {
             }
         }
         Ok(all)
-    }
-
-    /// Whether any record was set aside because it does not parse.
-    pub(crate) fn has_damage(&self) -> bool {
-        self.dir.join("damaged").exists()
     }
 
     /// The next containers whose turn it is to be looked at, at most `limit`, each with its
