@@ -227,7 +227,7 @@ impl Run {
     }
 
     /// Waits until other runs are done with these, with nothing in hand that they could need.
-    fn wait_for(&mut self, keys: &[Key]) -> Result<()> {
+    pub(super) fn wait_for(&mut self, keys: &[Key]) -> Result<()> {
         self.release_rules();
         keys.iter().try_for_each(|key| self.store.wait_for(key))
     }

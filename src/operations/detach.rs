@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::{ContainerId, Key};
 use crate::model::record::Record;
-use crate::store::{Held, Records};
+use crate::store::Records;
 
 /// How often to look again after having waited for another run.
 const ATTEMPTS: usize = 16;
@@ -24,28 +24,7 @@ const ATTEMPTS: usize = 16;
 pub fn detach(settings: &Settings, container: &ContainerId) -> Result<()> {
     settings.warn_of_files();
     let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
-    let key = container.key();
-    for _ in 0..ATTEMPTS {
-        let lock = run.store.lock()?;
-        run.warn_of_damage();
-        let Some(record) = run.record(&key)? else {
-            return if run.store.is_set_aside(&key) {
-                run.leave(lock, &[key])
-            } else {
-                run.store.forget_key(&key)
-            };
-        };
-        if let Held::Busy = run.store.hold(&key)? {
-            drop(lock);
-            run.store.wait_for(&key)?;
-            continue;
-        }
-        if !record.ports.is_empty() {
-            run.machine.firewall.expect();
-        }
-        return run.leave(lock, &[key]);
-    }
-    Err(busy(&key))
+    run.detach(&container.key())
 }
 
 /// Detaches the container called `id`, which may still be running.
@@ -60,10 +39,34 @@ pub fn detach_id(settings: &Settings, id: &str) -> Result<()> {
     // One whose record is damaged is known by its key alone.
     let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
     let mut damaged = records.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?));
-    let Some(key) = damaged.find(|key| key.id() == id) else { return Ok(()) };
-    let lock = run.store.lock()?;
-    run.warn_of_damage();
-    run.leave(lock, &[key])
+    damaged.find(|key| key.id() == id).map_or(Ok(()), |key| run.detach(&key))
+}
+
+impl Run {
+    fn detach(&mut self, key: &Key) -> Result<()> {
+        self.warn_of_damage();
+        for _ in 0..ATTEMPTS {
+            self.expect_removal(key)?;
+            let lock = self.store.lock()?;
+            if self.record(key)?.is_none() && !self.store.is_set_aside(key) {
+                return self.store.forget_key(key);
+            }
+            let busy = self.leave(lock, std::slice::from_ref(key))?;
+            if busy.is_empty() {
+                return Ok(());
+            }
+            self.wait_for(&busy)?;
+        }
+        Err(busy(key))
+    }
+
+    /// Starts a program of the firewall ahead of its orders, unless there will be none: another
+    /// run that is removing rules by now takes this container's along.
+    fn expect_removal(&mut self, key: &Key) -> Result<()> {
+        let has_ports = matches!(self.store.record(key)?, Some(Ok(record)) if !record.ports.is_empty());
+        let expect = has_ports && self.store.try_removals()?.is_some();
+        self.share_rules(expect)
+    }
 }
 
 /// The one container called `id`, if there is one.

@@ -21,18 +21,20 @@ struct Leaving {
 }
 
 impl Run {
-    /// Undoes those of `keys` that no other run is at, all at once, and forgets them. `lock` is
-    /// the lock of everything, which is let go of while they are undone.
+    /// Undoes those of `keys` that no other run is at, all at once, and forgets them; which of
+    /// them others are at. `lock` is the lock of everything, which is let go of while they are
+    /// undone.
     ///
     /// What cannot be undone stays recorded, for the next run.
     ///
     /// # Errors
     /// What could not be undone or written.
-    pub(super) fn leave(&mut self, lock: Lock, keys: &[Key]) -> Result<()> {
-        let (mut leaving, mut interrupted, mut failures) = (Vec::new(), false, Vec::new());
+    pub(super) fn leave(&mut self, lock: Lock, keys: &[Key]) -> Result<Vec<Key>> {
+        let (mut leaving, mut busy, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        let mut interrupted = false;
         for key in keys {
             interrupted |= self.store.pending(key)? == Some(Pending::Attaching);
-            match self.begin_leaving(key, keys) {
+            match self.begin_leaving(key, keys, &mut busy) {
                 Ok(one) => leaving.extend(one),
                 Err(error) => {
                     self.given_up.push(key.clone());
@@ -58,7 +60,7 @@ impl Run {
         }
         self.note_transactions()?;
         drop(lock);
-        Error::merge(failures.into_iter().chain(removed.err())).map_or(Ok(()), Err)
+        Error::merge(failures.into_iter().chain(removed.err())).map_or(Ok(busy), Err)
     }
 
     /// A program of the firewall may have outlived the run that started it; it keeps the lock
@@ -70,9 +72,12 @@ impl Run {
 
     /// Says that a container leaves, and what is to be undone; `None` if another run is at it,
     /// or no record of it is left: then what it has is found without. `keys` leave with it.
-    fn begin_leaving(&mut self, key: &Key, keys: &[Key]) -> Result<Option<Leaving>> {
+    fn begin_leaving(&mut self, key: &Key, keys: &[Key], busy: &mut Vec<Key>) -> Result<Option<Leaving>> {
         let Some(record) = self.record(key)? else { return self.salvage(key).map(|()| None) };
-        let Held::Mine(lock) = self.store.hold(key)? else { return Ok(None) };
+        let Held::Mine(lock) = self.store.hold(key)? else {
+            busy.push(key.clone());
+            return Ok(None);
+        };
         // A full disk keeps nobody from leaving.
         let said = self.store.set_pending(key, Pending::Leaving);
         said.err().iter().for_each(|error| self.log.warn(error));

@@ -76,10 +76,8 @@ pub fn rm(settings: &Settings, name: &NetworkName, force: bool) -> Result<()> {
             let error = Error::new(format!("remove network {name}"), cause).of(Kind::Conflict);
             return Err(error.hint("detach them first, or pass --force"));
         }
-        run.leave(lock, &here)?;
-        for key in here {
-            run.store.wait_for(&key)?;
-        }
+        let busy = run.leave(lock, &here)?;
+        run.wait_for(&busy)?;
     }
     Err(Error::new(format!("remove network {name}"), "containers come again and again").of(Kind::Busy))
 }
