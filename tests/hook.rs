@@ -115,6 +115,8 @@ fn a_hostile_annotation_is_refused_and_nothing_changes() {
         ("publish", "80\n-A INPUT -j ACCEPT", "is not a port"),
         ("static-ip", "172.19.0.9\n", "invalid IP address"),
         ("mtu", "-1", "from 68 to 65535"),
+        ("alias", "localhost.localdomain", "it means whoever asks"),
+        ("alias", "db,localhost4", "it means whoever asks"),
         ("state-dir", "/etc", "only a flag, the environment or the file"),
         ("ipfile", "../../etc/passwd", "may only name a file in the bundle"),
         ("publsh", "80", "unknown option"),

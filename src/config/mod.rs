@@ -60,6 +60,7 @@ pub fn resolve(layers: &[Options], container: ContainerId, netns: NetnsRef) -> R
             network: described(&options)?,
             interface: or_default(options.iface, DEFAULT_IFACE)?,
             static_ip: options.static_ip,
+            mtu: options.mtu.map(|Mtu(mtu)| mtu),
         }],
     };
     Ok(Request {
@@ -154,7 +155,8 @@ mod tests {
     #[test]
     fn every_default_is_the_documented_one() {
         let request = request(&[]);
-        let [NetworkRequest { network, interface, static_ip: None }] = &request.networks[..] else {
+        let [NetworkRequest { network, interface, static_ip: None, mtu: None }] = &request.networks[..]
+        else {
             panic!()
         };
         assert_eq!((network.name.as_str(), network.bridge.as_str()), ("netns0", "netns0"));

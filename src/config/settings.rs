@@ -66,7 +66,10 @@ impl Settings {
     ) -> Result<Request> {
         let File { options, policy } = self.file.clone()?;
         let annotated = annotations(annotated, &policy)?;
+        let of_all = network(&[self.flags.clone(), options.clone()])?.mtu;
         let mut request = resolve(&[annotated, self.flags.clone(), options], container, netns)?;
+        // The bridge's is everybody's: one container does not choose it.
+        request.networks.iter_mut().for_each(|wanted| wanted.network.mtu = of_all);
         request.names.allowed = policy.aliases().cloned();
         Ok(request)
     }
@@ -107,10 +110,12 @@ mod tests {
     #[test]
     fn annotations_go_before_flags_and_flags_before_the_file() {
         let flags = Options { mtu: "1400".parse().ok(), bridge: "flag0".parse().ok(), ..Options::default() };
-        let text = "mtu = 1300\npublish = '80:80,81:81'\n[policy]\nbridges = ['a0']\naliases = ['*.lan']";
+        let text = "mtu = 1300\npublish = '80:80,81:81'\n[policy]\nbridges = ['a0']\nmtus = ['68-9000']\naliases = ['*.lan']";
         let settings = settings(text, flags);
-        let request = request(&settings, &[("org.netns.bridge", "a0"), ("other", "x")]).unwrap();
+        let annotated = [("org.netns.bridge", "a0"), ("org.netns.mtu", "1280"), ("other", "x")];
+        let request = request(&settings, &annotated).unwrap();
         let network = &request.networks[0].network;
+        assert_eq!(request.networks[0].mtu, Some(1280), "its own");
         assert_eq!((network.bridge.as_str(), network.name.as_str(), network.mtu), ("a0", "a0", Some(1400)));
         assert_eq!(request.publish.len(), 2);
         assert_eq!(request.names.allowed.map(|allowed| allowed.len()), Some(1));

@@ -8,10 +8,11 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use crate::model::link::{Bridge, Veth};
 
 impl Bridge {
-    /// The `RTM_NEWLINK` that creates it, down, with the usual MTU: the kernel takes one for
-    /// chosen, and keeps it when the last port goes, only if it is changed later.
+    /// The `RTM_NEWLINK` that creates it, down, with an MTU that is not its own: the kernel takes
+    /// one for chosen, and keeps it whatever its ports have, only if it is changed later.
     pub(super) fn message(&self) -> LinkMessage {
-        LinkMessageBuilder::<LinkBridge>::new(self.name.as_str()).address(self.mac.0.to_vec()).build()
+        let link = LinkMessageBuilder::<LinkBridge>::new(self.name.as_str());
+        link.address(self.mac.0.to_vec()).mtu(self.mtu ^ 1).build()
     }
 }
 

@@ -34,6 +34,9 @@ impl Kernel {
             Step::AddRoute { netns, gateway, link } => {
                 self.socket(*netns)?.add_default_route(link, *gateway).doing(|| step)
             }
+            Step::AddHostRoute { address, link, mtu } => {
+                self.netlink.add_host_route(link, *address, *mtu).doing(|| step)
+            }
             Step::NameNetns { name, .. } => named::add(name, self.inside()?.netns()).doing(|| step),
             Step::MoveDevice(device) => {
                 moving::move_in(&self.netlink, device, self.inside()?.netns(), &self.log)
@@ -72,6 +75,9 @@ impl Kernel {
             }
             Step::AddAddress { netns: Netns::Host, link, address } => {
                 or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
+            }
+            Step::AddHostRoute { address, link, .. } => {
+                or_gone(self.netlink.delete_host_route(link, *address)).doing(undoing)
             }
             Step::NameNetns { name, inode, .. } => named::remove(name, *inode).doing(undoing),
             Step::MoveDevice(device) => moving::bring_back(&self.netlink, device, &self.log),

@@ -17,6 +17,10 @@ pub const MAX_NAME: usize = 80;
 /// The longest domain that DNS can say, in bytes (RFC 1035).
 const MAX_DOMAIN: usize = 253;
 
+/// What begins or ends a name by which a host means itself, with the domains that distributions
+/// write after it (`localhost.localdomain`) or the labels before it (RFC 6761).
+const HOST_ITSELF: [&str; 5] = ["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"];
+
 /// A name that a `hosts` file may give to a container: labels of letters, digits, `-` and `_`,
 /// and nothing that means this host (`localhost`) or that reads as an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,14 +72,16 @@ fn are_labels(text: &str) -> bool {
 impl FromStr for HostName {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self, Error> {
-        let last = text.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+        let (lower, mut of_host) = (text.to_ascii_lowercase(), HOST_ITSELF.iter());
+        let [first, last] =
+            [lower.split('.').next(), lower.rsplit('.').next()].map(Option::unwrap_or_default);
         let cause = if text.len() > MAX_NAME {
             format!("it is longer than {MAX_NAME} characters")
         } else if !are_labels(text) {
             "only letters, digits, - and _ may be in a name, and dots between its parts".to_owned()
         } else if last.bytes().all(|b| b.is_ascii_digit()) {
             "it reads as an address".to_owned()
-        } else if ["localhost", "ip6-localhost", "ip6-loopback"].contains(&last.as_str()) {
+        } else if of_host.any(|name| [first, last].contains(name)) {
             "it means whoever asks".to_owned()
         } else {
             return Ok(Self(text.to_owned()));
@@ -212,6 +218,9 @@ mod tests {
             "localhost",
             "LOCALHOST",
             "a.localhost",
+            "localhost.localdomain",
+            "Localhost4",
+            "localhost6.localdomain6",
             "10.0.0.1",
             "1234",
             "a:b",

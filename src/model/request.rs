@@ -41,4 +41,6 @@ pub struct NetworkRequest {
     pub interface: Iface,
     /// The one address that it must have; `None` leases one.
     pub static_ip: Option<IpAddr>,
+    /// Of its own veth pair and of what is sent to it, in bytes; `None` means the network's.
+    pub mtu: Option<u32>,
 }

@@ -89,6 +89,15 @@ pub enum Step {
         /// The link that it leaves by.
         link: Iface,
     },
+    /// A route of the host to one container whose MTU is less than its network's.
+    AddHostRoute {
+        /// The container's address.
+        address: IpAddr,
+        /// The bridge.
+        link: Iface,
+        /// In bytes.
+        mtu: u32,
+    },
     /// A name for the container's network namespace, as `ip netns` shows it.
     NameNetns {
         /// The container's id.
@@ -202,6 +211,7 @@ impl Step {
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
                 (Container, false, false)
             }
+            Self::AddHostRoute { .. } => (Container, true, true),
             Self::AddHost { .. } => (Container, false, true),
             Self::WriteResolver { shared: true, .. } => (Network, false, false),
             Self::WriteResolver { shared: false, .. } => (Container, false, true),
@@ -270,6 +280,9 @@ impl fmt::Display for Step {
             }
             Self::AddRoute { netns, gateway, link } => {
                 write!(f, "{netns}ip route add default via {gateway} dev {link}")
+            }
+            Self::AddHostRoute { address, link, mtu } => {
+                write!(f, "ip route add {address} dev {link} mtu {mtu}")
             }
             Self::NameNetns { name, netns: Netns::Pid(pid), .. } => write!(f, "ip netns attach {name} {pid}"),
             Self::NameNetns { name, .. } => write!(f, "mount --bind $NETNS {NETNS_DIRECTORY}/{name}"),

@@ -19,7 +19,7 @@ use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::link::CONTAINER_MAC;
-use crate::model::network::{Network, NetworkName};
+use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::Host;
 use crate::model::port::PortMapping;
 use crate::model::record::{Attachment, Record};
@@ -132,7 +132,10 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
     for (at, wanted) in request.networks.iter().enumerate() {
         let observed = host.networks.get(at).cloned().unwrap_or_default();
         let known = claimed.networks.get(at).and_then(Option::as_ref);
-        networks.push(network(&wanted.network, host, &observed, known, claimed)?);
+        // What is there keeps its MTU: other containers rely on it.
+        let mtu = known.map_or(wanted.network.mtu, |known| Some(known.mtu));
+        let spec = NetworkSpec { mtu, ..wanted.network.clone() };
+        networks.push(network(&spec, host, &observed, known, claimed)?);
     }
     let mut steps = Steps::new(claimed);
     let mut record = empty_record(case);
@@ -151,7 +154,7 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
         record.attachments.extend(devices::attachment(&devices));
     }
     steps.devices(devices);
-    steps.veths(&record, &networks, host.ipv6, has_gateway);
+    steps.veths(request, &record, &networks, host.ipv6, has_gateway)?;
     finish(case, steps, record, networks)
 }
 

@@ -5,6 +5,7 @@ use ipnetwork::IpNetwork;
 use super::Claimed;
 use super::names;
 use super::steps::{Steps, switched_on};
+use super::veth::has_ipv6;
 use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
@@ -154,7 +155,7 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
     let Some(found) = &observed.bridge else {
         let Some(mac) = mac_of(spec) else { return };
         steps.make(Step::AddBridge(Bridge { name: name.clone(), mac, mtu }));
-        if ipv6 {
+        if has_ipv6(ipv6, mtu) {
             steps.without_ipv6(Netns::Host, name);
         }
         spec.subnets.iter().for_each(|subnet| steps.make(address(subnet)));
@@ -175,5 +176,9 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
     }
     if !found.up {
         set_right(up);
+    }
+    // The kernel begins with it anew.
+    if ours && has_ipv6(ipv6, mtu) && !has_ipv6(ipv6, found.mtu) {
+        steps.without_ipv6(Netns::Host, name);
     }
 }

@@ -2,10 +2,12 @@
 
 use super::network::NetworkPlan;
 use super::steps::Steps;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::container::ContainerId;
 use crate::model::link::{CONTAINER_MAC, HOST_END, HOST_MAC, Veth};
+use crate::model::network::Network;
 use crate::model::record::{Attachment, Record};
+use crate::model::request::Request;
 use crate::model::sandbox::{Netns, Sandbox};
 use crate::model::step::Step;
 use crate::model::value::{self, Iface};
@@ -15,14 +17,34 @@ pub(super) const MAX_ALIAS: usize = 255;
 
 impl Steps<'_> {
     /// The veth pair of each network, its addresses and its routes.
-    pub(super) fn veths(&mut self, record: &Record, networks: &[NetworkPlan], ipv6: bool, has_gateway: bool) {
-        for (at, (attachment, network)) in record.attachments.iter().zip(networks).enumerate() {
-            self.veth(record, attachment, network.network.mtu, ipv6);
+    ///
+    /// # Errors
+    /// A container asks for a larger MTU than its network has.
+    pub(super) fn veths(
+        &mut self,
+        request: &Request,
+        record: &Record,
+        networks: &[NetworkPlan],
+        ipv6: bool,
+        has_gateway: bool,
+    ) -> Result<()> {
+        let wanted = request.networks.iter().zip(networks);
+        for (at, (attachment, (wanted, network))) in record.attachments.iter().zip(wanted).enumerate() {
+            let of_all = network.network.mtu;
+            let mtu = wanted.mtu.unwrap_or(of_all);
+            if mtu > of_all {
+                return Err(too_large(record, &network.network, mtu));
+            }
+            self.veth(record, attachment, mtu, ipv6);
+            if mtu < of_all {
+                self.host_routes(attachment, mtu);
+            }
             self.default_route(record, attachment, has_gateway || at > 0);
         }
         if !networks.is_empty() {
             self.hairpin(record);
         }
+        Ok(())
     }
 
     fn veth(&mut self, record: &Record, attachment: &Attachment, mtu: u32, ipv6: bool) {
@@ -41,7 +63,7 @@ impl Steps<'_> {
         let id = record.id();
         let alias = id.get(..id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned();
         self.make(Step::SetAlias { link: name.clone(), alias });
-        if ipv6 {
+        if has_ipv6(ipv6, mtu) {
             self.without_ipv6(Netns::Host, name);
             self.without_ipv6(netns, &peer);
         }
@@ -50,6 +72,15 @@ impl Steps<'_> {
             self.make(Step::AddAddress { netns, link: peer.clone(), address: *address });
         }
         self.make(Step::SetUp { netns, link: peer });
+    }
+
+    /// What is too large for the container's own MTU is refused or divided by the host: the
+    /// bridge would drop it without a word.
+    fn host_routes(&mut self, attachment: &Attachment, mtu: u32) {
+        let Some(bridge) = &attachment.bridge else { return };
+        for address in attachment.addresses.iter().map(|address| address.ip()) {
+            self.make(Step::AddHostRoute { address, link: bridge.clone(), mtu });
+        }
     }
 
     /// By this network, unless the container has another default route. Then only what is sent
@@ -69,6 +100,18 @@ impl Steps<'_> {
             }
         }
     }
+}
+
+/// Whether the kernel does IPv6 on a link of this MTU at all (RFC 8200 asks for 1280 bytes).
+pub(super) fn has_ipv6(kernel: bool, mtu: u32) -> bool {
+    kernel && mtu >= 1280
+}
+
+fn too_large(record: &Record, network: &Network, mtu: u32) -> Error {
+    let cause = format!("bridge {} takes packets of {} bytes at most", network.bridge, network.mtu);
+    Error::new(format!("use MTU {mtu} for {}", record.container), cause)
+        .of(Kind::Conflict)
+        .hint(format!("`netns --mtu {mtu} create` changes the network's"))
 }
 
 /// `netnsv0-PID`, as the Go hook names it; if that is taken or there is no pid, the first name of

@@ -9,7 +9,7 @@ use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{RouteHeader, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteScope};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
 use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 
@@ -174,6 +174,25 @@ impl Netlink {
         or_there(self.wait(self.handle.route().add(message).execute()))
     }
 
+    /// Adds a route to one address, for packets of at most `mtu` bytes.
+    ///
+    /// # Errors
+    /// There is no such link, or there is a route (`EEXIST`).
+    pub fn add_host_route(&self, link: &Iface, to: IpAddr, mtu: u32) -> io::Result<()> {
+        let mut route = host_route(self.index(link.as_str())?, to);
+        route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+        self.wait(self.handle.route().add(route).execute())
+    }
+
+    /// Deletes a route to one address.
+    ///
+    /// # Errors
+    /// There is no such link or route.
+    pub fn delete_host_route(&self, link: &Iface, to: IpAddr) -> io::Result<()> {
+        let route = host_route(self.index(link.as_str())?, to);
+        self.wait(self.handle.route().del(route).execute())
+    }
+
     /// Adds a default route to [`SOURCE_TABLE`].
     pub(in crate::kernel) fn add_source_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
         let mut route = default_route(self.index(link.as_str())?, gateway);
@@ -209,6 +228,20 @@ fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
     match gateway {
         IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(link).build(),
         IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).output_interface(link).build(),
+    }
+}
+
+/// The route to one address by the link with this number.
+fn host_route(link: u32, to: IpAddr) -> RouteMessage {
+    match to {
+        IpAddr::V4(to) => {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32);
+            route.scope(RouteScope::Link).output_interface(link).build()
+        }
+        IpAddr::V6(to) => {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, 128);
+            route.output_interface(link).build()
+        }
     }
 }
 
