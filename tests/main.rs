@@ -28,6 +28,7 @@ mod engines;
 mod exec;
 mod faults;
 mod firewall;
+mod forwarding;
 mod graph;
 mod hook;
 mod hooks_files;

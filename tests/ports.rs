@@ -1,7 +1,10 @@
 //! PortMapping ports, with real packets on every way that leads to them, and on none other.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use crate::common::scene::{Scene, ask};
-use crate::common::traffic::{serve_tcp, serve_udp};
+use crate::common::traffic::{inside, serve_tcp, serve_udp};
 use crate::common::{Process, World, on_both_variants, stderr, wait_for};
 
 on_both_variants! {
@@ -13,6 +16,7 @@ on_both_variants! {
     a_neighbour_that_routes_the_subnet_reaches_nothing_unpublished,
     nobody_on_a_wire_reaches_a_port_published_on_localhost,
     a_container_never_reaches_the_localhost_of_the_host,
+    a_container_never_speaks_for_the_localhost_of_the_host,
     route_localnet_is_on_only_while_a_port_is_published_for_localhost,
     a_port_that_is_taken_is_refused_and_nothing_changes,
 }
@@ -103,6 +107,7 @@ fn a_server_sees_who_calls_from_another_host(world: World) {
 }
 
 fn a_neighbour_that_routes_the_subnet_reaches_nothing_unpublished(world: World) {
+    world.sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
     let scene = Scene::new(world, "8080:80,8080:80/udp");
     scene.other.sh("ip route add 172.19.0.0/16 via 10.0.0.1");
     for port in ["80/tcp", "81/tcp", "80/udp", "81/udp"] {
@@ -158,6 +163,26 @@ fn a_container_never_reaches_the_localhost_of_the_host(world: World) {
     }
     scene.world.sh("iptables -t raw -F NETNS-GUARD");
     assert_eq!(ask(Some(scene.beside), "127.0.0.1", "3306/tcp"), "database", "the attack is real");
+}
+
+fn a_container_never_speaks_for_the_localhost_of_the_host(world: World) {
+    // Published for localhost, so that the bridge has route_localnet; and nothing filters sources.
+    let scene = Scene::new(world, "8080:80");
+    scene
+        .world
+        .sh("echo 0 | tee /proc/sys/net/ipv4/conf/all/rp_filter /proc/sys/net/ipv4/conf/netns0/rp_filter");
+    scene.beside.sh("ip addr add 127.0.0.2/32 dev eth0; ip route add 172.19.0.1 dev eth0 src 127.0.0.2");
+    scene.beside.sh("echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet");
+    let service = UdpSocket::bind("172.19.0.1:323").expect("bind");
+    service.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
+    let attack = || {
+        let send = || UdpSocket::bind("127.0.0.2:0")?.send_to(b"?", "172.19.0.1:323");
+        inside(scene.beside, send).expect("send");
+        service.recv_from(&mut [0; 8]).map(|(_, from)| from.ip().to_string()).unwrap_or_default()
+    };
+    assert_eq!(attack(), "");
+    scene.world.sh("iptables -t raw -F NETNS-GUARD");
+    assert_eq!(attack(), "127.0.0.2", "the attack is real");
 }
 
 fn route_localnet_is_on_only_while_a_port_is_published_for_localhost(mut world: World) {

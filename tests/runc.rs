@@ -4,7 +4,8 @@ use crate::common::scene::ask;
 use crate::common::traffic::serve_tcp;
 use crate::common::{World, stderr};
 
-/// Rules of somebody else in every chain that we use, so that every table exists beforehand.
+/// Rules of somebody else in every chain that we use, so that every table exists beforehand; none
+/// that lets anything be forwarded.
 fn rules_of_somebody_else(world: &World) {
     for (table, chains) in [
         ("raw", &["PREROUTING", "OUTPUT"][..]),
@@ -13,7 +14,7 @@ fn rules_of_somebody_else(world: &World) {
         ("mangle", &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]),
     ] {
         for chain in chains {
-            world.sh(&format!("iptables -t {table} -A {chain} -s 192.0.2.1 -j ACCEPT"));
+            world.sh(&format!("iptables -t {table} -A {chain} -s 192.0.2.1 -j RETURN"));
         }
     }
 }

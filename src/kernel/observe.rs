@@ -2,11 +2,14 @@
 
 mod devices;
 
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
 use super::Kernel;
+use super::sysctl::Sysctl;
 use crate::error::{Doing, Result};
 use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::value::Iface;
@@ -22,7 +25,32 @@ const IP_FORWARD: &str = "net/ipv4/ip_forward";
 pub fn host(kernel: &Kernel) -> Result<Host> {
     let sysctl = kernel.sysctl();
     let ip_forward = sysctl.read(IP_FORWARD).doing(|| format!("sysctl {IP_FORWARD}"))?.unwrap_or_default();
-    Ok(Host { ip_forward, ipv6: sysctl.has_ipv6(), ..Host::default() })
+    let mut host = Host { ip_forward, ipv6: sysctl.has_ipv6(), ..Host::default() };
+    if host.ip_forward == "0" {
+        host.with_forwarding = with_forwarding(sysctl).doing(|| "sysctl net/ipv4/conf")?;
+        host.bridge_netfilter = Path::new("/proc/sys/net/bridge").exists();
+    }
+    Ok(host)
+}
+
+/// Turned off, forwarding makes the kernel accept redirects and stops every link's; turned on,
+/// it does the opposite.
+fn with_forwarding(sysctl: &Sysctl) -> io::Result<Vec<(String, String)>> {
+    let mut kept = Vec::new();
+    let mut keep = |key: String, value: &str| {
+        if sysctl.read(&key)?.as_deref() == Some(value) {
+            kept.push((key, value.to_owned()));
+        }
+        io::Result::Ok(())
+    };
+    keep("net/ipv4/conf/all/accept_redirects".to_owned(), "0")?;
+    for entry in fs::read_dir("/proc/sys/net/ipv4/conf")? {
+        if let Some(link) = entry?.file_name().to_str().filter(|link| *link != "all") {
+            keep(format!("net/ipv4/conf/{link}/forwarding"), "1")?;
+        }
+    }
+    kept.sort();
+    Ok(kept)
 }
 
 /// What of the host concerns the network on `bridge` with these subnets, each with the bridge's

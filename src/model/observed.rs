@@ -17,6 +17,11 @@ use super::value::Iface;
 pub struct Host {
     /// `net/ipv4/ip_forward`.
     pub ip_forward: String,
+    /// Where that is off: the parameters that the kernel changes with it and would not change
+    /// back to what they are, with their values.
+    pub with_forwarding: Vec<(String, String)>,
+    /// Whether bridged packets may pass iptables here.
+    pub bridge_netfilter: bool,
     /// Whether the kernel has IPv6 at all.
     pub ipv6: bool,
     /// The networks that are asked for, in their order.

@@ -45,6 +45,13 @@ pub enum Rule {
         /// For packets of this family.
         family: Family,
     },
+    /// The host forwards nothing but what a rule before this one accepts: it forwarded nothing
+    /// at all until a network of ours switched that on. IPv4 alone, and always by iptables: only
+    /// at the end of its `FORWARD` has everybody else had a say.
+    OnlyOurs {
+        /// Whether bridged packets pass the firewall too: those of others' bridges stay theirs.
+        bridged: bool,
+    },
     /// What one subnet of a network needs, whoever is on it: its containers reach the world
     /// under the host's address and each other past any FORWARD policy; nobody else's packets
     /// get in unless a published port let them.
@@ -89,6 +96,7 @@ impl Rule {
     pub fn family(&self) -> Family {
         match self {
             Self::Base { family } | Self::Block { family, .. } => *family,
+            Self::OnlyOurs { .. } => Family::Ipv4,
             Self::Network { subnet, .. } => Family::of(subnet.ip()),
             Self::Publish { to, .. } => Family::of(*to),
         }

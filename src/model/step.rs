@@ -196,7 +196,9 @@ impl Step {
     pub fn traits(&self) -> Traits {
         use Scope::{Container, Host, Network};
         let (scope, shared, undone) = match self {
-            Self::Firewall(Rule::Base { .. } | Rule::Block { .. }) => (Host, true, true),
+            Self::Firewall(Rule::Base { .. } | Rule::OnlyOurs { .. } | Rule::Block { .. }) => {
+                (Host, true, true)
+            }
             Self::Firewall(Rule::Network { .. }) => (Network, false, true),
             Self::Firewall(Rule::Publish { .. }) => (Container, false, true),
             Self::Sysctl { before, .. } => (Host, before.is_some(), before.is_some()),
@@ -226,6 +228,9 @@ impl Step {
     pub fn shared_name(&self) -> Option<String> {
         match self {
             Self::Firewall(Rule::Base { family }) => Some(format!("firewall-{family}")),
+            Self::Firewall(Rule::OnlyOurs { bridged }) => {
+                Some(if *bridged { "firewall-only-bridged" } else { "firewall-only" }.to_owned())
+            }
             Self::Firewall(Rule::Block { family, protocol, block }) => {
                 Some(format!("publish-{family}-{protocol}-{block}"))
             }

@@ -39,7 +39,7 @@ impl Run {
         };
         // A network in place holds its share of these already.
         if known.is_none() {
-            claimed.shared = self.shared_steps(plan::shared_names_of_network())?;
+            claimed.shared = self.shared_steps(self.store.all_shared()?)?;
         }
         claimed.networks.push(known);
         Ok(claimed)

@@ -9,6 +9,7 @@ mod attach;
 mod claims;
 mod detach;
 mod dry_run;
+mod forwarding;
 mod gc;
 mod leave;
 mod machine;

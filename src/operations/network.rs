@@ -1,6 +1,7 @@
 //! The network alone: created, recorded, and removed.
 
 use super::apply::{apply, undo};
+use super::forwarding::is_forwarding;
 use super::run::Run;
 use super::stale::Obstacle;
 use crate::config::Settings;
@@ -8,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::container::Key;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::record::Record;
-use crate::plan::{self, NetworkPlan, Plan};
+use crate::plan::{self, IP_FORWARD, NetworkPlan, Plan};
 use crate::store::{Claim, Owner};
 
 /// How often to begin again, after having cleaned up or rebuilt the rules.
@@ -212,6 +213,13 @@ impl Run {
                 None => true,
             };
             steps.extend(last.then_some(step));
+        }
+        if steps.iter().any(|step| is_forwarding(step))
+            && let Some(who) = self.relies_on_forwarding(&network)?
+        {
+            steps.retain(|step| !is_forwarding(step));
+            let left = Error::new(format!("remove network {name}"), format!("{IP_FORWARD} stays 1: {who}"));
+            self.log.warn(&left.hint(format!("`sysctl -w {IP_FORWARD}=0` once nobody needs it")));
         }
         undo(&steps, &mut self.machine)?;
         self.store.forget_network(name)?;

@@ -71,8 +71,10 @@ impl Run {
         let files = !request.names.hands_off;
         (host.networks, host.taken) = (Vec::new(), Vec::new());
         if !request.networks.is_empty() {
-            let Host { ip_forward, ipv6, .. } = observe::host(&self.machine.kernel)?;
+            let Host { ip_forward, with_forwarding, bridge_netfilter, ipv6, .. } =
+                observe::host(&self.machine.kernel)?;
             (host.ip_forward, host.ipv6) = (ip_forward, ipv6);
+            (host.with_forwarding, host.bridge_netfilter) = (with_forwarding, bridge_netfilter);
         }
         let mut known = Vec::new();
         for wanted in &request.networks {

@@ -30,7 +30,7 @@ use crate::model::step::{Scope, Step};
 use crate::model::value;
 pub use devices::check_inside;
 pub use names::{directory, hosts_file, resolv_conf};
-pub use network::{NetworkPlan, network, shared_names_of_network};
+pub use network::{IP_FORWARD, NetworkPlan, network};
 use steps::Steps;
 pub(crate) use steps::switched_on;
 pub use veth::host_interface;

@@ -18,7 +18,7 @@ use crate::model::value::{self, Mac};
 /// The MTU where there is no default route to ask, in bytes: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
 /// The parameter by which the host forwards packets between links.
-const IP_FORWARD: &str = "net/ipv4/ip_forward";
+pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
 /// A network as it will be, and the steps that lead there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +27,6 @@ pub struct NetworkPlan {
     pub network: Network,
     /// The steps to take now.
     pub steps: Vec<Step>,
-}
-
-/// The names of the steps that a network shares with others.
-pub fn shared_names_of_network() -> Vec<String> {
-    let bases = [Family::Ipv4, Family::Ipv6].map(|family| Step::Firewall(Rule::Base { family }));
-    bases.into_iter().chain([switched_on(IP_FORWARD)]).filter_map(|step| step.shared_name()).collect()
 }
 
 /// A network as it should be, and the steps that lead there.
@@ -65,7 +59,7 @@ pub fn network(
         let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
         steps.unless_held(Step::Firewall(Rule::Network { bridge, subnet }));
     }
-    steps.switch_on(IP_FORWARD, &host.ip_forward);
+    forwarding(&mut steps, host);
     bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
     names::network(&mut steps, spec, host, observed);
     let network = Network {
@@ -77,6 +71,37 @@ pub fn network(
         steps: steps.held,
     };
     Ok(NetworkPlan { network, steps: steps.taken })
+}
+
+/// The host forwards between links. One that did not forwards nothing but ours then, and the
+/// parameters that the kernel changes together with this one are given back after it.
+fn forwarding(steps: &mut Steps<'_>, host: &Host) {
+    let switch = switched_on(IP_FORWARD);
+    let shared = |step: &Step| step.shared_name().is_some_and(|name| steps.claimed.shared.contains(&name));
+    let rules = [false, true].map(|bridged| Step::Firewall(Rule::OnlyOurs { bridged }));
+    if shared(&switch) || steps.held.contains(&switch) {
+        let rules = rules.into_iter().filter(|rule| shared(rule)).collect::<Vec<_>>();
+        let kept = steps.claimed.shared.iter().filter_map(|name| kept_by(name)).collect::<Vec<_>>();
+        rules.into_iter().chain(kept).for_each(|step| steps.hold(step));
+    } else if ["", "0"].contains(&host.ip_forward.as_str()) {
+        steps.make(Step::Firewall(Rule::OnlyOurs { bridged: host.bridge_netfilter }));
+        host.with_forwarding.iter().for_each(|(key, value)| steps.make(kept(key, value)));
+    }
+    steps.switch_on(IP_FORWARD, &host.ip_forward);
+}
+
+/// A parameter that is as it should be, and is made so again once forwarding is off.
+fn kept(key: &str, value: &str) -> Step {
+    let (value, before) = (value.to_owned(), Some(value.to_owned()));
+    Step::Sysctl { netns: Netns::Host, key: key.to_owned(), value, before }
+}
+
+/// The step of [`kept`] that somebody shares under this name: what the kernel changes by itself
+/// is kept only where it is not what the kernel would make it.
+fn kept_by(name: &str) -> Option<Step> {
+    let value = if name.ends_with(":forwarding") { "1" } else { "0" };
+    let is_one = name.ends_with(":forwarding") || name.ends_with(":accept_redirects");
+    is_one.then(|| kept(&name.replace(':', "/"), value))
 }
 
 fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>) -> Result<()> {

@@ -268,6 +268,11 @@ impl Store {
         names.iter().filter_map(|name| self.owner(&dir.join(name)).transpose()).collect()
     }
 
+    /// Every shared step that anybody has held.
+    pub(crate) fn all_shared(&self) -> Result<Vec<String>> {
+        names_in(&self.dir.join("shared"))
+    }
+
     /// Whether anybody holds a shared step.
     pub(crate) fn is_shared(&self, step: &str) -> Result<bool> {
         if self.gone.is_empty() {

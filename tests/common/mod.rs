@@ -75,6 +75,11 @@ impl World {
         let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
         let dir = PathBuf::from("/run/test");
         fs::create_dir(&dir).expect("create /run/test");
+        // Whatever the machine is to be after a boot, the world is not.
+        for configured in ["/etc/sysctl.d", "/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d"] {
+            let _ = mount(Some("none"), configured, Some("tmpfs"), MsFlags::empty(), none);
+        }
+        let _ = mount(Some("/dev/null"), "/etc/sysctl.conf", none, MsFlags::MS_BIND, none);
         let world = Self { dir, children: Vec::new(), runc: Vec::new() };
         world.sh("ip link set lo up");
         Some(world)

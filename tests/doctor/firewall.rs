@@ -55,6 +55,7 @@ fn rules_that_somebody_flushed(world: World) {
 }
 
 fn a_guard_that_somebody_flushed(world: World) {
+    world.sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
     let scene = ward(world, "8080:80");
     scene.other.sh("ip route add 172.19.0.0/16 via 10.0.0.1");
     let case = Case {

@@ -93,6 +93,7 @@ pub(super) fn program(family: Family) -> &'static str {
 pub(in crate::firewall) fn commands(rule: &Rule) -> Vec<Command> {
     let lines = match rule {
         Rule::Base { family } => base(*family),
+        Rule::OnlyOurs { bridged } => only_ours(*bridged),
         Rule::Network { bridge, subnet } => network(bridge, *subnet),
         Rule::Block { protocol, block, .. } => ports(*protocol, *block),
         Rule::Publish { owner, mapping, to } => vec![publish(owner, mapping, *to)],
@@ -129,6 +130,18 @@ fn base(family: Family) -> Vec<Line> {
         line("filter", NewChain, "NETNS-FORWARD", String::new()),
         line("filter", Insert, "FORWARD", format!("{mine} -j NETNS-FORWARD")),
     ]
+}
+
+fn only_ours(bridged: bool) -> Vec<Line> {
+    let mine = comment(OF_ALL);
+    let append = |chain, spec| line("filter", Verb::Append, chain, spec);
+    let mut lines = vec![line("filter", Verb::NewChain, "NETNS-ONLY", String::new())];
+    if bridged {
+        lines.push(append("NETNS-ONLY", format!("-m physdev --physdev-is-bridged {mine} -j RETURN")));
+    }
+    lines.push(append("NETNS-ONLY", format!("{mine} -j DROP")));
+    lines.push(append("FORWARD", format!("{mine} -j NETNS-ONLY")));
+    lines
 }
 
 fn loopback(family: Family) -> &'static str {

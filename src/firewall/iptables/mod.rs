@@ -8,6 +8,7 @@
 //! | nat | `NETNS-PUBLISH` | `NETNS-tcp-31`, … | a DNAT for each port or range in the block |
 //! | nat | `POSTROUTING` | `NETNS-MASQUERADE` | masquerade to the outside, hairpin and loopback |
 //! | filter | `FORWARD`, first | `NETNS-FORWARD` | accepts what is ours before anyone's policy |
+//! | filter | `FORWARD`, last | `NETNS-ONLY` | drops all else, where the host forwarded nothing before |
 //!
 //! Only appends and insertions when something comes: a deletion waits for an RCU grace period
 //! (about 15 ms), an addition does not. For the same reason chains are made with `-N`: a

@@ -7,11 +7,13 @@
 use std::fs;
 use std::process::Stdio;
 
-use super::commands::program;
+use serde_json::Value;
+
+use super::commands::{PREFIX, program};
 pub use super::programs::MAX_TEXT;
 use super::programs::{Running, find};
 use super::restore::{Script, Waiting};
-use super::saved::parse;
+use super::saved::{parse, words};
 use crate::error::Result;
 use crate::model::rule::Family;
 
@@ -26,6 +28,37 @@ pub struct Rulesets {
     pub other: Option<String>,
     /// What `nft -j list ruleset` prints; `None` if it is not installed.
     pub nft: Option<String>,
+}
+
+impl Rulesets {
+    /// A rule that is not ours and lets forwarded packets pass, or gives them the host's address.
+    pub fn of_others_that_forward(&self) -> Option<String> {
+        let saved = self.saved.lines().chain(self.other.iter().flat_map(|text| text.lines()));
+        let forwards = |line: &&str| {
+            let words = words(line);
+            let target = words.iter().position(|word| word == "-j").and_then(|at| words.get(at + 1));
+            let target = target.map(String::as_str).unwrap_or_default();
+            let translates = ["MASQUERADE", "SNAT", "NETMAP"].contains(&target);
+            let passes = words.get(1).is_some_and(|chain| chain == "FORWARD") && target == "ACCEPT";
+            let ours = words.get(1).is_some_and(|chain| chain.starts_with(PREFIX));
+            !ours && (translates || passes)
+        };
+        let of_nft = || {
+            let document: Value = serde_json::from_str(self.nft.as_deref().unwrap_or_default()).ok()?;
+            let mut objects = document["nftables"].as_array()?.iter().filter_map(|object| object.get("rule"));
+            let translates = |rule: &&Value| {
+                let statements = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let is =
+                    |statement: &Value| ["masquerade", "snat"].iter().any(|it| statement.get(it).is_some());
+                // Those of iptables are told above, and our own table is.
+                !["nat", "netns"].contains(&rule["table"].as_str().unwrap_or_default())
+                    && statements.iter().any(is)
+            };
+            let rule = objects.find(translates)?;
+            Some(format!("table {}, chain {}", rule["table"], rule["chain"]))
+        };
+        saved.clone().find(forwards).map(str::to_owned).or_else(of_nft)
+    }
 }
 
 /// A variant of iptables.
