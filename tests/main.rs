@@ -32,6 +32,7 @@ mod forwarding;
 mod graph;
 mod hook;
 mod hooks_files;
+mod hostile;
 mod inject;
 mod inspect;
 mod install;

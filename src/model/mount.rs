@@ -18,7 +18,9 @@ pub struct BindMounts {
     pub runs: bool,
     /// Whether the files may be mounts already, and mounts may show on the host.
     pub careful: bool,
-    /// The files.
+    /// What the mounts say that they are of, by which they are known again.
+    pub label: String,
+    /// The files, of one directory.
     pub files: Vec<BindMount>,
 }
 

@@ -92,7 +92,8 @@ impl Steps<'_> {
         }
         if !files.is_empty() {
             let root = bundle.map_or_else(|| "/".into(), |bundle| bundle.root.clone());
-            self.make(Step::Mount(BindMounts { pid, mntns, root, runs: bundle.is_none(), careful, files }));
+            let (label, runs) = (format!("netns-{:032x}", record.container.hash()), bundle.is_none());
+            self.make(Step::Mount(BindMounts { pid, mntns, root, runs, careful, label, files }));
         }
     }
 }

@@ -27,3 +27,41 @@ pub(super) fn open<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
     Err(io::Error::new(ErrorKind::ResourceBusy, "a container holds a lease on it, and does not let go"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "it says why it is skipped")]
+    fn a_container_that_holds_a_lease_keeps_nobody_waiting() {
+        let path = std::env::temp_dir().join(format!("netns-leased-{}", std::process::id()));
+        std::fs::write(&path, "127.0.0.1 localhost").unwrap();
+        // 1024 is F_SETLEASE, 0 is F_RDLCK.
+        let holds = "$SIG{IO} = 'IGNORE'; open(F, '<', $ARGV[0]); fcntl(F, 1024, 0) or die; \
+                     $| = 1; print 1; <STDIN>";
+        let mut perl = Command::new("perl");
+        let holder = perl.args(["-e", holds]).arg(&path);
+        let Ok(mut holder) = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+            assert!(std::env::var_os("CI").is_none(), "skipped: there is no perl");
+            return eprintln!("skipped: there is no perl");
+        };
+        assert_eq!(holder.stdout.as_mut().unwrap().read(&mut [0; 1]).unwrap(), 1, "it holds the lease");
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+        let started = Instant::now();
+        let refused = super::open(|| options.open(&path)).unwrap_err().to_string();
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        assert!(refused.contains("a container holds a lease on it"), "{refused}");
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        super::open(|| options.open(&path)).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}

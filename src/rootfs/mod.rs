@@ -7,7 +7,8 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`files`] | the `.ip` file, and what is read of a container's root |
-//! | `mounts` | our files over those of a container |
+//! | `mounts`, `overlay` | our files over those of a container |
+//! | [`patience`] | how long a container may keep us waiting |
 //! | `names`, `lock`, `leased` | the `hosts` and `resolv.conf` that containers have mounted |
 //! | [`resolver`], `observe` | what planning has to know |
 //! | [`view`] | what a program of the host sees in a container's network |
@@ -18,6 +19,8 @@ mod lock;
 mod mounts;
 mod names;
 mod observe;
+mod overlay;
+pub mod patience;
 mod process;
 pub mod resolver;
 pub mod view;

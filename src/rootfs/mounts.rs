@@ -1,38 +1,38 @@
 //! Files of ours over files of a container, inside its mount namespace and nowhere else.
 //!
-//! A thread of its own enters the namespace, and never comes back: it ends there. What is
-//! mounted is opened on the host before; where it is mounted is found as the container will see
-//! it, beneath its root directory, whatever symbolic links its image has. Nothing is written
-//! into the image's files: where it lacks one, an empty one is made to be mounted on.
+//! A thread of its own enters the namespace, and never comes back: it ends there. Where a file
+//! is mounted is found as the container will see it, beneath its root directory, whatever
+//! symbolic links its image has, and from then on it is a descriptor: the name may lead
+//! elsewhere by now. Nothing is written into the image's files: where it lacks one, an empty one
+//! is made to be mounted on.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::fchdir;
 use rustix::fs::{AtFlags, StatxFlags, statx};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{MoveMountFlags, move_mount};
 
+use super::overlay;
+use super::patience::{Awaited, PATIENCE, within};
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::model::mount::{BindMount, BindMounts};
 
-/// An image may change while a path in it is followed, which `openat2(2)` tells by `EAGAIN`.
-const TRIES: usize = 8;
-/// What the container must not be able to do to a file that others have mounted too.
-const HARDENED: MsFlags = MsFlags::MS_RDONLY
-    .union(MsFlags::MS_NOSUID)
-    .union(MsFlags::MS_NODEV)
-    .union(MsFlags::MS_NOEXEC)
-    .union(MsFlags::MS_REMOUNT)
-    .union(MsFlags::MS_BIND);
+/// An image may change while a path in it is followed, which `openat2(2)` tells by `EAGAIN`; and
+/// a mount may be elsewhere by the time that it is looked for.
+const TRIES: usize = 64;
+/// Both the mount and where it goes are descriptors.
+pub(super) const ITSELF: MoveMountFlags =
+    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// Mounts what can be. What was asked for must be, and all else is a warning: a container
 /// without names is better than none.
@@ -55,12 +55,20 @@ pub(super) fn mount(step: &BindMounts, log: &Log) -> Result<()> {
 }
 
 /// Unmounts what is ours from a container that runs; one that is gone is fine. In any other
-/// container the mounts go with it.
+/// container the mounts go with it, as goes here what the container keeps from us.
 ///
 /// # Errors
-/// They are still there.
+/// Its namespace cannot be entered.
 pub(super) fn unmount(step: &BindMounts) -> Result<()> {
-    if step.runs { unmount_all(step).doing(|| format!("undo {step}")) } else { Ok(()) }
+    if !step.runs {
+        return Ok(());
+    }
+    let operation = || format!("undo {step}");
+    let proc = File::open("/proc").doing(operation)?;
+    match inside(step, move |step, _| unmount_all(step, &proc)) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::TimedOut) => Ok(()),
+        undone => undone.doing(operation),
+    }
 }
 
 /// Mounts every file that can be; what became of each, in their order.
@@ -69,34 +77,38 @@ pub(super) fn unmount(step: &BindMounts) -> Result<()> {
 /// The container's mount namespace, its root or its `/etc` cannot be entered.
 fn mount_all(step: &BindMounts) -> io::Result<Vec<io::Result<()>>> {
     let outside = step.careful.then(Outside::read).transpose()?;
-    let trees = step.files.iter().map(|file| clone_of(&file.source)).collect::<io::Result<Vec<_>>>()?;
-    inside(step, |namespace| {
-        let trees = if step.runs { harden(step, trees, namespace)? } else { trees };
-        let etc = enter_etc(step)?;
+    let trees = overlay::of(step)?;
+    inside(step, move |step, awaited| {
+        let etc = etc_of(step)?;
         let files = step.files.iter().zip(&trees);
-        Ok(files.map(|(file, tree)| place(step, &etc, file, tree, outside.as_ref())).collect())
+        Ok(files.map(|(file, tree)| place(step, &etc, file, tree, outside.as_ref(), awaited)).collect())
     })
 }
 
-fn unmount_all(step: &BindMounts) -> io::Result<()> {
-    let sources: Vec<(u64, u64)> = step.files.iter().map(|file| identity(&file.source)).collect();
-    let undone = inside(step, |_| {
-        let etc = enter_etc(step)?;
-        for (file, ours) in step.files.iter().zip(&sources) {
-            let Ok(found) = find(&etc, &file.name, OFlag::O_PATH | OFlag::O_NOFOLLOW, step) else {
-                continue;
-            };
-            let found = fstat(&found)?;
-            if (found.st_dev, found.st_ino) == *ours {
-                umount2(file.name.as_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
+/// Unmounts what carries the step's label, wherever it is by now.
+fn unmount_all(step: &BindMounts, proc: &File) -> io::Result<()> {
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    for _ in 0..TRIES {
+        let mounts = mountinfo(proc)?;
+        let mut ours = mounts.lines().filter(|line| source_of(line) == Some(&step.label)).peekable();
+        if ours.peek().is_none() {
+            break;
+        }
+        for line in ours {
+            let mut fields = line.split(' ');
+            let (Some(id), Some(point)) = (fields.next(), fields.nth(3)) else { continue };
+            let as_it_is = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let stays = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+            let how = OpenHow::new().flags(as_it_is).resolve(stays);
+            let Ok(found) = openat2(&root, unescaped(point).as_str(), how) else { continue };
+            if mount_id(&found)? == id {
+                // What has no path of its own has one here.
+                fchdir(proc)?;
+                umount2(format!("thread-self/fd/{}", found.as_raw_fd()).as_str(), MntFlags::MNT_DETACH)?;
             }
         }
-        Ok(())
-    });
-    match undone {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        undone => undone,
     }
+    Ok(())
 }
 
 /// Why the file at `at` was not mounted, or none of them, and what helps.
@@ -121,66 +133,46 @@ fn explain(step: &BindMounts, at: usize, cause: io::Error) -> Error {
 }
 
 /// Runs `what` in a thread in the container's mount namespace.
-fn inside<T: Send>(step: &BindMounts, what: impl FnOnce(&File) -> io::Result<T> + Send) -> io::Result<T> {
-    let gone = || io::Error::new(ErrorKind::NotFound, "the process has died");
+fn inside<T: Send + 'static>(
+    step: &BindMounts,
+    what: impl FnOnce(&BindMounts, &Awaited) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let namespace = File::open(format!("/proc/{}/ns/mnt", step.pid))?;
     if namespace.metadata()?.ino() != step.mntns {
-        return Err(gone());
+        return Err(io::Error::new(ErrorKind::NotFound, "the process has died"));
     }
-    let enter = || {
+    let step = step.clone();
+    // Nothing of the container runs yet where it is being created.
+    within(if step.runs { PATIENCE } else { Duration::MAX }, move |awaited| {
         // Threads that share a root directory cannot go to different namespaces.
         unshare(CloneFlags::CLONE_FS)?;
         setns(&namespace, CloneFlags::CLONE_NEWNS)?;
-        what(&namespace)
-    };
-    std::thread::scope(|scope| scope.spawn(enter).join().map_err(|_| gone())?)
+        what(&step, awaited)
+    })
 }
 
-/// A mount of the file `source` alone, which is attached nowhere yet.
-fn clone_of(source: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(open_tree(rustix::fs::CWD, source, flags)?)
-}
-
-/// The same mounts, hardened before a program of the container can reach them: in a copy of its
-/// namespace that nobody else is in.
-fn harden(step: &BindMounts, trees: Vec<OwnedFd>, namespace: &File) -> io::Result<Vec<OwnedFd>> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
-    let etc = enter_etc(step)?;
-    let harden = |(file, tree): (&BindMount, OwnedFd)| {
-        place(step, &etc, file, &tree, None)?;
-        clone_of(Path::new(&file.name))
-    };
-    let hardened = step.files.iter().zip(trees).map(harden).collect();
-    setns(namespace, CloneFlags::CLONE_NEWNS)?;
-    hardened
-}
-
-/// Makes the container's `/etc` the working directory of this thread, and makes one if there
-/// is none.
-fn enter_etc(step: &BindMounts) -> io::Result<OwnedFd> {
+/// The container's `/etc`, made if there is none.
+fn etc_of(step: &BindMounts) -> io::Result<OwnedFd> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(&step.root, directory, Mode::empty())?;
-    let etc = match find(&root, "etc", directory, step) {
+    match find(&root, "etc", directory, step) {
         Err(Errno::ENOENT) => {
             mkdirat(&root, "etc", Mode::from_bits_truncate(0o755))?;
-            find(&root, "etc", directory, step)?
+            Ok(find(&root, "etc", directory, step)?)
         }
-        found => found?,
-    };
-    fchdir(&etc)?;
-    Ok(etc)
+        found => Ok(found?),
+    }
 }
 
-/// Mounts `tree` over the `file` in `/etc`, which is the working directory. Over a symbolic
-/// link itself, not over what it leads to.
+/// Mounts `tree` over the `file` in `etc`. Over a symbolic link itself, not over what it leads
+/// to.
 fn place(
     step: &BindMounts,
     etc: &OwnedFd,
     file: &BindMount,
     tree: &OwnedFd,
     outside: Option<&Outside>,
+    awaited: &Awaited,
 ) -> io::Result<()> {
     let name = file.name.as_str();
     let as_it_is = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -201,13 +193,8 @@ fn place(
         return Err(io::Error::new(ErrorKind::IsADirectory, "it is a directory"));
     }
     outside.map_or(Ok(()), |outside| outside.check(&target))?;
-    let exactly = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree, "", &target, "", exactly)?;
-    // It came from the host with the host's peers: what the container mounts upon it would be
-    // mounted there too.
-    change(name, MsFlags::MS_PRIVATE).and_then(|()| change(name, HARDENED)).inspect_err(|_| {
-        let _ = umount2(name, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
-    })
+    awaited.check()?;
+    Ok(move_mount(tree, "", &target, "", ITSELF)?)
 }
 
 /// Finds `path` below `base` as the container would, which cannot lead out of it; on another
@@ -222,15 +209,6 @@ fn find(base: impl AsFd, path: &str, flags: OFlag, step: &BindMounts) -> nix::Re
     tries.find(|found| !matches!(found, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN))
 }
 
-fn change(path: &str, flags: MsFlags) -> io::Result<()> {
-    let none: Option<&str> = None;
-    Ok(nix::mount::mount(none, path, none, flags, none)?)
-}
-
-fn identity(file: &Path) -> (u64, u64) {
-    fs::metadata(file).map_or((0, 0), |found| (found.dev(), found.ino()))
-}
-
 /// What tells whether a mount inside would show on the host.
 struct Outside {
     /// The host's, whatever is mounted on `/proc` inside.
@@ -241,17 +219,15 @@ struct Outside {
 
 impl Outside {
     fn read() -> io::Result<Self> {
-        let groups = fs::read_to_string("/proc/self/mountinfo")?;
-        let groups = groups.lines().flat_map(groups_of).map(|(_, group)| group.to_owned()).collect();
-        Ok(Self { proc: File::open("/proc")?, groups })
+        let proc = File::open("/proc")?;
+        let mounts = mountinfo(&proc)?;
+        let groups = mounts.lines().flat_map(groups_of).map(|(_, group)| group.to_owned()).collect();
+        Ok(Self { proc, groups })
     }
 
     /// Refuses a target whose mount is a peer of one of the host's.
     fn check(&self, target: &OwnedFd) -> io::Result<()> {
-        let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC);
-        let mut mounts = String::new();
-        File::from(openat2(&self.proc, "thread-self/mountinfo", how)?).read_to_string(&mut mounts)?;
-        let id = statx(target, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id.to_string();
+        let (mounts, id) = (mountinfo(&self.proc)?, mount_id(target)?);
         let line = mounts.lines().find(|line| line.split(' ').next() == Some(&id)).unwrap_or_default();
         let leaks =
             |(kind, group): (&str, &str)| kind == "shared" && self.groups.iter().any(|ours| ours == group);
@@ -266,4 +242,30 @@ impl Outside {
 fn groups_of(line: &str) -> impl Iterator<Item = (&str, &str)> {
     let optional = line.split(' ').skip(6).take_while(|field| *field != "-");
     optional.filter_map(|field| field.split_once(':'))
+}
+
+/// The mounts of the namespace that this thread is in; `proc` is the host's, whatever is mounted
+/// on `/proc` inside.
+fn mountinfo(proc: &File) -> io::Result<String> {
+    let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC);
+    let mut mounts = Vec::new();
+    File::from(openat2(proc, "thread-self/mountinfo", how)?).read_to_end(&mut mounts)?;
+    Ok(String::from_utf8_lossy(&mounts).into_owned())
+}
+
+/// The number of the mount that a file is on, as `mountinfo` has it.
+fn mount_id(file: &OwnedFd) -> io::Result<String> {
+    Ok(statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id.to_string())
+}
+
+/// What was mounted, in a line of `mountinfo`: behind the dash and the file system's type.
+fn source_of(line: &str) -> Option<&str> {
+    line.split_once(" - ")?.1.split(' ').nth(1)
+}
+
+/// A path of `mountinfo`, in which some characters are octal numbers.
+fn unescaped(path: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(path.to_owned(), |path, (number, character)| path.replace(number, character))
 }

@@ -14,6 +14,7 @@ use nix::sys::statfs::{SYSFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::files;
+use super::patience::{Awaited, PATIENCE, within};
 use crate::model::sandbox::Sandbox;
 
 /// How every file system here is mounted.
@@ -101,11 +102,12 @@ pub fn resolv_conf(sandbox: &Sandbox, id: &str) -> Option<Vec<u8>> {
 
 fn resolv_conf_inside(sandbox: &Sandbox, id: &str) -> Option<Vec<u8>> {
     let root = files::root_of(sandbox, id).ok()?;
-    let (its, ours) = (root.metadata().ok()?, fs::metadata("/").ok()?);
-    if (its.dev(), its.ino()) == (ours.dev(), ours.ino()) {
-        return None;
-    }
-    files::resolv_conf_in(&root).ok()
+    let read = move |_: &Awaited| {
+        let (its, ours) = (root.metadata()?, fs::metadata("/")?);
+        let own = (its.dev(), its.ino()) != (ours.dev(), ours.ino());
+        own.then(|| files::resolv_conf_in(&root)).transpose()
+    };
+    within(PATIENCE, read).ok()?
 }
 
 fn open_path(path: &Path) -> io::Result<File> {

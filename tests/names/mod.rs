@@ -3,7 +3,7 @@
 mod files;
 mod hosts;
 mod images;
-mod running;
+pub mod running;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::common::{Process, World, ask_for, stderr};
 const STAGES: [&str; 2] = ["createRuntime", "poststop"];
 
 /// The bridge's file of names, on the host.
-const HOSTS: &str = "/run/netns-hook/names/netns0/hosts";
+pub const HOSTS: &str = "/run/netns-hook/names/netns0/hosts";
 
 /// A bundle whose hook gets these options of ours, and whose `config.json` is then changed.
 fn bundle(world: &World, id: &str, options: &[(&str, &str)], change: impl Fn(&mut Value)) -> PathBuf {

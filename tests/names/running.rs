@@ -7,7 +7,7 @@ use super::{HOSTS, mounts};
 use crate::common::{Process, World, stderr, wait_for};
 
 /// A process with a network and a mount namespace of its own, and the host's root directory.
-pub(super) fn apart(world: &mut World) -> Process {
+pub fn apart(world: &mut World) -> Process {
     apart_with(world, "private")
 }
 

@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::rules::ruleset;
@@ -20,11 +20,10 @@ use crate::model::port::{PortMapping, Protocol};
 use crate::model::record::{Attachment, Record};
 use crate::model::resolver::servers_in;
 use crate::rootfs::files;
+use crate::rootfs::patience::{PATIENCE, within};
 
 /// The most that is read of a container's own rules, in bytes.
 const MAX_RULES: u64 = 4 << 20;
-/// How long a file system may take that the container may have made itself.
-const READING: Duration = Duration::from_millis(500);
 /// How long all probes may take together.
 const PROBING: Duration = Duration::from_secs(4);
 /// How many attachments are observed at a time.
@@ -94,15 +93,11 @@ fn listening() -> Option<Vec<(Protocol, IpAddr, u16)>> {
 /// The resolvers that the container's programs would ask; `None` if it has no such file, or it
 /// takes too long to be read.
 fn resolv_conf(record: &Record) -> Option<Vec<IpAddr>> {
-    let (sender, answer) = mpsc::channel();
     let (sandbox, id) = (record.sandbox.clone(), record.id().to_owned());
-    // Nobody waits for this thread: the container's file system may be its own program.
-    std::thread::spawn(move || {
-        let root = files::root_of(&sandbox, &id).ok();
-        let text = root.and_then(|root| files::resolv_conf_in(&root).ok());
-        let _ = sender.send(text);
+    let text = within(PATIENCE, move |_| {
+        files::resolv_conf_in(&files::root_of(&sandbox, &id).map_err(io::Error::other)?)
     });
-    let text = answer.recv_timeout(READING).ok()??;
+    let text = text.ok()?;
     Some(servers_in(&String::from_utf8_lossy(&text)).collect())
 }
 

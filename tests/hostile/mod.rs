@@ -1,0 +1,35 @@
+//! What a container can do to us and to its neighbours, tried from within.
+
+mod files;
+
+use std::fs::File;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::common::Process;
+
+/// Nobody waits longer for what a container does.
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// Does something where the programs of `process` find their files, in a thread of its own.
+fn among_its_files<T: Send + 'static>(
+    process: Process,
+    what: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let namespace = File::open(format!("/proc/{}/ns/mnt", process.pid)).expect("open the namespace");
+    std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_FS).expect("unshare");
+        setns(namespace, CloneFlags::CLONE_NEWNS).expect("setns");
+        what()
+    })
+}
+
+/// What `what` gives, which must be within a second.
+fn soon<T>(said: &str, what: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = what();
+    assert!(begun.elapsed() < A_SECOND, "{said}: {:?}", begun.elapsed());
+    done
+}
