@@ -36,13 +36,14 @@
 //! | [`doctor`] | why traffic fails, from what was observed | operations config plan store firewall kernel rootfs model log error |
 //! | [`graph`] | the network as a picture, in five formats | operations config store kernel model log error |
 //! | [`install`] | engines learn of the hook | config log error |
-//! | [`operations`] | what can be done: attach, detach, gc… | config plan store firewall kernel rootfs model log error |
+//! | [`operations`] | what can be done: attach, detach, gc… | config plan store firewall kernel rootfs netfilter model log error |
 //! | [`config`] | flags, environment, file, annotations, policy to a request | model log error |
 //! | [`plan`] | lease choice, port choice, and the steps | model error |
 //! | [`store`] | the state directory | model error |
-//! | [`firewall`] | rules to iptables | model log error |
-//! | [`kernel`] | netlink, sysctl, processes, listeners, conntrack | model log error |
+//! | [`firewall`] | rules to iptables or nftables | netfilter model log error |
+//! | [`kernel`] | netlink, sysctl, processes, listeners, conntrack | netfilter model log error |
 //! | [`rootfs`] | a container's files: mounts over resolv.conf and hosts, .ip | model log error |
+//! | [`netfilter`] | messages to the kernel's netfilter | |
 //! | [`model`] | the values that everything speaks of | error |
 //! | [`failures`] | why hooks failed, where a user finds it | error |
 //! | [`log`] | standard output, standard error and the log file | error |
@@ -60,6 +61,7 @@ pub mod install;
 pub mod kernel;
 pub mod log;
 pub mod model;
+pub mod netfilter;
 pub mod operations;
 pub mod plan;
 pub mod rootfs;

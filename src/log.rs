@@ -49,6 +49,11 @@ impl Log {
         Self { started, verbose, file: None }
     }
 
+    /// Whether debug messages are passed on.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// A step that is about to be taken, with the time since the start in milliseconds.
     pub fn debug(&self, text: &str) {
         if self.verbose {

@@ -6,7 +6,12 @@ use std::process::Command;
 
 use crate::common::scene::{Scene, ask};
 use crate::common::traffic::serve_tcp;
-use crate::common::{NETNS, Process, World, on_both_variants, run, state, stderr};
+use crate::common::{NETNS, Process, World, on_both_variants, on_firewall, run, state, stderr};
+
+on_firewall! { nftables
+    everything_works_although_the_forward_policy_is_drop
+    two_networks_work_side_by_side_and_keep_apart
+}
 
 on_both_variants! {
     a_foreign_rule_and_a_foreign_port_survive_attach_detach_and_rm,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::common::scene::{Scene, ask};
 use crate::common::traffic::{inside, serve_tcp, serve_udp};
-use crate::common::{Process, World, on_both_variants, stderr, wait_for};
+use crate::common::{Process, World, on_every_firewall, stderr, wait_for};
 
-on_both_variants! {
+on_every_firewall! {
     a_published_port_is_reached_on_every_way,
-    a_range_of_100_ports_is_one_rule_and_keeps_its_order,
+    a_range_of_100_ports_keeps_its_order_and_is_one_rule_of_iptables,
     a_port_of_one_address_is_published_there_alone,
     a_port_without_a_host_port_gets_a_free_one_and_tells,
     a_server_sees_who_calls_from_another_host,
@@ -33,10 +33,11 @@ fn a_published_port_is_reached_on_every_way(world: World) {
     assert!(scene.ways().into_iter().take(5).all(silent), "it is detached");
 }
 
-fn a_range_of_100_ports_is_one_rule_and_keeps_its_order(world: World) {
+fn a_range_of_100_ports_keeps_its_order_and_is_one_rule_of_iptables(world: World) {
     let scene = Scene::new(world, "9000-9099:9000-9099,8000-8099:80-179,7000-7099:80-179/udp");
-    let published = |line: &&str| line.contains("-j DNAT ");
-    assert_eq!(scene.world.rules().lines().filter(published).count(), 3, "{}", scene.world.rules());
+    let (published, count) =
+        if scene.world.is_on_nftables() { ("comment \"netns container web\"", 300) } else { ("-j DNAT ", 3) };
+    assert_eq!(scene.world.rules().matches(published).count(), count, "{}", scene.world.rules());
     for port in (9000..9100).chain(82..180) {
         serve_tcp(scene.web, port, port.to_string());
     }
@@ -115,7 +116,7 @@ fn a_neighbour_that_routes_the_subnet_reaches_nothing_unpublished(world: World) 
     }
     assert!(!scene.other.pings("172.19.0.2") && !scene.other.pings("172.19.0.1"));
     scene.assert_reached("8080/tcp", "web");
-    scene.world.sh("iptables -t raw -F NETNS-GUARD");
+    scene.world.flush_guard();
     assert_eq!(ask(Some(scene.other), "172.19.0.2", "81/tcp"), "secret", "the attack is real");
     assert_eq!(ask(Some(scene.other), "172.19.0.2", "81/udp"), "secret", "the attack is real");
 }
@@ -140,7 +141,7 @@ fn nobody_on_a_wire_reaches_a_port_published_on_localhost(world: World) {
         assert_eq!(ask(Some(scene.other), "10.0.0.1", port), "", "by another address, {port}");
         assert_eq!(ask(Some(scene.beside), "172.19.0.1", port), "", "by the gateway, {port}");
     }
-    scene.world.sh("iptables -t raw -F NETNS-GUARD");
+    scene.world.flush_guard();
     for port in ["8080/tcp", "8080/udp"] {
         assert_eq!(attack(port), ["web", "web"], "the attack is real, {port}");
     }
@@ -161,7 +162,7 @@ fn a_container_never_reaches_the_localhost_of_the_host(world: World) {
     for from in [scene.other, scene.beside] {
         assert_eq!(ask(Some(from), "127.0.0.1", "3306/tcp"), "");
     }
-    scene.world.sh("iptables -t raw -F NETNS-GUARD");
+    scene.world.flush_guard();
     assert_eq!(ask(Some(scene.beside), "127.0.0.1", "3306/tcp"), "database", "the attack is real");
 }
 
@@ -181,7 +182,7 @@ fn a_container_never_speaks_for_the_localhost_of_the_host(world: World) {
         service.recv_from(&mut [0; 8]).map(|(_, from)| from.ip().to_string()).unwrap_or_default()
     };
     assert_eq!(attack(), "");
-    scene.world.sh("iptables -t raw -F NETNS-GUARD");
+    scene.world.flush_guard();
     assert_eq!(attack(), "127.0.0.2", "the attack is real");
 }
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use netns::model::port::{Ports, Publish};
-use netns::model::rule::{Family, Rule};
+use netns::model::rule::{Backend, Family, Rule};
 use netns_fuzz::{check_error, check_rule};
 
 fuzz_target!(|text: &str| {
@@ -24,5 +24,8 @@ fuzz_target!(|text: &str| {
         check_rule(&block);
     }
     let owner = "web".to_owned();
-    check_rule(&Rule::Publish { owner, mapping, to: "172.19.0.2".parse().expect("an address") });
+    for backend in Backend::ALL {
+        let to = "172.19.0.2".parse().expect("an address");
+        check_rule(&Rule::Publish { owner: owner.clone(), mapping, to, backend });
+    }
 });

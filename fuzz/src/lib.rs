@@ -127,10 +127,13 @@ fn check_below(path: &Path) {
 pub fn check_rule(rule: &Rule) {
     for line in firewall::lines(rule) {
         let parts: Vec<&str> = line.split('"').collect();
-        assert!([1, 3].contains(&parts.len()), "{line:?}");
+        // In iptables' words there is one comment, in those of nft one for each element.
+        let nft = line.starts_with("nft '") && line.ends_with('\'');
+        assert!(if nft { parts.len() % 2 == 1 } else { [1, 3].contains(&parts.len()) }, "{line:?}");
         for (at, part) in parts.iter().enumerate() {
             let fine = |b: u8| b.is_ascii_alphanumeric() || b" _+-.@".contains(&b);
-            let fine = |b: u8| fine(b) || (at != 1 && b"/:,!".contains(&b));
+            let fine = |b: u8| fine(b) || (at % 2 == 0 && b"/:,!".contains(&b));
+            let fine = |b: u8| fine(b) || (nft && at % 2 == 0 && b"'{};=".contains(&b));
             assert!(part.bytes().all(fine), "{line:?}");
         }
     }

@@ -94,7 +94,8 @@ fn described(options: &Options) -> Result<NetworkSpec> {
     let bridge = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
     let Gateway(ip) = or_default(options.ip, DEFAULT_IP)?;
     let mtu = options.mtu.map(|Mtu(mtu)| mtu);
-    Ok(NetworkSpec { name: NetworkName::from(&bridge), bridge, subnets: vec![ip], mtu })
+    let (name, firewall) = (NetworkName::from(&bridge), options.firewall);
+    Ok(NetworkSpec { name, bridge, subnets: vec![ip], mtu, firewall })
 }
 
 fn or_default<T: FromStr<Err = Error>>(given: Option<T>, default: &str) -> Result<T> {

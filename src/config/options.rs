@@ -12,6 +12,7 @@ use crate::error::{Error, Kind};
 use crate::model::dns::{Domain, HostName, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::port::Publish;
+use crate::model::rule::Backend;
 use crate::model::value::{Gateway, Iface, Mtu};
 
 /// Whether an annotation may set an option.
@@ -80,6 +81,10 @@ options! {
     #[arg(env = "NETNS_MTU", value_name = "N")]
     mtu: Option<Mtu> => ByPolicy,
 
+    /// Who takes the rules: iptables or nftables [default: who has the network's, else iptables]
+    #[arg(env = "NETNS_FIREWALL", value_name = "NAME")]
+    firewall: Option<Backend> => Never,
+
     /// The container's address [default: leased from the subnet]
     #[arg(env = "NETNS_STATIC_IP", value_name = "ADDR")]
     static_ip: Option<IpAddr> => Allowed,
@@ -134,7 +139,7 @@ options! {
     #[arg(env = "NETNS_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf> => Never,
 
-    /// Log each step, as ip(8) and iptables(8) would be told it, before it is taken
+    /// Log each step, as ip(8) and the firewall would be told it, before it is taken
     #[arg(env = "NETNS_DEBUG", short, value_parser = BoolishValueParser::new())]
     debug: bool => Never,
 
@@ -200,7 +205,7 @@ mod tests {
 
     /// The option set to a value that it takes, and that value.
     fn sample(field: &Field) -> (Options, &'static str) {
-        let values = ["true", "10.7.0.1", "10.7.0.1/24", "1400", "ndots:2"];
+        let values = ["true", "10.7.0.1", "10.7.0.1/24", "1400", "ndots:2", "nftables"];
         let mut set = values.into_iter().filter_map(|value| {
             let mut options = Options::default();
             (field.set)(&mut options, value).ok().map(|()| (options, value))

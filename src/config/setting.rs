@@ -10,6 +10,7 @@ use crate::error::is_obeyed;
 use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::port::Publish;
+use crate::model::rule::Backend;
 use crate::model::value::{Gateway, Iface, Mtu};
 
 /// What one option is set to.
@@ -100,6 +101,7 @@ macro_rules! displayed {
 }
 displayed! {
     bool {}
+    Backend {}
     IpAddr {}
     Iface {}
     Domain {}

@@ -80,7 +80,8 @@ fn network(settings: &Settings, facts: &Facts, bridge: &Iface, mtu: Option<u32>)
         return Ok(());
     };
     let (name, bridge, subnets) = (known.name.clone(), known.bridge.clone(), known.subnets.clone());
-    operations::create(settings, &NetworkSpec { name, bridge, subnets, mtu }).map(drop)
+    let spec = NetworkSpec { name, bridge, subnets, mtu, firewall: None };
+    operations::create(settings, &spec).map(drop)
 }
 
 fn mtu_of(settings: &Settings, facts: &Facts, bridge: &Iface, mtu: u32) -> Result<()> {

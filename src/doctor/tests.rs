@@ -5,6 +5,7 @@ use crate::model::network::Network;
 use crate::model::observed::{Link, Links};
 use crate::model::port::{PortMapping, Ports, Protocol};
 use crate::model::record::{Attachment, Record};
+use crate::model::rule::Backend;
 use crate::model::sandbox::{FoundBy, Sandbox};
 
 fn link(index: u32, name: &str, kind: &str, address: &str) -> Link {
@@ -19,6 +20,7 @@ fn network(bridge: &str, address: &str) -> Network {
         bridge: bridge.parse().unwrap(),
         subnets: vec![address.parse().unwrap()],
         mtu: 1500,
+        firewall: Backend::Iptables,
         boot_id: String::new(),
         steps: Vec::new(),
     }

@@ -14,16 +14,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
-use super::netfilter::{HEADERS, REQUEST, attribute, find, message, messages, open, send};
 use super::netlink::Netlink;
 use crate::error::Error;
 use crate::log::Log;
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::rule::{Change, Rule};
+use crate::netfilter::{ACK, DUMP, NESTED, REQUEST, attribute, find, listen, message, open, send};
 
 // From `linux/netfilter/nfnetlink.h` and `nfnetlink_conntrack.h`.
 const CTNETLINK: u16 = 1 << 8;
-const NEW: u16 = CTNETLINK;
 const GET: u16 = CTNETLINK | 1;
 const DELETE: u16 = CTNETLINK | 2;
 const TUPLE_ORIG: u16 = 1;
@@ -43,20 +42,8 @@ const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_PROTO_NUM: u32 = 1 << 3;
 const FILTER_PROTO_DST_PORT: u32 = 1 << 5;
 
-// From `linux/netlink.h`.
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-const ACK: u16 = 4;
-const DUMP: u16 = 0x300;
-const NESTED: u16 = 1 << 15;
-
 const AF_INET: u8 = 2;
 const UDP: u8 = 17;
-
-/// What the kernel puts into one datagram at most, in bytes (`NLMSG_GOODSIZE`).
-const DATAGRAM: usize = 32 * 1024;
-/// When to stop listening, in datagrams: far beyond the largest table there is.
-const MAX_DATAGRAMS: usize = 1 << 20;
 
 /// A UDP flow, as the kernel translates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +125,7 @@ fn remove(change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Fl
         match listen(&socket, |_| ()) {
             // It has ended by itself.
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
-            answer => answer?,
+            answer => drop(answer?),
         }
     }
     Ok(wrong)
@@ -173,33 +160,12 @@ fn dump(socket: &Socket, leads: &[Lead], wanted: impl Fn(&Flow) -> bool) -> io::
     only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &compared.to_ne_bytes())));
     send(socket, &message(GET, REQUEST | DUMP, AF_INET, &only))?;
     let mut flows = Vec::new();
-    listen(socket, |body| flows.extend(parse(body).filter(&wanted)))?;
+    listen(socket, |attributes| flows.extend(parse(attributes).filter(&wanted)))?;
     Ok(flows)
 }
 
-/// Passes on what the kernel sends until it says that this was all, or what went wrong.
-fn listen(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut datagram = Vec::with_capacity(DATAGRAM);
-    for _ in 0..MAX_DATAGRAMS {
-        datagram.clear();
-        socket.recv(&mut datagram, 0)?;
-        for (kind, body) in messages(&datagram) {
-            match kind {
-                NEW => entry(body),
-                ERROR | DONE => {
-                    let code = body.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
-                    return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
-                }
-                _ => {}
-            }
-        }
-    }
-    Err(io::Error::other("the kernel does not come to an end"))
-}
-
 /// A UDP flow of IPv4.
-fn parse(body: &[u8]) -> Option<Flow> {
-    let attributes = body.get(HEADERS - 16..)?;
+fn parse(attributes: &[u8]) -> Option<Flow> {
     let original = find(attributes, TUPLE_ORIG)?;
     let (addresses, ports) = (find(original, TUPLE_IP)?, find(original, TUPLE_PROTO)?);
     if find(ports, PROTO_NUM)? != [UDP] {
@@ -249,7 +215,7 @@ mod tests {
 
     fn flow(destination: [u8; 4], port: u16, answers: [u8; 4], protocol: u8) -> Option<Flow> {
         let client = [10, 0, 0, 2];
-        let mut body = vec![AF_INET, 0, 0, 0];
+        let mut body = Vec::new();
         body.extend(attribute(TUPLE_ORIG | NESTED, &tuple(client, destination, protocol, 5000, port)));
         body.extend(attribute(TUPLE_REPLY | NESTED, &tuple(answers, client, protocol, 80, 5000)));
         parse(&body)
@@ -293,7 +259,7 @@ mod tests {
     #[test]
     fn nothing_but_a_whole_udp_flow_is_one() {
         assert_eq!(flow(HOST, 53, OLD, 6), None, "tcp");
-        assert_eq!(parse(&[AF_INET, 0, 0, 0]), None);
+        assert_eq!(parse(&[]), None);
         let shown = flow(HOST, 53, OLD, UDP).unwrap().to_string();
         assert_eq!(shown, "conntrack -D -p udp -s 10.0.0.2 --sport 5000 -d 10.0.0.1 --dport 53");
     }

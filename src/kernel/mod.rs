@@ -8,7 +8,7 @@
 //! | [`observe`], [`listeners`] | what planning has to know |
 //! | [`netlink`], `links`, `device`, `saved` | requests, and the messages of our links and devices |
 //! | [`moving`] | devices of the host, moved into a container and brought back |
-//! | [`sysctl`], [`conntrack`], [`netfilter`] | parameters, flows, and the nftables ruleset's number |
+//! | [`sysctl`], [`conntrack`] | parameters and flows |
 //! | [`probe`], [`changes`] | what only diagnoses and displays need |
 
 pub mod alive;
@@ -21,7 +21,6 @@ pub mod listeners;
 pub mod moving;
 pub mod named;
 mod namespaces;
-pub mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod probe;

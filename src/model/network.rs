@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::rule::Backend;
 use super::step::Step;
 use super::value::Iface;
 use crate::error::Error;
@@ -77,6 +78,9 @@ pub struct Network {
     pub subnets: Vec<IpNetwork>,
     /// Of the bridge, in bytes.
     pub mtu: u32,
+    /// Who takes the rules of containers to come; those that are here have their own choice.
+    #[serde(default)]
+    pub firewall: Backend,
     /// The boot that it was made in.
     pub boot_id: String,
     /// Every step that was taken for it, in that order. They are undone backwards; one that
@@ -102,4 +106,13 @@ pub struct NetworkSpec {
     pub subnets: Vec<IpNetwork>,
     /// In bytes; `None` means that of the default route's link.
     pub mtu: Option<u32>,
+    /// Who takes its rules; `None` means who has those of the network that is there, or else the default.
+    pub firewall: Option<Backend>,
+}
+
+impl NetworkSpec {
+    /// Who takes the rules of containers to come, where `known` is what is recorded of it.
+    pub fn backend(&self, known: Option<&Network>) -> Backend {
+        self.firewall.or(known.map(|known| known.firewall)).unwrap_or_default()
+    }
 }

@@ -53,6 +53,8 @@ pub struct ObservedNetwork {
     pub route_localnet: Option<String>,
     /// What the network's own `resolv.conf` says, if there is one.
     pub resolv_conf: Option<String>,
+    /// Whether the host has iptables, which may filter what a network of another backend forwards.
+    pub has_iptables: bool,
 }
 
 /// A link as the kernel describes it.

@@ -1,13 +1,16 @@
 //! What a firewall is to do for us, in words that no firewall owns: a [`Rule`] says what, and
 //! [`crate::firewall`] how.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::port::{PortMapping, Protocol};
 use super::value::Iface;
+use crate::error::Error;
 
 /// A version of the Internet protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,8 +29,8 @@ impl Family {
     }
 }
 
-impl std::fmt::Display for Family {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
@@ -35,7 +38,40 @@ impl std::fmt::Display for Family {
     }
 }
 
-/// One reversible demand on the firewall.
+/// A firewall that takes rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// iptables, whichever variant the host has: a rule for each port or range.
+    #[default]
+    Iptables,
+    /// nftables: an element of a map for each port.
+    Nftables,
+}
+
+impl Backend {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let named = Self::ALL.into_iter().find(|backend| backend.to_string() == text);
+        named.ok_or_else(|| Error::new(format!("firewall '{text}'"), "it must be iptables or nftables"))
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        })
+    }
+}
+
+/// One reversible demand on a firewall. What does not say which is for iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
@@ -44,6 +80,9 @@ pub enum Rule {
     Base {
         /// For packets of this family.
         family: Family,
+        /// Who takes it.
+        #[serde(default)]
+        backend: Backend,
     },
     /// The host forwards nothing but what a rule before this one accepts: it forwarded nothing
     /// at all until a network of ours switched that on. IPv4 alone, and always by iptables: only
@@ -60,8 +99,19 @@ pub enum Rule {
         bridge: Iface,
         /// The subnet.
         subnet: IpNetwork,
+        /// Who takes it.
+        #[serde(default)]
+        backend: Backend,
     },
-    /// A place for the published ports of one protocol from `256 * block` on, 256 of them: with
+    /// What a subnet of a network of nftables needs where iptables filters too: an `accept` in a
+    /// table does not outvote a `drop` in another.
+    Accept {
+        /// The network's bridge.
+        bridge: Iface,
+        /// The subnet.
+        subnet: IpNetwork,
+    },
+    /// A place in iptables for the published ports of one protocol from `256 * block` on, 256 of them: with
     /// all ports in one place, each coming, going and new connection would cost more the more
     /// there are.
     Block {
@@ -80,6 +130,9 @@ pub enum Rule {
         mapping: PortMapping,
         /// The container's address.
         to: IpAddr,
+        /// Who takes it.
+        #[serde(default)]
+        backend: Backend,
     },
 }
 
@@ -95,10 +148,20 @@ impl Rule {
     /// Whose packets it is about.
     pub fn family(&self) -> Family {
         match self {
-            Self::Base { family } | Self::Block { family, .. } => *family,
+            Self::Base { family, .. } | Self::Block { family, .. } => *family,
             Self::OnlyOurs { .. } => Family::Ipv4,
-            Self::Network { subnet, .. } => Family::of(subnet.ip()),
+            Self::Network { subnet, .. } | Self::Accept { subnet, .. } => Family::of(subnet.ip()),
             Self::Publish { to, .. } => Family::of(*to),
+        }
+    }
+
+    /// Who takes it.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Self::Base { backend, .. } | Self::Network { backend, .. } | Self::Publish { backend, .. } => {
+                *backend
+            }
+            Self::OnlyOurs { .. } | Self::Accept { .. } | Self::Block { .. } => Backend::Iptables,
         }
     }
 }

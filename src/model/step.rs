@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::device::MovedDevice;
 use super::link::{Bridge, Veth};
 use super::mount::BindMounts;
-use super::rule::Rule;
+use super::rule::{Backend, Rule};
 use super::sandbox::Netns;
 use super::value::Iface;
 
@@ -199,7 +199,7 @@ impl Step {
             Self::Firewall(Rule::Base { .. } | Rule::OnlyOurs { .. } | Rule::Block { .. }) => {
                 (Host, true, true)
             }
-            Self::Firewall(Rule::Network { .. }) => (Network, false, true),
+            Self::Firewall(Rule::Network { .. } | Rule::Accept { .. }) => (Network, false, true),
             Self::Firewall(Rule::Publish { .. }) => (Container, false, true),
             Self::Sysctl { before, .. } => (Host, before.is_some(), before.is_some()),
             Self::AddBridge(_) | Self::SetMtu { .. } | Self::MakeNames { .. } => (Network, false, true),
@@ -227,7 +227,10 @@ impl Step {
     /// `None` for one that is not shared, or only by those in one network namespace.
     pub fn shared_name(&self) -> Option<String> {
         match self {
-            Self::Firewall(Rule::Base { family }) => Some(format!("firewall-{family}")),
+            Self::Firewall(Rule::Base { family, backend: Backend::Iptables }) => {
+                Some(format!("firewall-{family}"))
+            }
+            Self::Firewall(Rule::Base { family, backend }) => Some(format!("{backend}-{family}")),
             Self::Firewall(Rule::OnlyOurs { bridged }) => {
                 Some(if *bridged { "firewall-only-bridged" } else { "firewall-only" }.to_owned())
             }

@@ -16,6 +16,7 @@ use crate::model::network::Network;
 use crate::model::observed::Host;
 use crate::model::record::{Attachment, Record};
 use crate::model::request::Request;
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Sandbox;
 use crate::model::step::Step;
 use crate::plan::{self, Case, Plan};
@@ -50,7 +51,8 @@ pub(super) enum Admission {
 pub fn attach(settings: &Settings, request: &Request) -> Result<Vec<Attachment>> {
     let (netns, sandbox) = process::open(&request.netns, &request.container.id)?;
     let mut run = Run::open(settings)?;
-    run.share_rules(!request.publish.is_empty())?;
+    let expected = run.expected(request)?;
+    run.share_rules(expected)?;
     run.machine.start_entering(netns)?;
     run.warn_of_damage();
     if let Some(path) = sandbox.path() {
@@ -58,7 +60,7 @@ pub fn attach(settings: &Settings, request: &Request) -> Result<Vec<Attachment>>
     }
     let mut host = run.observe_container(request, &sandbox)?;
     for _ in 0..ATTEMPTS {
-        run.share_rules(!request.publish.is_empty())?;
+        run.share_rules(expected)?;
         let seen = run.glance()?;
         let networks = run.observe_networks(&mut host, request, &sandbox)?;
         let lock = run.store.lock()?;
@@ -92,6 +94,19 @@ pub fn attach(settings: &Settings, request: &Request) -> Result<Vec<Attachment>>
 }
 
 impl Run {
+    /// Who will be told of a container's ports, if it publishes any.
+    fn expected(&self, request: &Request) -> Result<Option<Backend>> {
+        let first = request.networks.first().filter(|_| !request.publish.is_empty());
+        let Some(wanted) = first.map(|first| &first.network) else { return Ok(None) };
+        // Where nobody is on nftables, no record need be read.
+        let base = Rule::Base { family: Family::Ipv4, backend: Backend::Nftables };
+        let other =
+            Step::Firewall(base).shared_name().map_or(Ok(false), |name| self.store.is_shared(&name))?;
+        let known =
+            if other { self.store.network(&wanted.name)?.and_then(std::result::Result::ok) } else { None };
+        Ok(Some(wanted.backend(known.as_ref())))
+    }
+
     /// Whether a container can be attached now, and how.
     fn admit(
         &mut self,

@@ -13,7 +13,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::model::container::Key;
 use crate::model::hosts::SLOT;
 use crate::model::link::HOST_MAC;
-use crate::model::network::{Network, NetworkName};
+use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
@@ -31,14 +31,15 @@ const PROBES: u32 = 8;
 
 impl Run {
     /// What is claimed of what a network needs alone.
-    pub(super) fn claimed_by_network(&self, known: Option<Network>) -> Result<Claimed> {
+    pub(super) fn claimed_by_network(&self, spec: &NetworkSpec, known: Option<Network>) -> Result<Claimed> {
         let mut claimed = Claimed {
             state_dir: self.state_dir().to_path_buf(),
             boot_id: self.boot_id.clone(),
             ..Claimed::default()
         };
         // A network in place holds its share of these already.
-        if known.is_none() {
+        let in_place = known.as_ref().is_some_and(|known| known.firewall == spec.backend(Some(known)));
+        if !in_place {
             claimed.shared = self.shared_steps(self.store.all_shared()?)?;
         }
         claimed.networks.push(known);
@@ -55,8 +56,8 @@ impl Run {
         mates: Vec<Record>,
     ) -> Admitted<(Claimed, Vec<Key>)> {
         let mut claimed = Claimed::default();
-        for known in networks {
-            let of_network = self.claimed_by_network(known.network.clone())?;
+        for (wanted, known) in request.networks.iter().zip(networks) {
+            let of_network = self.claimed_by_network(&wanted.network, known.network.clone())?;
             let networks = std::mem::take(&mut claimed.networks);
             let shared = std::mem::take(&mut claimed.shared);
             claimed = Claimed { shared: shared.into_iter().chain(of_network.shared).collect(), ..of_network };
@@ -70,7 +71,8 @@ impl Run {
                 claimed.addresses.push(self.choose_address(request, wanted, observed)?);
             }
         }
-        let names = plan::shared_names(request, &claimed.ports);
+        let backend = plan::backend(request, &claimed.networks);
+        let names = plan::shared_names(request, &claimed.ports, backend);
         let mut changing = Vec::new();
         for name in &names {
             changing.extend(self.is_changing(name)?);

@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::{ContainerId, Key};
 use crate::model::record::Record;
+use crate::model::rule::Rule;
 use crate::store::Records;
 
 /// How often to look again after having waited for another run.
@@ -63,9 +64,10 @@ impl Run {
     /// Starts a program of the firewall ahead of its orders, unless there will be none: another
     /// run that is removing rules by now takes this container's along.
     fn expect_removal(&mut self, key: &Key) -> Result<()> {
-        let has_ports = matches!(self.store.record(key)?, Some(Ok(record)) if !record.ports.is_empty());
-        let expect = has_ports && self.store.try_removals()?.is_some();
-        self.share_rules(expect)
+        let record = self.store.record(key)?.and_then(std::result::Result::ok);
+        let expected = record.and_then(|record| record.rules().map(Rule::backend).next());
+        let nobody_is_at_it = expected.is_some() && self.store.try_removals()?.is_some();
+        self.share_rules(expected.filter(|_| nobody_is_at_it))
     }
 }
 

@@ -54,7 +54,7 @@ impl Run {
         } else {
             self.clean_up(lock, &stale)
         }
-        self.share_rules(false)?;
+        self.share_rules(None)?;
         let _lock = self.store.lock()?;
         let of_nobody = self.of_nobody(&self.store.records()?)?;
         removed.extend(of_nobody.names());

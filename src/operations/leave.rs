@@ -46,7 +46,7 @@ impl Run {
         if interrupted {
             self.await_orphans()?;
         }
-        self.share_rules(false)?;
+        self.share_rules(None)?;
         let removed = self.undo(&mut leaving);
         let lock = self.store.lock()?;
         for Leaving { record, failures: own, .. } in leaving {

@@ -24,7 +24,7 @@ pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
     run.warn_of_damage();
     run.collect_garbage()?;
     for _ in 0..ATTEMPTS {
-        run.share_rules(false)?;
+        run.share_rules(None)?;
         let lock = run.store.lock()?;
         run.forget_old_networks()?;
         let (host, observed) = run.observe_network(spec, true)?;
@@ -34,7 +34,7 @@ pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
             run.restore_rules()?;
             continue;
         }
-        let mut claimed = run.claimed_by_network(known.clone())?;
+        let mut claimed = run.claimed_by_network(spec, known.clone())?;
         if known.is_some() && observed.bridge.is_none() {
             run.read_everybody(&mut claimed)?;
         }
@@ -59,7 +59,7 @@ pub fn rm(settings: &Settings, name: &NetworkName, force: bool) -> Result<()> {
     run.warn_of_damage();
     run.collect_garbage()?;
     for _ in 0..ATTEMPTS {
-        run.share_rules(false)?;
+        run.share_rules(None)?;
         let lock = run.store.lock()?;
         let here = run.on_network(name)?;
         let Some(first) = here.first() else {

@@ -3,11 +3,13 @@
 
 use super::run::Run;
 use crate::error::{Doing, Result};
+use crate::firewall;
 use crate::kernel::{listeners, named, observe};
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Listener, ObservedNetwork};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::request::Request;
+use crate::model::rule::Backend;
 use crate::model::sandbox::Sandbox;
 use crate::model::value::Iface;
 use crate::plan;
@@ -36,6 +38,8 @@ impl Run {
             let file = plan::directory(self.state_dir(), &spec.name).join("resolv.conf");
             network.resolv_conf = rootfs::resolver::read(&file);
         }
+        network.has_iptables =
+            spec.firewall != Some(Backend::Iptables) && firewall::is_installed(Backend::Iptables);
         Ok(network)
     }
 

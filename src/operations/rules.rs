@@ -2,12 +2,12 @@
 
 use super::run::Run;
 use crate::error::{Doing, Result};
-use crate::kernel::netfilter;
 use crate::model::container::Key;
 use crate::model::link::HOST_END;
 use crate::model::record::Record;
-use crate::model::rule::{Change, Family, Rule};
+use crate::model::rule::{Change, Rule};
 use crate::model::step::Step;
+use crate::netfilter;
 use crate::store::{Lock, Owner, Records};
 
 /// Every rule that should be there: what is shared once, before what stands in it. A container
@@ -34,9 +34,9 @@ fn rules_of(records: &Records, containers: &[&Record]) -> Vec<Rule> {
         }
     }
     // Also where the network's record is lost.
-    for family in [Family::Ipv4, Family::Ipv6] {
-        let base = Rule::Base { family };
-        if published.iter().any(|rule| rule.family() == family) && !rules.contains(&base) {
+    for rule in &published {
+        let base = Rule::Base { family: rule.family(), backend: rule.backend() };
+        if !rules.contains(&base) {
             rules.insert(0, base);
         }
     }
@@ -47,7 +47,7 @@ fn rules_of(records: &Records, containers: &[&Record]) -> Vec<Rule> {
 /// Whether a rule's owner is among these ids; a comment, an alias and a file's name each hold the
 /// beginning of a long one.
 pub(super) fn is_of(ids: &[String], owner: &str) -> bool {
-    const HELD: usize = 180;
+    const HELD: usize = 100;
     ids.iter().any(|id| id == owner || owner.len() >= HELD && id.starts_with(&owner[..HELD]))
 }
 
@@ -67,13 +67,12 @@ impl Run {
         self.release_rules();
         let alone = self.store.own_rules()?;
         let rules = wanted_rules(&self.store.records()?);
-        let missing = self.machine.firewall.missing(&rules)?;
-        if !missing.is_empty() {
-            self.machine.firewall.restore(&rules, &missing)?;
+        let restored = self.machine.firewall.restore(&rules)?;
+        if restored > 0 {
             self.machine.forget_flows(Change::Add, &rules.iter().collect::<Vec<_>>());
         }
         self.end_alone(alone)?;
-        Ok(missing.len())
+        Ok(restored)
     }
 
     /// Makes all rules anew, in one transaction, unless they are just as they should be.

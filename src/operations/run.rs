@@ -6,12 +6,13 @@ use super::machine::Machine;
 use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::firewall::Firewall;
-use crate::kernel::{alive, netfilter};
+use crate::kernel::alive;
 use crate::log::Log;
 use crate::model::container::Key;
 use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
-use crate::model::rule::Rule;
+use crate::model::rule::{Backend, Rule};
+use crate::netfilter;
 use crate::store::{Held, Lock, Owner, Records, Store, Turn};
 
 /// The generation of the ruleset after our last transaction, if nobody else has made one.
@@ -76,16 +77,14 @@ impl Run {
     }
 
     /// Takes the shared lock of the firewall's rules, which every program of the firewall keeps
-    /// while it lives, and with `expect` starts one ahead of its orders.
-    pub(super) fn share_rules(&mut self, expect: bool) -> Result<()> {
+    /// while it lives, and gets ready whoever is expected to get orders.
+    pub(super) fn share_rules(&mut self, expected: Option<Backend>) -> Result<()> {
         if self.rules.is_none() {
             let lock = self.store.share_rules()?;
             self.machine.firewall.lend(lock.file())?;
             self.rules = Some(lock);
         }
-        if expect {
-            self.machine.firewall.expect();
-        }
+        expected.into_iter().for_each(|backend| self.machine.firewall.expect(backend));
         Ok(())
     }
 

@@ -99,14 +99,12 @@ impl Run {
     /// Removes every rule of ours that belongs to nobody, and those of `except`, whose record is
     /// lost. What other runs are adding now has a record.
     pub(super) fn remove_unowned_rules(&mut self, except: Option<&Key>) -> Result<()> {
-        self.share_rules(false)?;
+        self.share_rules(None)?;
         let records = self.store.records()?;
         let wanted = all_rules(&records);
         let mut unread = self.unread(&records)?;
         unread.retain(|id| except.is_none_or(|key| key.id() != id));
-        let unowned = self.machine.firewall.unowned(&wanted, &|owner| is_of(&unread, owner))?;
-        if !unowned.is_empty() {
-            self.machine.firewall.remove_unowned(unowned)?;
+        if self.machine.firewall.remove_unowned(&wanted, &|owner| is_of(&unread, owner))? {
             let rules: Vec<_> = wanted.iter().collect();
             self.machine.forget_flows(Change::Add, &rules);
         }

@@ -24,7 +24,7 @@ use crate::model::observed::Host;
 use crate::model::port::PortMapping;
 use crate::model::record::{Attachment, Record};
 use crate::model::request::{NetworkRequest, Request};
-use crate::model::rule::{Family, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Sandbox;
 use crate::model::step::{Scope, Step};
 use crate::model::value;
@@ -106,9 +106,16 @@ impl Plan {
     }
 }
 
+/// Who takes the rules of a container's ports: who takes those of its first network.
+pub fn backend(request: &Request, networks: &[Option<Network>]) -> Backend {
+    let known = networks.first().and_then(Option::as_ref);
+    request.networks.first().map(|wanted| wanted.network.backend(known)).unwrap_or_default()
+}
+
 /// The names of the steps that a container with these port mappings shares with others.
-pub fn shared_names(request: &Request, ports: &[PortMapping]) -> Vec<String> {
-    let blocks = ports.iter().filter_map(|mapping| Rule::block_of(mapping, Family::Ipv4)).map(Step::Firewall);
+pub fn shared_names(request: &Request, ports: &[PortMapping], backend: Backend) -> Vec<String> {
+    let blocks = ports.iter().filter_map(|mapping| Rule::block_of(mapping, Family::Ipv4));
+    let blocks = blocks.filter(|block| block.backend() == backend).map(Step::Firewall);
     let bridges = request.networks.iter().map(|network| &network.network.bridge);
     let loopback = ports.iter().any(PortMapping::on_loopback);
     let sysctls = bridges.filter(|_| loopback).map(steps::route_localnet);
@@ -145,7 +152,7 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
             record.attachments.push(attachment);
         }
     }
-    steps.publish(&record, host);
+    steps.publish(&record, host, backend(request, &claimed.networks));
     // Before the veth pair: while the namespace is empty an interface keeps its number there.
     let has_gateway =
         devices.iter().any(|(device, _)| device.gateway.is_some_and(|gateway| gateway.is_ipv4()));
@@ -176,7 +183,12 @@ fn join(case: Case<'_>, mate: &Record) -> Result<Plan> {
     let record = Record { attachments: mate.attachments.clone(), ..empty_record(case) };
     let mut steps = Steps::new(claimed);
     steps.hold_with(mate);
-    steps.publish(&record, host);
+    // Its network is there, with whoever has its rules.
+    steps.publish(
+        &record,
+        host,
+        claimed.networks.iter().flatten().next().map_or_else(Backend::default, |known| known.firewall),
+    );
     steps.hairpin(&record);
     steps.devices(devices);
     finish(case, steps, record, Vec::new())

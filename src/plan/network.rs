@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Link, ObservedNetwork, Route};
-use crate::model::rule::{Family, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::{self, Mac};
@@ -54,10 +54,14 @@ pub fn network(
     if let (None, Some(found)) = (known, found) {
         steps.held.extend(adopted(spec, found));
     }
+    let backend = spec.backend(known);
     for subnet in &spec.subnets {
-        steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()) }));
+        steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()), backend }));
         let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
-        steps.unless_held(Step::Firewall(Rule::Network { bridge, subnet }));
+        steps.unless_held(Step::Firewall(Rule::Network { bridge: bridge.clone(), subnet, backend }));
+        if backend != Backend::Iptables && observed.has_iptables {
+            steps.unless_held(Step::Firewall(Rule::Accept { bridge, subnet }));
+        }
     }
     forwarding(&mut steps, host);
     bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
@@ -67,6 +71,7 @@ pub fn network(
         bridge: spec.bridge.clone(),
         subnets: spec.subnets.clone(),
         mtu,
+        firewall: backend,
         boot_id: claimed.boot_id.clone(),
         steps: steps.held,
     };

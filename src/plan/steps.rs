@@ -8,7 +8,7 @@ use crate::model::observed::{Host, NameHolder};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::request::Request;
-use crate::model::rule::{Family, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::{Scope, Step};
 use crate::model::value::Iface;
@@ -88,15 +88,16 @@ impl<'a> Steps<'a> {
         }
     }
 
-    pub(super) fn publish(&mut self, record: &Record, host: &Host) {
+    pub(super) fn publish(&mut self, record: &Record, host: &Host, backend: Backend) {
         let addresses: Vec<_> = record.first().map_or_else(Vec::new, |first| first.addresses.clone());
         for mapping in &record.ports {
             for address in addresses.iter().map(|address| address.ip()) {
-                if let Some(block) = Rule::block_of(mapping, Family::of(address)) {
+                let block = Rule::block_of(mapping, Family::of(address));
+                if let Some(block) = block.filter(|block| block.backend() == backend) {
                     self.once(Step::Firewall(block));
                 }
-                let owner = record.container.id.clone();
-                self.make(Step::Firewall(Rule::Publish { owner, mapping: *mapping, to: address }));
+                let (owner, mapping) = (record.container.id.clone(), *mapping);
+                self.make(Step::Firewall(Rule::Publish { owner, mapping, to: address, backend }));
             }
         }
         // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge

@@ -36,26 +36,43 @@ pub fn skip(why: &str) {
 /// iptables-legacy.
 macro_rules! on_both_variants {
     ($($fact:ident),+ $(,)?) => {
-        on_both_variants! { @ nft $($fact)+ }
-        on_both_variants! { @ legacy $($fact)+ }
+        crate::common::on_firewall! { nft $($fact)+ }
+        crate::common::on_firewall! { legacy $($fact)+ }
     };
-    (@ $variant:ident $($fact:ident)+) => {
-        mod $variant {
+}
+pub(crate) use on_both_variants;
+
+/// As [`on_both_variants`], and a third test on nftables.
+macro_rules! on_every_firewall {
+    ($($fact:ident),+ $(,)?) => {
+        crate::common::on_firewall! { nft $($fact)+ }
+        crate::common::on_firewall! { legacy $($fact)+ }
+        crate::common::on_firewall! { nftables $($fact)+ }
+    };
+}
+pub(crate) use on_every_firewall;
+
+/// Makes a test of each function, which takes a world with this firewall.
+macro_rules! on_firewall {
+    ($firewall:ident $($fact:ident)+) => {
+        mod $firewall {
             $(#[test]
             fn $fact() {
-                let Some(world) = crate::common::World::new() else { return };
-                world.use_iptables(stringify!($variant));
+                let Some(mut world) = crate::common::World::new() else { return };
+                world.use_firewall(stringify!($firewall));
                 super::$fact(world);
             })+
         }
     };
 }
-pub(crate) use on_both_variants;
+pub(crate) use on_firewall;
 
 /// A host of its own, with loopback up and nothing else.
 pub struct World {
     /// A directory of this test's own, gone with it.
     pub dir: PathBuf,
+    /// What every `netns` here is told: `--firewall=nftables`, or nothing.
+    pub flags: Vec<String>,
     children: Vec<Child>,
     runc: Vec<String>,
 }
@@ -80,9 +97,32 @@ impl World {
             let _ = mount(Some("none"), configured, Some("tmpfs"), MsFlags::empty(), none);
         }
         let _ = mount(Some("/dev/null"), "/etc/sysctl.conf", none, MsFlags::MS_BIND, none);
-        let world = Self { dir, children: Vec::new(), runc: Vec::new() };
+        let world = Self { dir, flags: Vec::new(), children: Vec::new(), runc: Vec::new() };
         world.sh("ip link set lo up");
         Some(world)
+    }
+
+    /// Has every `netns` in this world use `nftables`, or the `nft` or the `legacy` variant of
+    /// iptables.
+    pub fn use_firewall(&mut self, firewall: &str) {
+        match firewall {
+            "nftables" => self.flags = vec!["--firewall=nftables".to_owned()],
+            variant => self.use_iptables(variant),
+        }
+    }
+
+    /// Whether it is nftables that `netns` uses.
+    pub fn is_on_nftables(&self) -> bool {
+        !self.flags.is_empty()
+    }
+
+    /// Removes the guards, so that what they keep out gets in.
+    pub fn flush_guard(&self) {
+        if self.is_on_nftables() {
+            self.sh("nft flush chain ip netns guard");
+        } else {
+            self.sh("iptables -t raw -F NETNS-GUARD");
+        }
     }
 
     /// Makes iptables in this world the `nft` or the `legacy` variant.
@@ -115,7 +155,7 @@ impl World {
 
     /// Runs `netns` with these arguments and this standard input.
     pub fn netns(&self, args: &[&str], input: &str) -> Output {
-        run(Command::new(NETNS).args(args), input)
+        run(Command::new(NETNS).args(&self.flags).args(args), input)
     }
 
     /// As [`Self::netns`], and it must succeed; its standard output.
@@ -192,6 +232,8 @@ impl World {
             "ip -o -4 addr show | sed -E 's/^[0-9]+: //'",
             "ip route show table all | sed -E 's/ linkdown//'",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
+            "for family in ip ip6; do nft list table $family netns 2>/dev/null; done | \
+             sed -E 's/^[ \t]*(elements = \\{)?[ \t]*//; s/ counter packets [0-9]+ bytes [0-9]+//; s/( \\}|,)$//'",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
             "find /run ! -path '/run/test/runc*' ! -path /run/test/log ! -path '/run/netns-hook/notes/*' \
              ! -path '/run/netns-hook/*.lock' ! -path '/run/netns-hook/names/*/lock' \
@@ -211,9 +253,9 @@ impl World {
         assert!(differences.is_empty(), "the host differs:\n{}", differences.join("\n"));
     }
 
-    /// All rules of all tables, as iptables-save prints them.
+    /// All rules of all tables, as iptables-save prints them, and our table of nftables.
     pub fn rules(&self) -> String {
-        self.sh("iptables-save | grep -v '^#'")
+        self.sh("iptables-save | grep -v '^#'; nft list table ip netns 2>/dev/null || true")
     }
 
     /// The names of all links.

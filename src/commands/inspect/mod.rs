@@ -16,6 +16,7 @@ use crate::kernel::{Kernel, process};
 use crate::log::print;
 use crate::model::observed::{BridgePort, Counters, Link, Links, MAIN_TABLE, Route};
 use crate::model::record::Record;
+use crate::model::rule::Rule;
 use crate::model::value::Iface;
 use crate::operations::status::Statuses;
 use crate::operations::{by_id, lines, warn_of_damage};
@@ -109,7 +110,9 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     }
     let beside =
         |other: &&Record| namespace(other) == namespace(record) && other.container != record.container;
-    let counted = firewall::counters_of(record.id())?;
+    let mut backends: Vec<_> = record.rules().map(Rule::backend).collect();
+    backends.dedup();
+    let counted = firewall::counters_of(record.id(), &backends)?;
     let counter = |Counted { rule, packets, bytes }| RuleCounter { rule, packets, bytes };
     let first = record.first();
     let host_end = first.and_then(|first| first.host_interface.as_ref());

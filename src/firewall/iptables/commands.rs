@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::restore::Order;
+use crate::firewall::owner::{OF_ALL, of_container, of_network};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::rule::{Change, Family, Rule};
 use crate::model::value::Iface;
@@ -15,18 +16,11 @@ use crate::model::value::Iface;
 pub(super) const PREFIX: &str = "NETNS-";
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
-const MAX_COMMENT: usize = 255;
-
-/// What the comment of a container's rules begins with, before its id.
-const OF_CONTAINER: &str = "netns container ";
-/// What the comment of a network's rules begins with, before its bridge.
-const OF_NETWORK: &str = "netns network ";
-/// The comment of rules that all share.
-const OF_ALL: &str = "netns";
+pub(super) const MAX_COMMENT: usize = 255;
 
 /// A command that adds a chain or a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::firewall) struct Command {
+pub(super) struct Command {
     pub(super) family: Family,
     pub(super) table: &'static str,
     pub(super) verb: Verb,
@@ -45,7 +39,7 @@ pub(super) enum Verb {
 
 impl Command {
     /// The order that adds or removes it.
-    pub(in crate::firewall) fn order(&self, change: Change) -> Order {
+    pub(super) fn order(&self, change: Change) -> Order {
         let Self { table, verb, chain, spec, .. } = self;
         let (line, undo) = match (change, verb) {
             (Change::Add, _) => (self.line(), ""),
@@ -90,13 +84,14 @@ pub(super) fn program(family: Family) -> &'static str {
 }
 
 /// The commands that a rule stands for, in the order in which they are given.
-pub(in crate::firewall) fn commands(rule: &Rule) -> Vec<Command> {
+pub(super) fn commands(rule: &Rule) -> Vec<Command> {
     let lines = match rule {
-        Rule::Base { family } => base(*family),
+        Rule::Base { family, .. } => base(*family),
         Rule::OnlyOurs { bridged } => only_ours(*bridged),
-        Rule::Network { bridge, subnet } => network(bridge, *subnet),
+        Rule::Network { bridge, subnet, .. } => network(bridge, *subnet),
+        Rule::Accept { bridge, subnet } => accept(bridge, *subnet),
         Rule::Block { protocol, block, .. } => ports(*protocol, *block),
-        Rule::Publish { owner, mapping, to } => vec![publish(owner, mapping, *to)],
+        Rule::Publish { owner, mapping, to, .. } => vec![publish(owner, mapping, *to)],
     };
     let family = rule.family();
     let command = |(table, verb, chain, spec)| Command { family, table, verb, chain, spec };
@@ -152,13 +147,12 @@ fn loopback(family: Family) -> &'static str {
 }
 
 fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
-    let mine = comment(&format!("{OF_NETWORK}{bridge}"));
+    let mine = comment(&of_network(bridge.as_str()));
     let append = |table, chain, spec| line(table, Verb::Append, chain, spec);
     let hairpin = |from: &str| {
         let published = format!("-m conntrack --ctstate DNAT {mine}");
         append("nat", "NETNS-MASQUERADE", format!("-s {from} -o {bridge} {published} -j MASQUERADE"))
     };
-    let answers = format!("-m conntrack --ctstate RELATED,ESTABLISHED,DNAT {mine}");
     let mut lines = vec![
         append("raw", "NETNS-GUARD", format!("-d {subnet} ! -i {bridge} {mine} -j DROP")),
         append("nat", "NETNS-MASQUERADE", format!("-s {subnet} ! -o {bridge} {mine} -j MASQUERADE")),
@@ -171,9 +165,29 @@ fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
         // ::1 it cannot, as the kernel routes nothing from there.
         lines.push(hairpin(loopback(Family::Ipv4)));
     }
-    lines.push(append("filter", "NETNS-FORWARD", format!("-s {subnet} -i {bridge} {mine} -j ACCEPT")));
-    lines.push(append("filter", "NETNS-FORWARD", format!("-d {subnet} -o {bridge} {answers} -j ACCEPT")));
+    lines.extend(accepts(bridge, subnet, "NETNS-FORWARD".into()));
     lines
+}
+
+/// What a network of another backend needs in iptables: its own way past the policy.
+fn accept(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
+    let chain: Cow<'static, str> = format!("NETNS-ACCEPT-{bridge}").into();
+    let jump = format!("{} -j {chain}", comment(&of_network(bridge.as_str())));
+    let mut lines = vec![("filter", Verb::NewChain, chain.clone(), String::new())];
+    lines.extend(accepts(bridge, subnet, chain));
+    lines.push(line("filter", Verb::Insert, "FORWARD", jump));
+    lines
+}
+
+/// What a network sends, and what answers it or was led to it.
+fn accepts(bridge: &Iface, subnet: IpNetwork, chain: Cow<'static, str>) -> [Line; 2] {
+    let mine = comment(&of_network(bridge.as_str()));
+    let answers = format!("-m conntrack --ctstate RELATED,ESTABLISHED,DNAT {mine}");
+    [
+        format!("-s {subnet} -i {bridge} {mine} -j ACCEPT"),
+        format!("-d {subnet} -o {bridge} {answers} -j ACCEPT"),
+    ]
+    .map(|spec| ("filter", Verb::Append, chain.clone(), spec))
 }
 
 fn ports(protocol: Protocol, block: u8) -> Vec<Line> {
@@ -204,7 +218,7 @@ fn publish(owner: &str, mapping: &PortMapping, to: IpAddr) -> Line {
     } else {
         format!("{before_port}:{}/{}", range(inside.first, inside.last, '-'), host.first)
     };
-    let mine = comment(&of_container(owner));
+    let mine = comment(&of_container(owner, MAX_COMMENT));
     let matches = format!("{address}-p {protocol} -m {protocol} --dport {dport} {mine}");
     ("nat", Verb::Append, chain, format!("{matches} -j DNAT --to-destination {target}"))
 }
@@ -222,38 +236,22 @@ fn comment(owner: &str) -> String {
     format!("-m comment --comment \"{owner}\"")
 }
 
-/// What the comment of a container's rules says. An id that does not fit is cut: the rest of the
-/// rule still tells whose it is.
-pub(super) fn of_container(id: &str) -> String {
-    let owner = format!("{OF_CONTAINER}{id}");
-    owner.get(..owner.len().min(MAX_COMMENT)).unwrap_or(OF_CONTAINER).to_owned()
-}
-
-/// The container's id in the comment of a rule of its own.
-pub(super) fn container_in(comment: &str) -> Option<&str> {
-    comment.strip_prefix(OF_CONTAINER)
-}
-
-/// Whether a comment is one of ours.
-pub(super) fn is_ours(comment: &str) -> bool {
-    comment == OF_ALL || comment.starts_with(OF_NETWORK) || comment.starts_with(OF_CONTAINER)
-}
-
-/// Whether a comment says that all share the rule.
-pub(super) fn is_shared(comment: &str) -> bool {
-    comment == OF_ALL
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::firewall::lines;
     use crate::model::port::{Ports, Publish};
+    use crate::model::rule::Backend;
 
     fn rule(text: &str) -> String {
         let publish: Publish = text.parse().unwrap();
         let mapping = publish.at(publish.host.unwrap());
-        let rule = Rule::Publish { owner: "web".into(), mapping, to: "172.19.0.2".parse().unwrap() };
+        let rule = Rule::Publish {
+            owner: "web".into(),
+            mapping,
+            to: "172.19.0.2".parse().unwrap(),
+            backend: Backend::Iptables,
+        };
         let lines = lines(&rule);
         assert_eq!(lines.len(), 1, "a range is one rule");
         lines[0].replace(" -m comment --comment \"netns container web\"", "")
@@ -287,7 +285,7 @@ mod tests {
     #[test]
     fn the_guard_drops_loopback_addresses_in_both_directions_but_for_lo() {
         let guard = |family| {
-            let all = lines(&Rule::Base { family });
+            let all = lines(&Rule::Base { family, backend: Backend::Iptables });
             let rules = all.iter().filter(|line| line.contains("-A NETNS-GUARD"));
             rules.map(|line| line.replace(" -m comment --comment \"netns\"", "")).collect::<Vec<_>>()
         };
@@ -302,7 +300,7 @@ mod tests {
     #[test]
     fn rules_for_ipv6_are_commands_of_ip6tables() {
         let (bridge, subnet) = ("front0".parse().unwrap(), "fd00:8::/64".parse().unwrap());
-        let all = lines(&Rule::Network { bridge, subnet });
+        let all = lines(&Rule::Network { bridge, subnet, backend: Backend::Iptables });
         let mine = "-m comment --comment \"netns network front0\"";
         assert_eq!(all.len(), 5, "nothing for the host's loopback: {all:#?}");
         assert_eq!(
@@ -313,7 +311,12 @@ mod tests {
         let publish = |host_ip: Option<&str>, host, container| {
             let host_ip = host_ip.map(|ip| ip.parse().unwrap());
             let mapping = PortMapping { host_ip, host, container, protocol: Protocol::Tcp };
-            let rule = Rule::Publish { owner: "web".into(), mapping, to: "fd00:8::2".parse().unwrap() };
+            let rule = Rule::Publish {
+                owner: "web".into(),
+                mapping,
+                to: "fd00:8::2".parse().unwrap(),
+                backend: Backend::Iptables,
+            };
             lines(&rule).remove(0).replace(" -m comment --comment \"netns container web\"", "")
         };
         for (line, rule) in [
@@ -332,14 +335,5 @@ mod tests {
         ] {
             assert_eq!(line, format!("ip6tables -t nat -A NETNS-tcp-31 {rule}"));
         }
-    }
-
-    #[test]
-    fn a_comment_fits_the_kernel_and_tells_its_container() {
-        let long = of_container(&"x".repeat(255));
-        assert_eq!(long.len(), MAX_COMMENT);
-        assert_eq!(container_in(&long), Some("x".repeat(MAX_COMMENT - OF_CONTAINER.len()).as_str()));
-        assert_eq!(container_in("netns network netns0"), None);
-        assert!(!is_ours("netnsd") && is_ours("netns"));
     }
 }

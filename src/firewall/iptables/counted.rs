@@ -7,34 +7,24 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid};
 
-use super::commands::{PREFIX, of_container};
-use super::programs::{DEADLINE, find};
+use super::commands::{MAX_COMMENT, PREFIX};
 use super::saved::words;
 use crate::error::{Doing, Error, Kind, Result};
-
-/// A rule in a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counted {
-    /// The command that would make it.
-    pub rule: String,
-    /// Packets that matched. In the table `nat` it is the first packet of a connection that
-    /// passes: they are connections.
-    pub packets: u64,
-    /// Their size, with the network layer's headers.
-    pub bytes: u64,
-}
+use crate::firewall::Counted;
+use crate::firewall::owner::of_container;
+use crate::firewall::programs::{DEADLINE, find};
 
 /// The IPv4 rules that carry the comment of the container `owner`, in the order of their chains.
 ///
 /// # Errors
 /// iptables is missing or fails.
-pub fn counters_of(owner: &str) -> Result<Vec<Counted>> {
+pub(in crate::firewall) fn counters_of(owner: &str) -> Result<Vec<Counted>> {
     let listed = list()?;
     // Policies are always there.
     if !listed.iter().any(|line| line.starts_with("-P ")) {
         return Err(Error::new(LIST, "it lists nothing"));
     }
-    let comment = of_container(owner);
+    let comment = of_container(owner, MAX_COMMENT);
     let is_theirs = |line: &&String| {
         let words = words(line);
         let is_ours = words.get(1).is_some_and(|chain| chain.starts_with(PREFIX));

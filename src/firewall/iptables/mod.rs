@@ -21,23 +21,222 @@
 //! | [`present`] | what is missing, left or unowned |
 //! | [`rebuild`](mod@rebuild) | how what is there becomes what should be |
 //! | [`restore`] | `iptables-restore`, which makes every change |
-//! | [`programs`] | programs with a deadline |
 //! | [`counted`], [`rulesets`] | for those who only read |
 
 mod commands;
 mod counted;
 mod present;
-mod programs;
 mod rebuild;
 mod restore;
 pub mod rulesets;
 mod saved;
 
-pub(super) use commands::commands;
-pub use counted::{Counted, counters_of};
-pub use present::{Missing, Unowned};
-pub(super) use present::{left, missing, unowned};
-pub(super) use rebuild::{rebuild, with_all, with_kept};
-pub(super) use restore::{Restore, Script, Waiting};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::thread::JoinHandle;
+
+use super::Driver;
+use crate::error::{Doing, Error, Kind, Result};
+use crate::log::Log;
+use crate::model::rule::{Change, Family, Rule};
+use commands::{Command, commands};
+pub(super) use counted::counters_of;
+use present::{left, missing, unowned};
+use rebuild::{rebuild, with_all, with_kept};
+use restore::{Restore, Script, Waiting};
 pub use saved::words;
-pub(super) use saved::{everything, families, read};
+use saved::{everything, families, read};
+
+/// The commands of a rule.
+pub(super) fn lines(rule: &Rule) -> Vec<String> {
+    texts(&commands(rule))
+}
+
+fn texts(commands: &[Command]) -> Vec<String> {
+    commands.iter().map(ToString::to_string).collect()
+}
+
+/// One run's dealings with iptables' programs. Dropped, it leaves none of them running.
+#[derive(Debug)]
+pub(super) struct Iptables {
+    /// The program, started ahead of its orders, by a thread: for that long the kernel stops
+    /// whoever starts a program, a third of a millisecond.
+    expected: Option<JoinHandle<Result<Waiting>>>,
+    /// The programs at work, one a family, and what they were told.
+    running: Vec<Ordered>,
+    /// Without close-on-exec, and so open in every program that is run.
+    lent: Vec<OwnedFd>,
+    /// One for each table, and none where iptables has tables of its own.
+    transactions: u64,
+    log: Log,
+}
+
+/// A program that has its orders, or why it has none.
+#[derive(Debug)]
+struct Ordered {
+    family: Family,
+    change: Change,
+    rules: Vec<Rule>,
+    restore: Result<Restore>,
+}
+
+impl Iptables {
+    pub(super) fn new(log: Log) -> Self {
+        Self { expected: None, running: Vec::new(), lent: Vec::new(), transactions: 0, log }
+    }
+
+    /// Programs that are started from now on inherit `file`.
+    pub(super) fn lend(&mut self, file: &File) -> Result<()> {
+        self.lent.push(nix::unistd::dup(file).doing(|| "lend a file to programs")?);
+        Ok(())
+    }
+
+    /// Ends the program that was started ahead of its orders.
+    pub(super) fn dismiss(&mut self) {
+        drop(self.expected.take().map(JoinHandle::join));
+    }
+
+    fn finish_one(&mut self, ordered: Ordered) -> Result<()> {
+        let Ordered { family, change, rules, restore } = ordered;
+        match restore.and_then(Restore::finish) {
+            // Somebody else has changed the tables, or a run was interrupted: what is to be
+            // removed is gone already, or something of others' has been added to it.
+            Err(failure) if change == Change::Remove && failure.kind() != Kind::Busy => {
+                self.log.debug(&format!("# {failure}"));
+                let left = left(&rules, read(family)?);
+                self.run(family, Script::removal(left))
+            }
+            finished => {
+                self.transactions += finished?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs one program from its start to its end, unless there is nothing for it to do.
+    fn run(&mut self, family: Family, script: Script) -> Result<()> {
+        if !script.is_empty() {
+            self.transactions += self.waiting(family)?.order(script).finish()?;
+        }
+        Ok(())
+    }
+
+    /// A program that waits for its orders: the one that was started ahead, or another.
+    fn waiting(&mut self, family: Family) -> Result<Waiting> {
+        let expected = if family == Family::Ipv4 { self.expected.take() } else { None };
+        expected.and_then(|starting| starting.join().ok()).unwrap_or_else(|| Waiting::start(family))
+    }
+
+    fn is_unowned(rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<Vec<Command>> {
+        let everything = everything(rules)?.into_iter();
+        Ok(everything.flat_map(|(family, saved)| unowned(family, rules, saved, keep)).collect())
+    }
+}
+
+impl Driver for Iptables {
+    /// Starts the program for IPv4 ahead of its orders.
+    fn expect(&mut self) {
+        if self.expected.is_none() {
+            let start = || Waiting::start(Family::Ipv4);
+            self.expected = std::thread::Builder::new().spawn(start).ok();
+        }
+    }
+
+    fn start(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.family() == family).collect();
+            let commands: Vec<_> = rules.iter().flat_map(|rule| commands(rule)).collect();
+            let Some(first) = commands.first() else { continue };
+            let mut orders: Vec<_> = commands.iter().map(|command| command.order(change)).collect();
+            orders.iter().for_each(|order| self.log.debug(&order.shown));
+            if change == Change::Remove {
+                orders.reverse();
+            }
+            let restore = self.waiting(family).map_err(|error| error.during(first));
+            let restore = restore.map(|waiting| waiting.order(Script::new(change, orders)));
+            match restore {
+                Err(error) if self.running.is_empty() => return Err(error),
+                // The other family's is at work: both are answered for at the end.
+                restore => {
+                    let rules = rules.into_iter().cloned().collect();
+                    self.running.push(Ordered { family, change, rules, restore });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let running = std::mem::take(&mut self.running);
+        let failed: Vec<Error> =
+            running.into_iter().filter_map(|ordered| self.finish_one(ordered).err()).collect();
+        Error::merge(failed).map_or(Ok(()), Err)
+    }
+
+    fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    fn missing(&self, rules: &[Rule]) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for family in families(rules) {
+            all.extend(texts(&missing(family, rules, &read(family)?)));
+        }
+        Ok(all)
+    }
+
+    fn restore(&mut self, rules: &[Rule]) -> Result<Vec<String>> {
+        let mut restored = Vec::new();
+        for family in families(rules) {
+            let saved = read(family)?;
+            let missing = texts(&missing(family, rules, &saved));
+            if !missing.is_empty() {
+                missing.iter().for_each(|missing| self.log.debug(missing));
+                self.run(family, rebuild(&saved, &with_all(family, rules, &saved)))?;
+            }
+            restored.extend(missing);
+        }
+        Ok(restored)
+    }
+
+    /// In one transaction a table. What others have added to chains of ours that stay, stays.
+    fn rebuild(&mut self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<bool> {
+        let mut changed = false;
+        for (family, saved) in everything(rules)? {
+            let target = with_kept(family, rules, &saved, keep);
+            let script = rebuild(&saved, &target);
+            if !script.is_empty() {
+                self.log.debug("# rebuild all rules");
+                script.shown().for_each(|line| self.log.debug(line));
+                self.run(family, script)?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn unowned(&self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
+        Ok(texts(&Self::is_unowned(rules, keep)?))
+    }
+
+    fn remove_unowned(&mut self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<bool> {
+        let unowned = Self::is_unowned(rules, keep)?;
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let commands = unowned.iter().filter(|command| command.family == family);
+            let script = Script::removal(commands.cloned().collect());
+            script.shown().for_each(|line| self.log.debug(line));
+            self.run(family, script)?;
+        }
+        Ok(!unowned.is_empty())
+    }
+}
+
+impl Drop for Iptables {
+    fn drop(&mut self) {
+        self.dismiss();
+        for ordered in self.running.drain(..) {
+            // What has its orders is not interrupted half way.
+            let _ = ordered.restore.and_then(Restore::finish);
+        }
+    }
+}

@@ -1,44 +1,12 @@
 //! What is there of ours beside what should be: missing, left, unowned.
 
 use std::collections::HashSet;
-use std::fmt;
 
-use super::commands::{Command, Verb, commands, is_shared};
+use super::commands::{Command, Verb, commands};
 use super::rebuild::with_kept;
 use super::saved::Identity;
+use crate::firewall::owner::OF_ALL;
 use crate::model::rule::{Family, Rule};
-
-/// A chain or rule that should be there and is not. Its text is the command that adds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing(Command);
-
-/// A chain or rule of ours that belongs to nobody. Its text is the command that would add it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unowned(Command);
-
-impl Missing {
-    pub(in crate::firewall) fn family(&self) -> Family {
-        self.0.family
-    }
-}
-
-impl Unowned {
-    pub(in crate::firewall) fn of(&self, family: Family) -> Option<&Command> {
-        Some(&self.0).filter(|command| command.family == family)
-    }
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Unowned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The commands of those of `rules` that are for a family.
 pub(super) fn wanted(family: Family, rules: &[Rule]) -> Vec<Command> {
@@ -46,15 +14,15 @@ pub(super) fn wanted(family: Family, rules: &[Rule]) -> Vec<Command> {
 }
 
 /// What of `rules` is not in what is `saved`.
-pub(in crate::firewall) fn missing(family: Family, rules: &[Rule], saved: &[Command]) -> Vec<Missing> {
+pub(super) fn missing(family: Family, rules: &[Rule], saved: &[Command]) -> Vec<Command> {
     let there: HashSet<Identity> = saved.iter().map(Command::identity).collect();
     let wanted = wanted(family, rules).into_iter();
-    wanted.filter(|command| !there.contains(&command.identity())).map(Missing).collect()
+    wanted.filter(|command| !there.contains(&command.identity())).collect()
 }
 
 /// What is left of `rules` in what is `saved`: with a chain of theirs goes all that is in it,
 /// and all that leads to it.
-pub(in crate::firewall) fn left(rules: &[Rule], saved: Vec<Command>) -> Vec<Command> {
+pub(super) fn left(rules: &[Rule], saved: Vec<Command>) -> Vec<Command> {
     let ours: Vec<Command> = rules.iter().flat_map(commands).collect();
     let known: HashSet<Identity> = ours.iter().map(Command::identity).collect();
     let chains = ours.iter().filter(|command| command.verb == Verb::NewChain);
@@ -71,12 +39,12 @@ pub(in crate::firewall) fn left(rules: &[Rule], saved: Vec<Command>) -> Vec<Comm
 /// what leads to those.
 ///
 /// Rules of the containers that `keep` knows are theirs.
-pub(in crate::firewall) fn unowned(
+pub(super) fn unowned(
     family: Family,
     rules: &[Rule],
     saved: Vec<Command>,
     keep: &dyn Fn(&str) -> bool,
-) -> Vec<Unowned> {
+) -> Vec<Command> {
     let wanted = with_kept(family, rules, &saved, keep);
     let used: HashSet<(&str, &str)> = wanted.iter().map(Command::place).collect();
     let owners: HashSet<String> = wanted.iter().filter_map(Command::comment).collect();
@@ -84,13 +52,13 @@ pub(in crate::firewall) fn unowned(
     let is_unowned = |command: &Command| {
         let leads_nowhere =
             || command.leads_to_ours() && command.target().is_some_and(|to| is_unused(command.table, &to));
-        let owner = || command.comment().filter(|owner| !is_shared(owner));
+        let owner = || command.comment().filter(|owner| owner != OF_ALL);
         if command.is_in_ours() && is_unused(command.table, &command.chain) || leads_nowhere() {
             return true;
         }
         command.is_in_ours() && owner().is_some_and(|owner| !owners.contains(&owner))
     };
-    saved.into_iter().filter(is_unowned).map(Unowned).collect()
+    saved.into_iter().filter(is_unowned).collect()
 }
 
 #[cfg(test)]
@@ -98,6 +66,7 @@ pub(super) mod tests {
     use super::*;
     use crate::firewall::iptables::saved::parse;
     use crate::model::port::Publish;
+    use crate::model::rule::Backend;
 
     /// The rules of a container `owner` with this port.
     pub(in crate::firewall::iptables) fn published(owner: &str, port: &str) -> Vec<Rule> {
@@ -105,13 +74,19 @@ pub(super) mod tests {
         let mapping = publish.at(publish.host.unwrap());
         let block = Rule::block_of(&mapping, Family::Ipv4);
         let to = "172.19.0.2".parse().unwrap();
-        block.into_iter().chain([Rule::Publish { owner: owner.to_owned(), mapping, to }]).collect()
+        block
+            .into_iter()
+            .chain([Rule::Publish { owner: owner.to_owned(), mapping, to, backend: Backend::Iptables }])
+            .collect()
     }
 
     /// All that is shared, with one network.
     pub(in crate::firewall::iptables) fn network() -> Vec<Rule> {
         let (bridge, subnet) = ("netns0".parse().unwrap(), "172.19.0.0/16".parse().unwrap());
-        vec![Rule::Base { family: Family::Ipv4 }, Rule::Network { bridge, subnet }]
+        vec![
+            Rule::Base { family: Family::Ipv4, backend: Backend::Iptables },
+            Rule::Network { bridge, subnet, backend: Backend::Iptables },
+        ]
     }
 
     /// As `iptables-save` prints these rules, with `others` lines added to the table nat.

@@ -3,14 +3,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commands::{Command, Verb, container_in, program};
+use super::commands::{Command, Verb, program};
 use super::present::wanted;
 use super::restore::{Order, Script};
 use super::saved::Identity;
+use crate::firewall::owner::container_in;
 use crate::model::rule::{Change, Family, Rule};
 
 /// What should be there where nothing may go: `rules`, and all that is there besides.
-pub(in crate::firewall) fn with_all(family: Family, rules: &[Rule], saved: &[Command]) -> Vec<Command> {
+pub(super) fn with_all(family: Family, rules: &[Rule], saved: &[Command]) -> Vec<Command> {
     let mut target = wanted(family, rules);
     let unknown: Vec<Command> = unknown(&target, saved).cloned().collect();
     target.extend(unknown);
@@ -19,7 +20,7 @@ pub(in crate::firewall) fn with_all(family: Family, rules: &[Rule], saved: &[Com
 
 /// What should be there: `rules`, the rules that are there of containers that `keep` knows with
 /// what leads to them, and what others have added to chains of ours that stay.
-pub(in crate::firewall) fn with_kept(
+pub(super) fn with_kept(
     family: Family,
     rules: &[Rule],
     saved: &[Command],
@@ -63,7 +64,7 @@ fn unknown<'a>(target: &[Command], saved: &'a [Command]) -> impl Iterator<Item =
 /// The script that makes `target` of what is `saved`. A chain of ours in which anything differs
 /// is made anew as a whole, since the order of its rules matters; in others' chains only what
 /// differs comes or goes; chains of ours that are no more go last.
-pub(in crate::firewall) fn rebuild(saved: &[Command], target: &[Command]) -> Script {
+pub(super) fn rebuild(saved: &[Command], target: &[Command]) -> Script {
     let (now, then) = (chains(saved), chains(target));
     let differs = |command: &&Command| now.get(&command.place()) != then.get(&command.place());
     let changed = || target.iter().filter(|command| command.is_in_ours()).filter(differs);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::commands::{Command, Verb, program};
-use super::programs::{Running, find};
 use crate::error::{Error, Result};
+use crate::firewall::programs::{Running, find};
 use crate::model::rule::{Change, Family};
 
 /// How long it waits for the xtables lock (legacy only), in seconds.
@@ -18,16 +18,16 @@ pub(super) const TABLES: [&str; 3] = ["raw", "nat", "filter"];
 
 /// A line of its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::firewall) struct Order {
+pub(super) struct Order {
     pub(super) table: &'static str,
     pub(super) line: String,
     /// The command as logs and errors show it.
-    pub(in crate::firewall) shown: String,
+    pub(super) shown: String,
 }
 
 /// Its input, and for each line the command that it stands for.
 #[derive(Debug)]
-pub(in crate::firewall) struct Script {
+pub(super) struct Script {
     change: Change,
     text: String,
     lines: Vec<Option<String>>,
@@ -36,7 +36,7 @@ pub(in crate::firewall) struct Script {
 
 impl Script {
     /// The orders, by table.
-    pub(in crate::firewall) fn new(change: Change, mut orders: Vec<Order>) -> Self {
+    pub(super) fn new(change: Change, mut orders: Vec<Order>) -> Self {
         let place = |order: &Order| TABLES.iter().position(|table| *table == order.table);
         orders.sort_by_key(place);
         let mut script = Self { change, text: String::new(), lines: Vec::new(), transactions: 0 };
@@ -50,7 +50,7 @@ impl Script {
     }
 
     /// Removes what is there. A chain can go when nothing is in it and nothing leads to it.
-    pub(in crate::firewall) fn removal(commands: Vec<Command>) -> Self {
+    pub(super) fn removal(commands: Vec<Command>) -> Self {
         let (chains, rules): (Vec<_>, Vec<_>) = commands.iter().partition(|it| it.verb == Verb::NewChain);
         let order = |command: &Command| command.order(Change::Remove);
         Self::new(Change::Remove, rules.into_iter().chain(chains).map(order).collect())
@@ -63,12 +63,12 @@ impl Script {
     }
 
     /// Whether there is nothing to be done.
-    pub(in crate::firewall) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
     /// Each command.
-    pub(in crate::firewall) fn shown(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn shown(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().flatten().map(String::as_str)
     }
 
@@ -82,7 +82,7 @@ impl Script {
 /// An `iptables-restore` that has been started and told nothing yet. Dropped like this it ends
 /// without having changed anything.
 #[derive(Debug)]
-pub(in crate::firewall) struct Waiting {
+pub(super) struct Waiting {
     running: Running,
     legacy: bool,
 }
@@ -93,7 +93,7 @@ impl Waiting {
     ///
     /// # Errors
     /// The program is not installed or cannot be started.
-    pub(in crate::firewall) fn start(family: Family) -> Result<Self> {
+    pub(super) fn start(family: Family) -> Result<Self> {
         Self::start_program(find(&format!("{}-restore", program(family)))?)
     }
 
@@ -110,7 +110,7 @@ impl Waiting {
     }
 
     /// Gives it its orders.
-    pub(in crate::firewall) fn order(mut self, script: Script) -> Restore {
+    pub(super) fn order(mut self, script: Script) -> Restore {
         let told = self.running.tell(script.text.as_bytes());
         Restore { running: self.running, legacy: self.legacy, script, told }
     }
@@ -118,7 +118,7 @@ impl Waiting {
 
 /// An `iptables-restore` at work.
 #[derive(Debug)]
-pub(in crate::firewall) struct Restore {
+pub(super) struct Restore {
     running: Running,
     legacy: bool,
     script: Script,
@@ -133,7 +133,7 @@ impl Restore {
     /// # Errors
     /// It failed: the command that it failed on, and what it said. Of the kind
     /// [`Busy`](crate::error::Kind::Busy) if it did not end in time.
-    pub(in crate::firewall) fn finish(self) -> Result<u64> {
+    pub(super) fn finish(self) -> Result<u64> {
         let Self { running, legacy, script, told } = self;
         let verb = if script.change == Change::Remove { "undo " } else { "" };
         let operation = format!("{verb}{} --noflush", running.program());

@@ -10,11 +10,11 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::commands::{PREFIX, program};
-pub use super::programs::MAX_TEXT;
-use super::programs::{Running, find};
 use super::restore::{Script, Waiting};
 use super::saved::{parse, words};
 use crate::error::Result;
+pub use crate::firewall::programs::MAX_TEXT;
+use crate::firewall::programs::{Running, find};
 use crate::model::rule::Family;
 
 /// All IPv4 rules of the calling thread's network namespace.

@@ -43,7 +43,7 @@ pub(super) fn find(name: &str) -> Result<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists()).ok_or_else(
         || {
             Error::new(format!("find {name}"), format!("it is in none of {}", DIRECTORIES.join(", ")))
-                .hint("install iptables")
+                .hint(format!("install {}", if name == "nft" { "nftables" } else { "iptables" }))
         },
     )
 }

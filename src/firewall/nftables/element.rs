@@ -1,0 +1,232 @@
+//! A published port as an element of a map: in words, and as the kernel is told it and tells it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::statics::{TABLE, word};
+use crate::firewall::owner::of_container;
+use crate::model::port::Protocol;
+use crate::model::rule::{Family, Rule};
+use crate::netfilter::{NESTED, attributes, find, put};
+
+// From `linux/netfilter/nf_tables.h`.
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+const ELEMENT: u16 = 1;
+const KEY: u16 = 1;
+const DATA: u16 = 2;
+const USERDATA: u16 = 6;
+const EXPRESSION: u16 = 7;
+const VALUE: u16 = 1;
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+const COUNTER_BYTES: u16 = 1;
+const COUNTER_PACKETS: u16 = 2;
+
+/// What libnftables calls a comment in user data: a type, a length, and text with its NUL.
+const COMMENT: u8 = 0;
+/// The longest comment that `nft` reads, in bytes.
+pub(super) const MAX_COMMENT: usize = 128;
+/// How many elements are sent in one attribute, which must be shorter than 64 KiB.
+const MOST: usize = 256;
+
+/// The two maps: ports of any address of the host, and those of one.
+pub(super) const MAPS: [&str; 2] = ["publish", "publish_on"];
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Element {
+    /// The address of the host; `None` for any.
+    host_ip: Option<IpAddr>,
+    protocol: u8,
+    port: u16,
+    to: (IpAddr, u16),
+    /// Tells whose it is.
+    pub(super) comment: String,
+}
+
+/// What is told apart in a map.
+pub(super) type Key = (Option<IpAddr>, u8, u16);
+
+/// As `nft` lists it.
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host_ip, port, to: (address, inside), comment, .. } = self;
+        host_ip.map_or(Ok(()), |ip| write!(f, "{ip} . "))?;
+        write!(f, "{} . {port} comment \"{comment}\" : {address} . {inside}", self.protocol_name())
+    }
+}
+
+impl Element {
+    /// The elements that a rule stands for: one for each port.
+    pub(super) fn all(rule: &Rule) -> Vec<Self> {
+        let Rule::Publish { owner, mapping, to, .. } = rule else { return Vec::new() };
+        let comment = of_container(owner, MAX_COMMENT);
+        let protocol = number(mapping.protocol);
+        let ports =
+            (mapping.host.first..=mapping.host.last).zip(mapping.container.first..=mapping.container.last);
+        let one = |(port, inside)| Self {
+            host_ip: mapping.host_ip,
+            protocol,
+            port,
+            to: (*to, inside),
+            comment: comment.clone(),
+        };
+        ports.map(one).collect()
+    }
+
+    /// The map that it is in.
+    pub(super) fn map(&self) -> &'static str {
+        if self.host_ip.is_none() { MAPS[0] } else { MAPS[1] }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        (self.host_ip, self.protocol, self.port)
+    }
+
+    fn protocol_name(&self) -> String {
+        let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+        let known = all.into_iter().find(|protocol| number(*protocol) == self.protocol);
+        known.map_or_else(|| self.protocol.to_string(), |protocol| protocol.to_string())
+    }
+
+    /// Writes it behind others of a list; to remove one, its key is enough.
+    fn write(&self, list: &mut Vec<u8>, whole: bool) {
+        put(list, ELEMENT | NESTED, |element| {
+            put(element, KEY | NESTED, |key| {
+                put(key, VALUE, |value| {
+                    value.extend(self.host_ip.map(octets).unwrap_or_default());
+                    value.extend([self.protocol, 0, 0, 0]);
+                    value.extend(padded(self.port));
+                });
+            });
+            if whole {
+                put(element, DATA | NESTED, |data| {
+                    put(data, VALUE, |value| {
+                        value.extend(octets(self.to.0));
+                        value.extend(padded(self.to.1));
+                    });
+                });
+                put(element, USERDATA, |data| {
+                    data.extend([COMMENT, self.comment.len() as u8 + 1]);
+                    data.extend(self.comment.bytes());
+                    data.push(0);
+                });
+            }
+        });
+    }
+
+    /// Reads one from a list, and what has passed it. What others have put there with a key or
+    /// data of another form is none.
+    pub(super) fn parse(family: Family, map: &str, element: &[u8]) -> Option<(Self, Passed)> {
+        let mut key = find(find(element, KEY)?, VALUE)?;
+        let mut data = find(find(element, DATA)?, VALUE)?;
+        let host_ip = if map == MAPS[1] { Some(address(family, &mut key)?) } else { None };
+        let (protocol, port) = (*key.first()?, port(key.get(4..8)?)?);
+        let to = (address(family, &mut data)?, self::port(data)?);
+        let comment = find(element, USERDATA).and_then(comment).unwrap_or_default();
+        Some((Self { host_ip, protocol, port, to, comment }, passed(element).unwrap_or_default()))
+    }
+}
+
+/// Packets and bytes.
+pub(super) type Passed = (u64, u64);
+
+fn passed(element: &[u8]) -> Option<Passed> {
+    let expression = find(element, EXPRESSION)?;
+    if find(expression, EXPRESSION_NAME)? != b"counter\0" {
+        return None;
+    }
+    let counter = find(expression, EXPRESSION_DATA)?;
+    let number = |kind| Some(u64::from_be_bytes(find(counter, kind)?.try_into().ok()?));
+    Some((number(COUNTER_PACKETS)?, number(COUNTER_BYTES)?))
+}
+
+/// The comment in user data.
+pub(super) fn comment(mut data: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = data {
+        let value = rest.get(..usize::from(*length))?;
+        if *kind == COMMENT {
+            return Some(String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned());
+        }
+        data = &rest[value.len()..];
+    }
+    None
+}
+
+/// The attributes of a request about a map.
+pub(super) fn about(map: &str) -> Vec<u8> {
+    let mut attributes = Vec::new();
+    put(&mut attributes, LIST_TABLE, |name| name.extend([TABLE.as_bytes(), &[0]].concat()));
+    put(&mut attributes, LIST_SET, |name| name.extend([map.as_bytes(), &[0]].concat()));
+    attributes
+}
+
+/// The attributes of as many requests as it takes to add or remove all of `elements`, each with
+/// the first of them.
+pub(super) fn requests(elements: &[Element], whole: bool) -> Vec<(Vec<u8>, &Element)> {
+    let same_map = elements.chunk_by(|a, b| a.map() == b.map());
+    let request = |elements: &'_ [Element]| {
+        let mut attributes = about(elements[0].map());
+        put(&mut attributes, LIST_ELEMENTS | NESTED, |list| {
+            elements.iter().for_each(|element| element.write(list, whole));
+        });
+        attributes
+    };
+    same_map.flat_map(|elements| elements.chunks(MOST)).map(|some| (request(some), &some[0])).collect()
+}
+
+/// The elements in the kernel's answer about a map.
+pub(super) fn listed(family: Family, map: &str, answer: &[u8]) -> Vec<(Element, Passed)> {
+    let list = find(answer, LIST_ELEMENTS).unwrap_or_default();
+    attributes(list).filter_map(|(_, element)| Element::parse(family, map, element)).collect()
+}
+
+/// One command that adds all of `elements`, which are in one map.
+pub(super) fn command(family: Family, elements: &[Element]) -> Option<String> {
+    let map = elements.first()?.map();
+    let list: Vec<String> = elements.iter().map(ToString::to_string).collect();
+    Some(format!("add element {} {TABLE} {map} {{ {} }}", word(family), list.join(", ")))
+}
+
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// Every part of a key is padded to four bytes.
+fn padded(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+fn port(value: &[u8]) -> Option<u16> {
+    value.first_chunk::<2>().map(|octets| u16::from_be_bytes(*octets))
+}
+
+/// Takes an address from the beginning.
+fn address(family: Family, value: &mut &[u8]) -> Option<IpAddr> {
+    Some(match family {
+        Family::Ipv4 => {
+            let (octets, rest) = value.split_first_chunk::<4>()?;
+            *value = rest;
+            Ipv4Addr::from(*octets).into()
+        }
+        Family::Ipv6 => {
+            let (octets, rest) = value.split_first_chunk::<16>()?;
+            *value = rest;
+            Ipv6Addr::from(*octets).into()
+        }
+    })
+}

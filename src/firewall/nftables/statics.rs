@@ -1,0 +1,110 @@
+//! The static part: the table, its maps and chains, and the few rules of the host and of each
+//! network, as commands of `nft(8)`.
+
+use std::fmt;
+
+use ipnetwork::IpNetwork;
+
+use crate::firewall::owner::{OF_ALL, of_network};
+use crate::model::rule::{Family, Rule};
+use crate::model::value::Iface;
+
+/// The name of our table.
+pub(super) const TABLE: &str = "netns";
+
+/// A rule of the static part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Static {
+    pub(super) family: Family,
+    pub(super) chain: &'static str,
+    spec: String,
+    /// Tells whose it is.
+    pub(super) comment: String,
+}
+
+/// As a command of a script.
+impl fmt::Display for Static {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, chain, spec, comment } = self;
+        write!(f, "add rule {} {TABLE} {chain} {spec} comment \"{comment}\"", word(*family))
+    }
+}
+
+/// What nft calls a family.
+pub(super) fn word(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip6",
+    }
+}
+
+/// The commands that make the table, its maps and its chains where they are not there yet.
+pub(super) fn declarations(family: Family) -> Vec<String> {
+    let (ip, address) = (word(family), if family == Family::Ipv4 { "ipv4_addr" } else { "ipv6_addr" });
+    let key = "inet_proto . inet_service";
+    let to = format!("{address} . inet_service");
+    vec![
+        format!("add table {ip} {TABLE}"),
+        format!("add map {ip} {TABLE} publish {{ type {key} : {to}; counter; }}"),
+        format!("add map {ip} {TABLE} publish_on {{ type {address} . {key} : {to}; counter; }}"),
+        format!("add chain {ip} {TABLE} published"),
+        format!("add chain {ip} {TABLE} guard {{ type filter hook prerouting priority -300; }}"),
+        format!("add chain {ip} {TABLE} prerouting {{ type nat hook prerouting priority -100; }}"),
+        format!("add chain {ip} {TABLE} output {{ type nat hook output priority -100; }}"),
+        format!("add chain {ip} {TABLE} postrouting {{ type nat hook postrouting priority 100; }}"),
+    ]
+}
+
+/// The static rules that a rule stands for.
+pub(super) fn statics(rule: &Rule) -> Vec<Static> {
+    let family = rule.family();
+    let (lines, comment) = match rule {
+        Rule::Base { .. } => (base(family), OF_ALL.to_owned()),
+        Rule::Network { bridge, subnet, .. } => (network(bridge, *subnet), of_network(bridge.as_str())),
+        Rule::OnlyOurs { .. } | Rule::Accept { .. } | Rule::Block { .. } | Rule::Publish { .. } => {
+            return Vec::new();
+        }
+    };
+    let one = |(chain, spec)| Static { family, chain, spec, comment: comment.clone() };
+    lines.into_iter().map(one).collect()
+}
+
+fn base(family: Family) -> Vec<(&'static str, String)> {
+    let (ip, loopback) = (word(family), loopback(family));
+    let local = "fib daddr type local jump published".to_owned();
+    vec![
+        ("guard", format!("{ip} daddr {loopback} iif != lo drop")),
+        ("guard", format!("{ip} saddr {loopback} iif != lo drop")),
+        ("published", format!("dnat {ip} to {ip} daddr . meta l4proto . th dport map @publish_on")),
+        ("published", format!("dnat {ip} to meta l4proto . th dport map @publish")),
+        ("prerouting", local.clone()),
+        ("output", local),
+    ]
+}
+
+fn loopback(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "127.0.0.0/8",
+        Family::Ipv6 => "::1",
+    }
+}
+
+fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<(&'static str, String)> {
+    let ip = word(Family::of(subnet.ip()));
+    let hairpin = |from: &str| {
+        ("postrouting", format!("{ip} saddr {from} oifname \"{bridge}\" ct status dnat masquerade"))
+    };
+    let mut rules = vec![
+        // The host's own packets to its own addresses, the gateway's among them, come by lo.
+        ("guard", format!("{ip} daddr {subnet} iif != lo iifname != \"{bridge}\" drop")),
+        ("postrouting", format!("{ip} saddr {subnet} oifname != \"{bridge}\" masquerade")),
+        // A container that calls a published port of a neighbour, or its own, by an address of
+        // the host: the answer must come back through us.
+        hairpin(&subnet.to_string()),
+    ];
+    if subnet.is_ipv4() {
+        // The host that calls a published port by 127.0.0.1: nobody could answer that.
+        rules.push(hairpin(loopback(Family::Ipv4)));
+    }
+    rules
+}
