@@ -58,11 +58,6 @@ impl Entering {
 }
 
 impl Inside {
-    /// Enters the namespace that `netns` is open on.
-    pub(super) fn enter(netns: File, host: &Netlink) -> Result<Self> {
-        Entering::start(netns, host, &Sysctl::default())?.finish()
-    }
-
     pub(super) fn netns(&self) -> BorrowedFd<'_> {
         self.netns.as_fd()
     }

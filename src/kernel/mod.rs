@@ -7,7 +7,7 @@
 //! | [`process`], [`named`], [`alive`], `namespaces` | a container's network namespace: which one it is, whether it is still there |
 //! | [`observe`], [`listeners`] | what planning has to know |
 //! | [`netlink`], `links`, `device`, `saved` | requests, and the messages of our links and devices |
-//! | [`moving`] | devices of the host, moved into a container and brought back |
+//! | [`moving`], `sysfs` | devices of the host, moved into a container, known again and brought back |
 //! | [`sysctl`], [`conntrack`] | parameters and flows |
 //! | [`probe`], [`changes`] | what only diagnoses and displays need |
 
@@ -28,6 +28,7 @@ pub mod process;
 mod saved;
 mod steps;
 pub mod sysctl;
+mod sysfs;
 
 use std::fs::File;
 

@@ -10,11 +10,12 @@ use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::device::alias;
-use super::inside::Inside;
+use super::inside::visit;
 use super::namespaces;
 use super::netlink::{Netlink, or_gone};
 use super::observe::lower;
 use super::sysctl::Sysctl;
+use super::sysfs::Sysfs;
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::model::device::MovedDevice;
@@ -26,6 +27,11 @@ const PATIENCE: u32 = 3000;
 
 /// Moves a device into the container's namespace; all of it, or nothing.
 pub(super) fn move_in(host: &Netlink, device: &MovedDevice, netns: BorrowedFd<'_>, log: &Log) -> Result<()> {
+    let identity = &device.before.identity;
+    if !identity.is_hardware() && identity.inode.is_none() {
+        let cause = "it could not be known again: sysfs cannot be mounted here";
+        return Err(Error::new(device, cause));
+    }
     let Err(error) = host.set_link(device.message(netns)) else { return Ok(()) };
     // The kernel does one thing after the other, and the move is the first.
     Err(Error::new(device, error).also(bring_back(host, device, log).err()))
@@ -37,7 +43,7 @@ pub(super) fn move_in(host: &Netlink, device: &MovedDevice, netns: BorrowedFd<'_
 /// The namespace cannot be entered, or the kernel does not answer.
 pub fn is_inside(host: &Netlink, device: &MovedDevice) -> Result<bool> {
     let Some(inside) = enter(host, device)? else { return Ok(false) };
-    Ok(find(inside.netlink(), device).doing(|| format!("find {} in the container", device.name))?.is_some())
+    Ok(inside.find(device).doing(|| format!("find {} in the container", device.name))?.is_some())
 }
 
 /// Brings a device back to the host and makes it what it was. One that is there already,
@@ -48,15 +54,17 @@ pub fn is_inside(host: &Netlink, device: &MovedDevice) -> Result<bool> {
 /// It is nowhere to be found and must be somewhere, or it cannot be made what it was.
 pub(super) fn bring_back(host: &Netlink, device: &MovedDevice, log: &Log) -> Result<()> {
     let operation = || format!("bring {} back to the host", device.name);
+    let here = Place::here(host.clone(), device).doing(operation)?;
     // A search through all processes, which what is here spares.
-    if find(host, device).doing(operation)?.is_none()
+    if here.find(device).doing(operation)?.is_none()
         && let Some(inside) = enter(host, device)?
-        && let Some(link) = find(inside.netlink(), device).doing(operation)?
+        && let Some(link) = inside.find(device).doing(operation)?
     {
-        return_from(inside.netlink(), device, link.header.index).doing(operation)?;
+        return_from(&inside, device, link.header.index).doing(operation)?;
+        here.delete_forgeries(device).doing(operation)?;
     }
     for _ in 0..PATIENCE {
-        if let Some(link) = find(host, device).doing(operation)? {
+        if let Some(link) = here.find(device).doing(operation)? {
             return restore(host, device, &link, log);
         }
         if !will_return(device) {
@@ -78,22 +86,59 @@ fn will_return(device: &MovedDevice) -> bool {
     identity.is_given_back() && identity.device.as_ref().is_none_or(present)
 }
 
-/// A socket in the container's namespace, if anything still keeps it.
-fn enter(host: &Netlink, device: &MovedDevice) -> Result<Option<Inside>> {
+/// A network namespace that a device may be in.
+struct Place {
+    netlink: Netlink,
+    /// Where the device has to be told from others by it.
+    sysfs: Option<Sysfs>,
+}
+
+impl Place {
+    /// The namespace of this thread, which is that of `netlink`.
+    fn here(netlink: Netlink, device: &MovedDevice) -> io::Result<Self> {
+        let sysfs = device.before.identity.inode.map(|_| Sysfs::here()).transpose()?;
+        Ok(Self { netlink, sysfs })
+    }
+
+    fn find(&self, device: &MovedDevice) -> io::Result<Option<LinkMessage>> {
+        let mut links = self.netlink.link_messages()?.into_iter();
+        let (Some(sysfs), Some(inode)) = (&self.sysfs, device.before.identity.inode) else {
+            return Ok(links.find(|link| device.is(link)));
+        };
+        let index = sysfs.index_of(inode)?;
+        Ok(links.find(|link| Some(link.header.index) == index))
+    }
+
+    /// Deletes what has come instead of a device: while it was on its way, somebody inside may
+    /// have deleted it and made another with its number.
+    fn delete_forgeries(&self, device: &MovedDevice) -> io::Result<()> {
+        let (Some(sysfs), Some(inode)) = (&self.sysfs, device.before.identity.inode) else { return Ok(()) };
+        let index = sysfs.index_of(inode)?;
+        for link in self.netlink.link_messages()? {
+            if alias(&link) == Some(&device.mark) && Some(link.header.index) != index {
+                or_gone(self.netlink.delete_link(link.header.index))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The container's namespace, if anything still keeps it.
+fn enter(host: &Netlink, device: &MovedDevice) -> Result<Option<Place>> {
     let pid = match device.netns {
         Netns::Pid(pid) => Some(pid),
         Netns::Host | Netns::Path => None,
     };
-    namespaces::find(pid, device.inode).map(|netns| Inside::enter(netns, host)).transpose()
-}
-
-fn find(netlink: &Netlink, device: &MovedDevice) -> io::Result<Option<LinkMessage>> {
-    Ok(netlink.link_messages()?.into_iter().find(|link| device.is(link)))
+    let Some(netns) = namespaces::find(pid, device.inode) else { return Ok(None) };
+    let operation = || format!("look for {} in the container", device.name);
+    let open = || Place::here(Netlink::open_here(host.runtime())?, device);
+    Ok(Some(visit(&netns, open)?.doing(operation)?))
 }
 
 /// Moves it to the host, if need be under a name that nobody has, and with another number.
 /// What the container has built on it would stay there and go on using it: it is deleted.
-fn return_from(inside: &Netlink, device: &MovedDevice, index: u32) -> io::Result<()> {
+fn return_from(place: &Place, device: &MovedDevice, index: u32) -> io::Result<()> {
+    let inside = &place.netlink;
     let host = File::open("/proc/self/ns/net")?;
     for upper in inside.link_messages()?.iter().filter(|link| lower(link) == Some(index)) {
         or_gone(inside.delete_link(upper.header.index))?;
@@ -103,15 +148,14 @@ fn return_from(inside: &Netlink, device: &MovedDevice, index: u32) -> io::Result
     for (name, keep_index) in attempts {
         last = inside.set_link(device.returning(index, host.as_fd(), name, keep_index));
         // What fails after the move is tried again on the host.
-        if last.is_ok() || find(inside, device)?.is_none() {
+        if last.is_ok() || place.find(device)?.is_none() {
             return Ok(());
         }
     }
     last
 }
 
-/// Makes a link of the host what it was. The mark goes last: until then the next run knows it
-/// and goes on.
+/// Makes a link of the host what it was.
 fn restore(host: &Netlink, device: &MovedDevice, link: &LinkMessage, log: &Log) -> Result<()> {
     let (before, index) = (&device.before, link.header.index);
     let name = device.name.as_str();

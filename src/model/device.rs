@@ -24,7 +24,7 @@ pub struct MovedDevice {
     pub mac: Option<Mac>,
     /// Another MTU while it is inside, in bytes.
     pub mtu: Option<u32>,
-    /// Its alias while it is away: it tells ours from a stranger's that has got its name.
+    /// Its alias while it is away. A container can forge it: nothing is known by it.
     pub mark: String,
     /// How it was found.
     pub before: Before,
@@ -65,6 +65,9 @@ pub struct Identity {
     pub permanent: Option<Octets>,
     /// Its device, as `pci/0000:01:00.0`.
     pub device: Option<String>,
+    /// Of what has no such device or address: the inode of its directory in sysfs, which no
+    /// other link ever has.
+    pub inode: Option<u64>,
 }
 
 impl Identity {
@@ -72,6 +75,12 @@ impl Identity {
     /// has a kind is virtual, and is destroyed; some kinds of hardware (CAN) have one too.
     pub fn is_given_back(&self) -> bool {
         self.kind.is_none() || self.device.is_some()
+    }
+
+    /// Whether it has what its hardware was made with, by which it is known even after its
+    /// driver was loaded again.
+    pub fn is_hardware(&self) -> bool {
+        self.permanent.is_some() && self.device.is_some()
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod alone;
 mod deaths;
+mod forged;
 mod journeys;
 mod refused;
 

@@ -15,6 +15,7 @@ use crate::kernel::device::alias;
 use crate::kernel::netlink::{Netlink, address_of, name_of};
 use crate::kernel::saved::links_of;
 use crate::kernel::sysctl::Sysctl;
+use crate::kernel::sysfs::Sysfs;
 use crate::model::device::{Before, Identity, SavedAddress, SavedRoute};
 use crate::model::observed::Device;
 use crate::model::value::Iface;
@@ -31,16 +32,23 @@ pub fn devices(netlink: &Netlink, names: &[&Iface]) -> Result<Vec<Device>> {
     let uplinks = tables.uplinks();
     let named = |name: &&&Iface| tables.links.iter().find(|link| name_of(link) == name.as_str());
     let found = names.iter().filter_map(|name| Some((name, named(&name)?)));
-    Ok(found
-        .map(|(name, link)| Device {
+    let mut devices = Vec::new();
+    for (name, link) in found {
+        let mut before = tables.before(link);
+        if !before.identity.is_hardware() {
+            // Only root can ask, and only who moves it has to.
+            before.identity.inode = Sysfs::here().and_then(|sysfs| sysfs.inode_of(name.as_str())).ok();
+        }
+        devices.push(Device {
             name: (*name).clone(),
             loopback: link.header.flags.contains(LinkFlags::Loopback),
             immovable: link.attributes.contains(&LinkAttribute::NetnsImmutable(true)),
             uplink: uplinks.contains(&link.header.index),
-            before: tables.before(link),
+            before,
             master_kind: tables.master(link).and_then(|master| Identity::of(master).kind),
-        })
-        .collect())
+        });
+    }
+    Ok(devices)
 }
 
 struct Tables {
