@@ -37,23 +37,3 @@ fn default_routes(uplink: &Uplink) -> String {
     let gateways: Vec<String> = uplink.gateways.iter().map(|ip| format!("default via {ip}")).collect();
     if gateways.is_empty() { "default".to_owned() } else { gateways.join(", ") }
 }
-
-/// `… and 15,936 more`; `None` where there are no more.
-fn more(number: usize) -> Option<String> {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
-    (number > 0).then(|| format!("… and {} more", groups.collect::<Vec<_>>().join(",")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::more;
-
-    #[test]
-    fn what_is_left_out_is_counted() {
-        assert_eq!(more(0), None);
-        assert_eq!(more(7).unwrap(), "… and 7 more");
-        assert_eq!(more(15_936).unwrap(), "… and 15,936 more");
-        assert_eq!(more(1_000_000).unwrap(), "… and 1,000,000 more");
-    }
-}

@@ -1,6 +1,7 @@
 //! A picture as nodes and edges, for the languages in which a program does the drawing.
 
-use super::{Container, End, Link, NO_UPLINK, Namespace, Outside, Picture, Place, default_routes, more};
+use super::{Container, End, Link, NO_UPLINK, Namespace, Outside, Picture, Place, default_routes};
+use crate::model::bounded::more;
 
 /// What a node stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use super::{json, more};
+use super::json;
+use crate::model::bounded::more;
 use crate::model::observed;
 use crate::model::port::PortMapping;
 

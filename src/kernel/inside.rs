@@ -43,7 +43,7 @@ impl Entering {
             setns(&entered, CloneFlags::CLONE_NEWNET)?;
             // All that a container's interfaces are given is of IPv6; opened by this thread.
             sysctl.has_ipv6();
-            Ok((Netlink::open_here(runtime)?, sysctl))
+            Ok((Netlink::open_here(runtime)?.bounded(), sysctl))
         };
         let thread = std::thread::Builder::new().spawn(enter).doing(operation)?;
         Ok(Self { netns, thread })

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStream, TryStreamExt};
 use nix::libc;
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -30,7 +30,12 @@ pub(super) use describe::{address_of, describe, name_of};
 pub struct Netlink {
     runtime: Arc<Runtime>,
     handle: Handle,
+    /// How much of a table is read.
+    most: usize,
 }
+
+/// How much of a container's tables is read: it may make them as long as it likes.
+const MOST_INSIDE: usize = 1 << 16;
 
 impl Netlink {
     /// Opens a socket in the calling thread's network namespace, with a runtime of its own.
@@ -43,6 +48,11 @@ impl Netlink {
         Self::open_here(Arc::new(runtime)).doing(operation)
     }
 
+    /// The same socket for a container, of whose tables only the beginning is read.
+    pub fn bounded(self) -> Self {
+        Self { most: MOST_INSIDE, ..self }
+    }
+
     /// Opens a socket in the calling thread's network namespace, whichever thread that is.
     pub(super) fn open_here(runtime: Arc<Runtime>) -> io::Result<Self> {
         let handle = {
@@ -52,7 +62,7 @@ impl Netlink {
             runtime.spawn(connection);
             handle
         };
-        Ok(Self { runtime, handle })
+        Ok(Self { runtime, handle, most: usize::MAX })
     }
 
     pub(super) fn runtime(&self) -> Arc<Runtime> {
@@ -64,6 +74,11 @@ impl Netlink {
         request: impl Future<Output = std::result::Result<T, rtnetlink::Error>>,
     ) -> io::Result<T> {
         self.runtime.block_on(request).map_err(kernels_own)
+    }
+
+    /// A table, or the beginning of it.
+    fn table<T>(&self, rows: impl TryStream<Ok = T, Error = rtnetlink::Error> + Unpin) -> io::Result<Vec<T>> {
+        self.wait(TryStreamExt::into_stream(rows).take(self.most).try_collect())
     }
 
     /// Asks for one object, and gives the first answer that `wanted` knows.

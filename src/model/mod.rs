@@ -7,9 +7,10 @@
 //! | [`request`], [`host_device`], [`port`], [`dns`], [`value`] | what is asked for, as users write it |
 //! | [`step`], [`link`], [`device`], [`mount`], [`rule`] | the reversible changes that a plan is made of |
 //! | [`record`], [`network`] | what the state directory keeps |
-//! | [`observed`] | what the kernel was seen to have |
+//! | [`observed`], [`bounded`] | what the kernel was seen to have, and how much of it is told |
 //! | [`hosts`], [`resolver`], [`bundle`] | the form of other people's files |
 
+pub mod bounded;
 pub mod bundle;
 pub mod container;
 pub mod device;

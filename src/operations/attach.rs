@@ -169,7 +169,7 @@ impl Run {
     /// Another has its id, and lives.
     pub(super) fn namesake(&self, request: &Request, sandbox: &Sandbox) -> Admitted<Option<Record>> {
         let key = request.container.key();
-        if self.record(&key)?.is_none() {
+        if self.record_of(&request.container)?.is_none() {
             let lost = self.store.is_set_aside(&key) && !self.given_up.contains(&key);
             return if lost { Err(Obstacle::Stale(vec![key])) } else { Ok(None) };
         }

@@ -25,6 +25,7 @@ const ATTEMPTS: usize = 16;
 pub fn detach(settings: &Settings, container: &ContainerId) -> Result<()> {
     settings.warn_of_files();
     let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
+    run.record_of(container)?;
     run.detach(&container.key())
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::firewall::Firewall;
 use crate::kernel::alive;
 use crate::log::Log;
-use crate::model::container::Key;
+use crate::model::container::{ContainerId, Key};
 use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
 use crate::model::rule::{Backend, Rule};
@@ -109,6 +109,21 @@ impl Run {
                 Ok(None)
             }
             found => Ok(found.and_then(std::result::Result::ok)),
+        }
+    }
+
+    /// As [`Self::record`], of exactly this container: its name is made of a hash.
+    ///
+    /// # Errors
+    /// As there; or it is another's.
+    pub(super) fn record_of(&self, container: &ContainerId) -> Result<Option<Record>> {
+        let found = self.record(&container.key())?;
+        match found.as_ref().map(|record| &record.container).filter(|other| *other != container) {
+            None => Ok(found),
+            Some(other) => {
+                let cause = format!("{other} of bundle {} has its name", other.bundle.display());
+                Err(Error::new(format!("find {container}"), cause).of(Kind::Conflict))
+            }
         }
     }
 

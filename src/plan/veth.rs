@@ -12,6 +12,9 @@ use crate::model::sandbox::{Netns, Sandbox};
 use crate::model::step::Step;
 use crate::model::value::{self, Iface};
 
+/// The seven hexadecimal digits that a name has room for.
+const DIGITS: u128 = 0x0fff_ffff;
+
 /// The longest interface alias, in bytes (`IFALIASZ` less its NUL).
 pub(super) const MAX_ALIAS: usize = 255;
 
@@ -115,10 +118,10 @@ fn too_large(record: &Record, network: &Network, mtu: u32) -> Error {
 }
 
 /// `netnsv0-PID`, as the Go hook names it; if that is taken or there is no pid, the first name of
-/// the same form from the container's identity that is not.
+/// the same form that is not, from the container's identity on.
 ///
 /// # Errors
-/// None: every name is a valid one.
+/// Every name is taken.
 pub fn host_interface(
     container: &ContainerId,
     sandbox: &Sandbox,
@@ -128,12 +131,15 @@ pub fn host_interface(
     if let Some(usual) = usual_host_interface(sandbox)?.filter(|usual| !taken(usual)) {
         return Ok(usual);
     }
-    let hash = container.hash() ^ interface.as_str().bytes().map(u128::from).sum::<u128>();
-    // Seven digits of 32 are independent of each other: somebody who chooses ids to collide
-    // with one name cannot collide with all.
-    let mut names = (0..4).map(|at| format!("{HOST_END}{:07x}", (hash >> (28 * at)) & 0x0fff_ffff));
-    let free = names.find_map(|name| name.parse::<Iface>().ok().filter(|name| !taken(name)));
-    free.map_or_else(|| format!("{HOST_END}{:07x}", hash & 0x0fff_ffff).parse(), Ok)
+    // The first of them somebody can take who chooses ids, but each takes a container.
+    let first = container.hash() ^ interface.as_str().bytes().map(u128::from).sum::<u128>();
+    for at in 0..=DIGITS {
+        let name: Iface = format!("{HOST_END}{:07x}", first.wrapping_add(at) & DIGITS).parse()?;
+        if !taken(&name) {
+            return Ok(name);
+        }
+    }
+    Err(Error::new(format!("name the host end of {container}"), "every name is taken").of(Kind::Exhausted))
 }
 
 /// The host end's name for a container that was found by its process, unless a stranger has it.

@@ -1,6 +1,8 @@
 //! What a container can do to us and to its neighbours, tried from within.
 
+mod amounts;
 mod files;
+mod names;
 
 use std::fs::File;
 use std::thread::JoinHandle;

@@ -14,6 +14,7 @@ use crate::graph::written_json;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Kernel, process};
 use crate::log::print;
+use crate::model::bounded::bounded;
 use crate::model::observed::{BridgePort, Counters, Link, Links, MAIN_TABLE, Route};
 use crate::model::record::Record;
 use crate::model::rule::Rule;
@@ -33,9 +34,12 @@ struct Inspection {
     container_end: Option<End>,
     /// The bridge itself.
     bridge_link: Option<End>,
-    /// Everything in the container's namespace, the end of the veth pair and loopback too.
+    /// What is in the container's namespace, the end of the veth pair and loopback too.
     interfaces: Vec<End>,
+    /// How many more there are.
+    more_interfaces: usize,
     routes: Vec<String>,
+    more_routes: usize,
     rules: Vec<String>,
     /// For each of the rules what has passed it.
     rule_counters: Vec<RuleCounter>,
@@ -62,6 +66,8 @@ struct End {
     port: Option<BridgePort>,
     alias: Option<String>,
     addresses: Vec<String>,
+    /// How many more there are.
+    more_addresses: usize,
     counters: Counters,
 }
 
@@ -99,15 +105,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     let mut kernel = Kernel::open(settings.log.clone())?;
     let row = Row::new(record, &Statuses::new(records)?, kernel.netlink())?;
     let host = links_of(kernel.netlink())?;
-    let (mut interfaces, mut routes) = (Vec::new(), Vec::new());
-    // A namespace that outlived its process is alive, but there is no way in by the pid.
-    if let Ok(netns) = process::reopen(&record.sandbox, record.id()) {
-        kernel.enter(netns)?;
-        let inside = kernel.inside_netlink()?;
-        let links = links_of(inside)?;
-        interfaces = links.0.iter().map(|link| end(&links, link)).collect();
-        routes = routes_of(inside, &links)?;
-    }
+    let (interfaces, more_interfaces, routes, more_routes) = inside(&mut kernel, record)?;
     let beside =
         |other: &&Record| namespace(other) == namespace(record) && other.container != record.container;
     let mut backends: Vec<_> = record.rules().map(Rule::backend).collect();
@@ -125,12 +123,27 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
             .cloned(),
         bridge_link: record.bridge().and_then(|name| named(&host, name)),
         interfaces,
+        more_interfaces,
         routes,
+        more_routes,
         rules: counted.iter().map(|counted| counted.rule.clone()).collect(),
         rule_counters: counted.into_iter().map(counter).collect(),
         steps: record.steps.iter().flat_map(lines).collect(),
         failures: failures::recall(&settings.state_dir, Some(record.id())),
     })
+}
+
+/// The interfaces and the routes inside, and how many more of each there are.
+fn inside(kernel: &mut Kernel, record: &Record) -> Result<(Vec<End>, usize, Vec<String>, usize)> {
+    // A namespace that outlived its process is alive, but there is no way in by the pid.
+    let Ok(netns) = process::reopen(&record.sandbox, record.id()) else { return Ok(Default::default()) };
+    kernel.enter(netns)?;
+    let netlink = kernel.inside_netlink()?;
+    let links = links_of(netlink)?;
+    let ours = |link: &&Link| record.attachments.iter().any(|one| one.interface.as_str() == link.name);
+    let (shown, more_links) = bounded(links.0.iter().collect(), ours);
+    let (routes, more_routes) = bounded(routes_of(netlink, &links)?, |_| false);
+    Ok((shown.into_iter().map(|link| end(&links, link)).collect(), more_links, routes, more_routes))
 }
 
 fn links_of(netlink: &Netlink) -> Result<Links> {
@@ -142,6 +155,7 @@ fn named(links: &Links, name: &Iface) -> Option<End> {
 }
 
 fn end(links: &Links, link: &Link) -> End {
+    let (addresses, more_addresses) = bounded(link.addresses.clone(), |_| false);
     End {
         index: link.index,
         name: link.name.clone(),
@@ -154,7 +168,8 @@ fn end(links: &Links, link: &Link) -> End {
         bridge: links.bridge_of(link).map(|bridge| bridge.name.clone()),
         port: link.port.clone(),
         alias: link.alias.clone(),
-        addresses: link.addresses.iter().map(ToString::to_string).collect(),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        more_addresses,
         counters: link.counters,
     }
 }

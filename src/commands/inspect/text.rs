@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{End, Inspection};
 use crate::error::is_obeyed;
+use crate::model::bounded::more;
 use crate::model::observed::Counter;
 use crate::model::record::Record;
 
@@ -16,6 +17,48 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{}", format!("{name:<WORDS$}{}", safe(value)).trim_end());
     };
+    of_record(&mut line, inspection, record);
+    let width = counter_widths(inspection);
+    let mut end = |name: &str, end: &End| {
+        line(name, &describe(end));
+        if let Some(port) = &end.port {
+            let hairpin = if port.hairpin { "on" } else { "off" };
+            line("  port", &format!("number {}, {}, hairpin {hairpin}", port.number, port.state));
+        }
+        line("  received", &passed(&end.counters.rx, width));
+        line("  sent", &passed(&end.counters.tx, width));
+    };
+    let ours = |end: &&End| Some(end.index) != inspection.container_end.as_ref().map(|end| end.index);
+    let ends = [
+        ("bridge", &inspection.bridge_link),
+        ("host end", &inspection.host_end),
+        ("inside", &inspection.container_end),
+    ];
+    let there = ends.iter().filter_map(|(name, end)| Some((*name, end.as_ref()?)));
+    let others = inspection.interfaces.iter().filter(ours).map(|end| ("inside", end));
+    there.chain(others).for_each(|(name, found)| end(name, found));
+    more(inspection.more_interfaces).iter().for_each(|more| line("inside", more));
+    let missing = ends.iter().filter(|(_, end)| end.is_none() && record.bridge().is_some());
+    for (name, _) in missing {
+        line(name, "not there");
+    }
+    inspection
+        .routes
+        .iter()
+        .cloned()
+        .chain(more(inspection.more_routes))
+        .for_each(|route| line("route", &route));
+    for counter in &inspection.rule_counters {
+        line("rule", &counter.rule);
+        line("  matched", &format!("{}  {}", count(counter.packets, "packet"), count(counter.bytes, "byte")));
+    }
+    record.ports.iter().for_each(|mapping| line("published", &mapping.to_string()));
+    inspection.failures.iter().for_each(|failure| line("failure", failure));
+    text
+}
+
+/// What the record says.
+fn of_record(line: &mut impl FnMut(&str, &str), inspection: &Inspection, record: &Record) {
     let row = &inspection.row;
     line("container", record.id());
     line("bundle", &record.container.bundle.display().to_string());
@@ -38,37 +81,6 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     }
     record.first().iter().flat_map(|first| &first.gateways).for_each(|ip| line("gateway", &ip.to_string()));
     inspection.shared_with.iter().for_each(|id| line("shared with", id));
-    let width = counter_widths(inspection);
-    let mut end = |name: &str, end: &End| {
-        line(name, &describe(end));
-        if let Some(port) = &end.port {
-            let hairpin = if port.hairpin { "on" } else { "off" };
-            line("  port", &format!("number {}, {}, hairpin {hairpin}", port.number, port.state));
-        }
-        line("  received", &passed(&end.counters.rx, width));
-        line("  sent", &passed(&end.counters.tx, width));
-    };
-    let ours = |end: &&End| Some(end.index) != inspection.container_end.as_ref().map(|end| end.index);
-    let ends = [
-        ("bridge", &inspection.bridge_link),
-        ("host end", &inspection.host_end),
-        ("inside", &inspection.container_end),
-    ];
-    let there = ends.iter().filter_map(|(name, end)| Some((*name, end.as_ref()?)));
-    let others = inspection.interfaces.iter().filter(ours).map(|end| ("inside", end));
-    there.chain(others).for_each(|(name, found)| end(name, found));
-    let missing = ends.iter().filter(|(_, end)| end.is_none() && record.bridge().is_some());
-    for (name, _) in missing {
-        line(name, "not there");
-    }
-    inspection.routes.iter().for_each(|route| line("route", route));
-    for counter in &inspection.rule_counters {
-        line("rule", &counter.rule);
-        line("  matched", &format!("{}  {}", count(counter.packets, "packet"), count(counter.bytes, "byte")));
-    }
-    record.ports.iter().for_each(|mapping| line("published", &mapping.to_string()));
-    inspection.failures.iter().for_each(|failure| line("failure", failure));
-    text
 }
 
 /// As [`describe`] of `ip -o link`, without what is the same for all.
@@ -80,8 +92,8 @@ fn describe(end: &End) -> String {
     if let Some(bridge) = &end.bridge {
         let _ = write!(text, " port of {bridge}");
     }
-    for address in &end.addresses {
-        let _ = write!(text, " {address}");
+    for word in end.addresses.iter().cloned().chain(more(end.more_addresses)) {
+        let _ = write!(text, " {word}");
     }
     text
 }

@@ -67,7 +67,7 @@ fn observe_one(container: &mut Container, fresh: bool, probe: bool, end: Instant
 /// The container end of its veth pair, from within. Other interfaces and addresses are not asked
 /// for, or not kept: there may be any number of them.
 fn inside(attachment: &Attachment, gateway: IpAddr) -> Option<Inside> {
-    let netlink = Netlink::open().ok()?;
+    let netlink = Netlink::open().ok()?.bounded();
     let mut link = netlink.link(attachment.interface.as_str()).ok()?;
     if let Some(link) = &mut link {
         link.addresses = netlink.addresses(link.index).ok()?;
@@ -127,7 +127,7 @@ fn probe(container: &Container, netns: &File, fresh: bool, end: Instant) -> Prob
 
 /// Whether the gateway answers from within.
 fn answers(attachment: &Attachment, gateway: IpAddr) -> Option<bool> {
-    let netlink = Netlink::open().ok()?;
+    let netlink = Netlink::open().ok()?.bounded();
     let link = netlink.link(attachment.interface.as_str()).ok()??;
     if link.up { netlink.answers(link.index, gateway).ok() } else { None }
 }

@@ -1,5 +1,5 @@
 //! What is in a container's network namespace. Its inhabitants make interfaces and addresses as
-//! they like: of both only so many are taken.
+//! they like: see [`crate::model::bounded`].
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -11,12 +11,10 @@ use crate::error::{Doing, Result};
 use crate::graph::{End, Link, Outside, Place};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process;
+use crate::model::bounded::bounded;
 use crate::model::observed::{self, Links};
 use crate::model::record::Record;
 use crate::store::Records;
-
-/// The most interfaces of a namespace, and addresses of an interface, that are taken.
-const MOST: usize = 64;
 
 /// See [`is_fallback`]; `net.core.fb_tunnels_only_for_init_net` is about the same.
 const FALLBACKS: [&str; 9] =
@@ -94,36 +92,4 @@ impl<'a> Inside<'a> {
 /// tunnels are loaded, and nobody uses.
 fn is_fallback(link: &observed::Link) -> bool {
     !link.up && FALLBACKS.contains(&link.name.as_str())
-}
-
-/// At most [`MOST`] of them, in their order, and how many more there are. Those that are ours are
-/// not left out for others.
-fn bounded<T>(mut all: Vec<T>, ours: impl Fn(&T) -> bool) -> (Vec<T>, usize) {
-    let more = all.len().saturating_sub(MOST);
-    let mut others = MOST.saturating_sub(all.iter().filter(|one| ours(one)).count());
-    if more > 0 {
-        all.retain(|one| {
-            let taken = ours(one) || others > 0;
-            others -= usize::from(taken && !ours(one));
-            taken
-        });
-        // Where even ours are more.
-        all.truncate(MOST);
-    }
-    (all, more)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MOST, bounded};
-
-    #[test]
-    fn what_is_ours_is_not_left_out_and_what_is_left_out_is_counted() {
-        let few: Vec<usize> = (0..MOST).collect();
-        assert_eq!(bounded(few.clone(), |_| false), (few, 0));
-        let (taken, more) = bounded((0..16_000).collect(), |number| [9, 15_000].contains(number));
-        assert_eq!((taken.len(), more), (MOST, 15_936));
-        assert_eq!((taken[0], taken[MOST - 2], taken[MOST - 1]), (0, 62, 15_000));
-        assert_eq!(bounded((0..MOST + 3).collect(), |_| true).0.len(), MOST);
-    }
 }

@@ -1,7 +1,8 @@
 //! A container's namespace as a card: a band for each interface, and below them who lives there.
 
 use super::canvas::{Canvas, width};
-use crate::graph::{Container, End, Namespace, more};
+use crate::graph::{Container, End, Namespace};
+use crate::model::bounded::more;
 
 /// The height of an interface's band.
 pub(super) const BAND: f64 = 34.0;

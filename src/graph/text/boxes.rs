@@ -1,7 +1,8 @@
 //! What stands in the box of a namespace.
 
 use super::line::{Line, Paint, Strokes};
-use crate::graph::{Container, End, Namespace, more};
+use crate::graph::{Container, End, Namespace};
+use crate::model::bounded::more;
 use crate::model::port::PortMapping;
 
 /// Ports stand beside each other up to this width, in characters.

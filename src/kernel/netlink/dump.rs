@@ -6,7 +6,6 @@
 use std::io;
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
 use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
@@ -32,11 +31,14 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn links_in_full(&self) -> io::Result<Links> {
-        let messages: Vec<LinkMessage> = self.wait(self.handle.link().get().execute().try_collect())?;
+        let messages: Vec<LinkMessage> = self.table(self.handle.link().get().execute())?;
         let mut links = in_order(&messages);
         for message in &self.address_messages(AddressFamily::Unspec, 0)? {
-            let link = links.0.iter_mut().find(|link| link.index == message.header.index);
-            link.into_iter().for_each(|link| link.addresses.extend(useful(message)));
+            if let Ok(at) = links.0.binary_search_by_key(&message.header.index, |link| link.index)
+                && let Some(link) = links.0.get_mut(at)
+            {
+                link.addresses.extend(useful(message));
+            }
         }
         Ok(links)
     }
@@ -59,7 +61,7 @@ impl Netlink {
 
     fn brief(&self, request: rtnetlink::LinkGetRequest) -> io::Result<Vec<LinkMessage>> {
         let request = request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-        self.wait(request.execute().try_collect())
+        self.table(request.execute())
     }
 
     /// The addresses of the link with this number, but for those that it gives itself.
@@ -88,7 +90,7 @@ impl Netlink {
         let mut request = self.handle.address().get();
         request.message_mut().header.family = family;
         request.message_mut().header.index = link;
-        self.wait(request.execute().try_collect())
+        self.table(request.execute())
     }
 
     /// The routes of both families and of every table but the kernel's own (`local`), IPv4
@@ -130,7 +132,7 @@ impl Netlink {
     pub(in crate::kernel) fn route_messages(&self, family: AddressFamily) -> io::Result<Vec<RouteMessage>> {
         let mut all = RouteMessage::default();
         all.header.address_family = family;
-        match self.wait(self.handle.route().get(all).execute().try_collect()) {
+        match self.table(self.handle.route().get(all).execute()) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
             routes => routes,
         }
