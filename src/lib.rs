@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | [`hook`] | standard input to an operation | operations config model failures log error |
 //! | [`commands`] | the command line's other words | hook graph operations config plan store firewall kernel rootfs model failures log error |
-//! | [`doctor`] | why traffic fails, from what was observed | operations config plan store firewall kernel rootfs model log error |
+//! | [`doctor`] | why traffic fails, from what was observed | operations config plan store firewall kernel rootfs netfilter model log error |
 //! | [`graph`] | the network as a picture, in five formats | operations config store kernel model log error |
 //! | [`install`] | engines learn of the hook | config log error |
 //! | [`operations`] | what can be done: attach, detach, gc… | config plan store firewall kernel rootfs netfilter model log error |

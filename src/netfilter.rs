@@ -1,7 +1,9 @@
 //! Messages to the kernel's netfilter: what they are made of, how they are sent and answered; and
 //! the number of the nftables ruleset, which tells whether anybody has changed it.
 
+use std::cell::OnceCell;
 use std::io;
+use std::rc::Rc;
 
 use nix::libc::MSG_DONTWAIT;
 use rtnetlink::sys::{Socket, SocketAddr};
@@ -41,13 +43,32 @@ const MAX_DATAGRAMS: usize = 1 << 20;
 /// What can be sent at once without asking for more room, in bytes: less than any kernel's default.
 const ROOM: usize = 128 * 1024;
 
-/// The number of the nftables ruleset of the calling thread's network namespace: one more with
-/// every transaction, whoever makes it. `None` where the kernel has no nftables.
-pub fn generation() -> Option<u64> {
-    let socket = open().ok()?;
-    send(&socket, &message(GETGEN, REQUEST, 0, &[])).ok()?;
-    let (answer, _) = socket.recv_from_full().ok()?;
-    parse(&answer)
+/// A socket in the network namespace of the thread that needs it first, opened then. To close it
+/// waits for what others have deleted from nftables: it stays open until the last clone is gone.
+#[derive(Debug, Clone, Default)]
+pub struct Netfilter {
+    socket: Rc<OnceCell<Socket>>,
+}
+
+impl Netfilter {
+    /// The socket.
+    pub(crate) fn socket(&self) -> io::Result<&Socket> {
+        if let Some(socket) = self.socket.get() {
+            return Ok(socket);
+        }
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        Ok(self.socket.get_or_init(|| socket))
+    }
+
+    /// The number of the nftables ruleset: one more with every transaction, whoever makes it.
+    /// `None` where the kernel has no nftables.
+    pub fn generation(&self) -> Option<u64> {
+        let socket = self.socket().ok()?;
+        send(socket, &message(GETGEN, REQUEST, 0, &[])).ok()?;
+        let (answer, _) = socket.recv_from_full().ok()?;
+        parse(&answer)
+    }
 }
 
 /// Finds the generation among the attributes after the headers.
@@ -58,13 +79,6 @@ fn parse(answer: &[u8]) -> Option<u64> {
     }
     let number = find(body.get(4..)?, GEN_ID)?;
     Some(u64::from(u32::from_be_bytes(number.try_into().ok()?)))
-}
-
-/// A socket in the calling thread's network namespace.
-pub(crate) fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    Ok(socket)
 }
 
 /// Sends a message to the kernel.

@@ -6,7 +6,12 @@ use crate::common::World;
 /// Attaches `a` with ports on a fresh host, lets `meddle` happen, and expects that detaching
 /// says nothing and that nothing at all is left once the network is removed.
 fn assert_leaves_after(meddle: &str) {
+    assert_leaves_on("nft", meddle);
+}
+
+fn assert_leaves_on(firewall: &str, meddle: &str) {
     let Some(mut world) = World::new() else { return };
+    world.use_firewall(firewall);
     world.netns_ok(&["create"], "");
     world.netns_ok(&["rm"], "");
     let before = world.snapshot();
@@ -56,6 +61,21 @@ fn detach_works_when_one_of_its_rules_is_gone() {
 #[test]
 fn detach_works_when_the_firewall_was_flushed() {
     assert_leaves_after("for t in raw nat filter; do iptables -t $t -F; iptables -t $t -X; done");
+}
+
+#[test]
+fn detach_works_whatever_is_gone_of_nftables() {
+    for meddle in [
+        "nft delete table ip netns",
+        "nft flush table ip netns",
+        "nft flush map ip netns publish",
+        "nft flush chain ip netns guard",
+        "nft delete element ip netns publish '{ tcp . 8080 }'",
+        "ip link del netns0",
+    ] {
+        // A world is its thread's.
+        std::thread::spawn(move || assert_leaves_on("nftables", meddle)).join().unwrap();
+    }
 }
 
 #[test]

@@ -68,9 +68,9 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(variant: &str) -> Option<Self> {
+    fn new(firewall: &str) -> Option<Self> {
         let mut world = World::new()?;
-        world.use_iptables(variant);
+        world.use_firewall(firewall);
         let (victim, bystander, other) = (world.process(), world.process(), world.process());
         world.attach_ok("bystander", bystander, &[("publish", "8080:80"), ("ipfile", "bystander")]);
         let without = world.snapshot();
@@ -111,12 +111,13 @@ impl Scene {
 }
 
 /// Kills attach at every call in turn, and detach likewise; how often.
-fn sweep(variant: &str) {
-    let Some(scene) = Scene::new(variant) else { return };
+fn sweep(firewall: &str) {
+    let Some(scene) = Scene::new(firewall) else { return };
+    let flags: Vec<&str> = scene.world.flags.iter().map(String::as_str).collect();
     let mut kills = 0;
     for call in CALLS {
         for n in 1..MOST {
-            if let End::Whole = kill_at(call, n, &[], &scene.attach_state()) {
+            if let End::Whole = kill_at(call, n, &flags, &scene.attach_state()) {
                 scene.world.detach_ok("victim");
                 break;
             }
@@ -125,14 +126,14 @@ fn sweep(variant: &str) {
         }
         for n in 1..MOST {
             scene.world.netns_ok(&[], &scene.attach_state());
-            if let End::Whole = kill_at(call, n, &[], &state("victim", "stopped", None, &[])) {
+            if let End::Whole = kill_at(call, n, &flags, &state("victim", "stopped", None, &[])) {
                 break;
             }
             kills += 1;
             scene.recover(kills, &format!("detach killed at {call} {n}"));
         }
     }
-    eprintln!("{kills} kills on iptables-{variant}");
+    eprintln!("{kills} kills on {firewall}");
     assert!(kills > 100, "the sweep killed only {kills} times");
 }
 
@@ -147,9 +148,25 @@ fn a_run_killed_anywhere_leaves_each_container_whole_or_gone_on_legacy() {
 }
 
 #[test]
+fn a_run_killed_anywhere_leaves_each_container_whole_or_gone_on_nftables() {
+    sweep("nftables");
+}
+
+#[test]
 fn the_very_first_run_killed_anywhere_leaves_a_whole_network_or_none() {
+    first_run("nft");
+}
+
+#[test]
+fn the_very_first_run_killed_anywhere_leaves_a_whole_network_or_none_on_nftables() {
+    first_run("nftables");
+}
+
+fn first_run(firewall: &str) {
     let Some(mut world) = World::new() else { return };
-    world.use_iptables("nft");
+    world.use_firewall(firewall);
+    let flags = world.flags.clone();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let victim = world.process();
     let input = state("victim", "creating", Some(victim.pid), &[("publish", PORTS)]);
     world.netns_ok(&[], &input);
@@ -160,7 +177,7 @@ fn the_very_first_run_killed_anywhere_leaves_a_whole_network_or_none() {
     world.netns_ok(&["rm"], "");
     for call in CALLS {
         for n in 1..MOST {
-            if let End::Whole = kill_at(call, n, &[], &input) {
+            if let End::Whole = kill_at(call, n, &flags, &input) {
                 world.netns_ok(&["rm", "--force"], "");
                 break;
             }

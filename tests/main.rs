@@ -41,6 +41,7 @@ mod kill;
 mod named;
 mod names;
 mod network;
+mod nftables;
 mod nic;
 mod options;
 mod plan;

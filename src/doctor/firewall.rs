@@ -10,14 +10,27 @@ pub(super) fn rules(facts: &Facts) -> Vec<Finding> {
         return vec![finding.remedy("apt-get install -y iptables")];
     }
     let Some(first) = firewall.missing.first() else { return Vec::new() };
-    let gone = |table: &str| firewall.missing.iter().any(|rule| rule.contains(&format!("-t {table} ")));
+    // In the words of iptables and of nft.
+    let gone = |places: &&[&str]| {
+        firewall.missing.iter().any(|rule| places.iter().any(|place| rule.contains(&format!("{place} "))))
+    };
     let effects = [
-        ("raw", "neighbours on the wire reach what is not published"),
-        ("nat", "containers are not masqueraded, or ports not reached"),
-        ("filter", "somebody's policy may drop what is forwarded"),
+        (&["-t raw", "netns guard"][..], "neighbours on the wire reach what is not published"),
+        (
+            &[
+                "-t nat",
+                "netns published",
+                "netns prerouting",
+                "netns output",
+                "netns postrouting",
+                "element",
+            ],
+            "containers are not masqueraded, or ports not reached",
+        ),
+        (&["-t filter"], "somebody's policy may drop what is forwarded"),
     ];
     let effects: Vec<&str> =
-        effects.into_iter().filter(|(table, _)| gone(table)).map(|(_, effect)| effect).collect();
+        effects.into_iter().filter(|(places, _)| gone(places)).map(|(_, effect)| effect).collect();
     let effects = effects.join("; ");
     let why = match firewall.missing.len() {
         1 => format!("a rule of ours is gone: {first}: {effects}"),

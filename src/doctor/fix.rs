@@ -14,6 +14,7 @@ use crate::model::rule::Change;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::Iface;
+use crate::netfilter::Netfilter;
 use crate::operations;
 use crate::store::Records;
 
@@ -50,7 +51,7 @@ fn fix(settings: &Settings, facts: &Facts, fix: &Fix) -> Result<()> {
         Fix::CleanOther => rulesets::clean_other(rulesets::read(rulesets::MAX_TEXT)?.ours),
         Fix::ForgetFlows => {
             let rules = operations::wanted_rules(&Records::read(&settings.state_dir)?);
-            conntrack::forget(&Netlink::open()?, &settings.log, Change::Add, &rules);
+            conntrack::forget(&Netlink::open()?, &Netfilter::default(), &settings.log, Change::Add, &rules);
             Ok(())
         }
     }

@@ -10,10 +10,8 @@ use super::ruleset::{Chain, Outcome, Packet, Rule, Table, Tool, trace};
 use super::{Check, Finding};
 use crate::model::network::Network;
 use crate::model::port::PortMapping;
+use crate::model::rule::Backend;
 use crate::model::value::subnet;
-
-/// Our jump in `FORWARD`, as `iptables -S` prints it.
-const JUMP: &str = "-m comment --comment netns -j NETNS-FORWARD";
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
@@ -160,6 +158,16 @@ fn text(chain: &Chain, rule: Option<&Rule>, owner: Option<Owner>) -> String {
     }
 }
 
+/// Our jump in `FORWARD`, as `iptables -S` prints it.
+fn jump(Network { bridge, firewall, .. }: &Network) -> String {
+    match firewall {
+        Backend::Iptables => "-m comment --comment netns -j NETNS-FORWARD".to_owned(),
+        Backend::Nftables => {
+            format!("-m comment --comment \"netns network {bridge}\" -j NETNS-ACCEPT-{bridge}")
+        }
+    }
+}
+
 /// What passes our packets before anything else in `chain`; `None` where a name cannot be
 /// written into a command.
 fn remedy(facts: &Facts, network: &Network, chain: &Chain) -> Option<String> {
@@ -178,7 +186,8 @@ fn remedy(facts: &Facts, network: &Network, chain: &Chain) -> Option<String> {
         }
         // Ours stands there already, only not first.
         Tool::Iptables if name == "filter" => {
-            return Some(format!("iptables -D FORWARD {JUMP} && iptables -I FORWARD {JUMP}"));
+            let jump = jump(network);
+            return Some(format!("iptables -D FORWARD {jump} && iptables -I FORWARD {jump}"));
         }
         Tool::Iptables => "iptables",
         Tool::OtherIptables(program) => program,

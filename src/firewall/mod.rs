@@ -12,6 +12,7 @@ use std::fs::File;
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::model::rule::{Backend, Change, Rule};
+use crate::netfilter::Netfilter;
 pub use iptables::{rulesets, words};
 
 /// The commands of a rule, one a line, as the firewall's own program takes them.
@@ -96,9 +97,10 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// Nothing runs yet. `log` is told of each line before it is ordered.
-    pub fn new(log: Log) -> Self {
-        Self { iptables: iptables::Iptables::new(log.clone()), nftables: nftables::Nftables::new(log) }
+    /// Nothing runs yet. `netfilter` is for the calling thread's network namespace; `log` is told of each line before it is ordered.
+    pub fn new(netfilter: Netfilter, log: Log) -> Self {
+        let iptables = iptables::Iptables::new(log.clone());
+        Self { iptables, nftables: nftables::Nftables::new(netfilter, log) }
     }
 
     /// Programs that are started from now on inherit `file`, and hold it open, with its lock,

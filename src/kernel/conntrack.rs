@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::log::Log;
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::rule::{Change, Rule};
-use crate::netfilter::{ACK, DUMP, NESTED, REQUEST, attribute, find, listen, message, open, send};
+use crate::netfilter::{ACK, DUMP, NESTED, Netfilter, REQUEST, attribute, find, listen, message, send};
 
 // From `linux/netfilter/nfnetlink.h` and `nfnetlink_conntrack.h`.
 const CTNETLINK: u16 = 1 << 8;
@@ -65,12 +65,19 @@ impl fmt::Display for Flow {
 
 /// Removes the UDP flows that the coming or going of `rules` has made wrong. If that fails they
 /// end by themselves, should their clients ever pause: a warning, not a failure.
-pub fn forget(netlink: &Netlink, log: &Log, change: Change, rules: &[impl Borrow<Rule>]) {
+pub fn forget(
+    netlink: &Netlink,
+    netfilter: &Netfilter,
+    log: &Log,
+    change: Change,
+    rules: &[impl Borrow<Rule>],
+) {
     let leads = leads(rules);
     if leads.is_empty() {
         return;
     }
-    let forgotten = netlink.all_addresses().and_then(|local| remove(change, &leads, &local));
+    let forgotten =
+        netlink.all_addresses().and_then(|local| remove(netfilter.socket()?, change, &leads, &local));
     match forgotten {
         Ok(flows) => flows.iter().for_each(|flow| log.debug(&format!("# {flow}"))),
         // A kernel that tracks nothing.
@@ -95,7 +102,7 @@ pub fn astray(netlink: &Netlink, rules: &[impl Borrow<Rule>]) -> io::Result<Vec<
     }
     let local = netlink.all_addresses()?;
     let wrong = |flow: &Flow| is_wrong(flow, Change::Add, &leads, &local);
-    let flows = match open().and_then(|socket| dump(&socket, &leads, wrong)) {
+    let flows = match Netfilter::default().socket().and_then(|socket| dump(socket, &leads, wrong)) {
         Err(cause) if is_missing(&cause) => Vec::new(),
         flows => flows?,
     };
@@ -117,12 +124,11 @@ fn leads(rules: &[impl Borrow<Rule>]) -> Vec<Lead> {
 }
 
 /// Which flows were wrong. `local` are the addresses of the host.
-fn remove(change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Flow>> {
-    let socket = open()?;
-    let wrong = dump(&socket, leads, |flow| is_wrong(flow, change, leads, local))?;
+fn remove(socket: &Socket, change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Flow>> {
+    let wrong = dump(socket, leads, |flow| is_wrong(flow, change, leads, local))?;
     for flow in &wrong {
-        send(&socket, &message(DELETE, REQUEST | ACK, AF_INET, &flow.name))?;
-        match listen(&socket, |_| ()) {
+        send(socket, &message(DELETE, REQUEST | ACK, AF_INET, &flow.name))?;
+        match listen(socket, |_| ()) {
             // It has ended by itself.
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
             answer => drop(answer?),

@@ -9,12 +9,14 @@ use crate::kernel::{Kernel, conntrack};
 use crate::log::Log;
 use crate::model::rule::{Change, Rule};
 use crate::model::step::Step;
+use crate::netfilter::Netfilter;
 use crate::rootfs;
 
 /// The machine, and the one container that is being attached.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) kernel: Kernel,
+    pub(super) netfilter: Netfilter,
     pub(super) firewall: Firewall,
     /// What the firewall was told, until it has done so.
     running: Option<(Change, Vec<Rule>)>,
@@ -28,7 +30,9 @@ impl Machine {
     /// No socket can be opened.
     pub(super) fn open(log: &Log) -> Result<Self> {
         let kernel = Kernel::open(log.clone())?;
-        Ok(Self { kernel, firewall: Firewall::new(log.clone()), running: None, log: log.clone() })
+        let netfilter = Netfilter::default();
+        let firewall = Firewall::new(netfilter.clone(), log.clone());
+        Ok(Self { kernel, netfilter, firewall, running: None, log: log.clone() })
     }
 
     /// Sends a thread into the network namespace that is open, where steps are to be applied.
@@ -38,7 +42,7 @@ impl Machine {
 
     /// Ends the UDP flows that the coming or going of `rules` has made wrong.
     pub(super) fn forget_flows(&self, change: Change, rules: &[&Rule]) {
-        conntrack::forget(self.kernel.netlink(), &self.log, change, rules);
+        conntrack::forget(self.kernel.netlink(), &self.netfilter, &self.log, change, rules);
     }
 }
 

@@ -7,7 +7,6 @@ use crate::model::link::HOST_END;
 use crate::model::record::Record;
 use crate::model::rule::{Change, Rule};
 use crate::model::step::Step;
-use crate::netfilter;
 use crate::store::{Lock, Owner, Records};
 
 /// Every rule that should be there: what is shared once, before what stands in it. A container
@@ -117,7 +116,7 @@ impl Run {
     /// Nobody who holds the lock of the rules alone waits for another lock.
     fn end_alone(&mut self, alone: Lock) -> Result<()> {
         self.forget_transactions();
-        let generation = netfilter::generation();
+        let generation = self.machine.netfilter.generation();
         drop(alone);
         let _lock = self.store.lock()?;
         self.put_generation(generation)

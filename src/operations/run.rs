@@ -12,7 +12,6 @@ use crate::model::container::{ContainerId, Key};
 use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
 use crate::model::rule::{Backend, Rule};
-use crate::netfilter;
 use crate::store::{Held, Lock, Owner, Records, Store, Turn};
 
 /// The generation of the ruleset after our last transaction, if nobody else has made one.
@@ -92,7 +91,7 @@ impl Run {
     pub(super) fn release_rules(&mut self) {
         // Another one, to which nothing is lent.
         self.transactions += self.machine.firewall.transactions();
-        self.machine.firewall = Firewall::new(self.log.clone());
+        self.machine.firewall = Firewall::new(self.machine.netfilter.clone(), self.log.clone());
         self.rules = None;
     }
 
@@ -181,7 +180,7 @@ impl Run {
 
     /// Whether somebody else may have changed the ruleset since our last transaction.
     pub(super) fn is_ruleset_changed(&self) -> bool {
-        let Some(generation) = netfilter::generation() else { return false };
+        let Some(generation) = self.machine.netfilter.generation() else { return false };
         self.store.note(GENERATION) != Some(generation.to_string())
     }
 
@@ -216,7 +215,7 @@ impl Run {
         match self.store.note(GENERATION).and_then(|text| text.parse::<u64>().ok()) {
             Some(_) if ours == 0 => Ok(()),
             Some(noted) => self.store.put_note(GENERATION, &(noted + ours).to_string()),
-            None if self.nobody_pending()? => self.put_generation(netfilter::generation()),
+            None if self.nobody_pending()? => self.put_generation(self.machine.netfilter.generation()),
             None => Ok(()),
         }
     }

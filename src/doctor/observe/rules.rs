@@ -6,12 +6,18 @@ use crate::error::Error;
 use crate::firewall;
 use crate::firewall::rulesets::{self, Rulesets, Variant};
 use crate::log::Log;
-use crate::model::rule::Rule;
+use crate::model::rule::{Backend, Rule};
+use crate::netfilter::Netfilter;
 
 /// The host's, and which of `wanted`, which are ours, are missing.
 pub(super) fn observe(log: &Log, wanted: &[Rule]) -> Firewall {
     let read = || {
-        let missing = firewall::Firewall::new(log.clone()).missing(wanted)?;
+        let missing = firewall::Firewall::new(Netfilter::default(), log.clone()).missing(wanted)?;
+        let on_nftables = |rule: &Rule| rule.backend() == Backend::Nftables;
+        let dispensable = !wanted.is_empty() && wanted.iter().all(on_nftables);
+        if dispensable && !firewall::is_installed(Backend::Iptables) {
+            return Ok((rulesets::without_iptables(rulesets::MAX_TEXT), missing));
+        }
         Ok((rulesets::read(rulesets::MAX_TEXT)?, missing))
     };
     let (texts, missing) = match read() {
@@ -20,12 +26,7 @@ pub(super) fn observe(log: &Log, wanted: &[Rule]) -> Firewall {
     };
     let other = texts.ours.other().program();
     let ours_in_other = texts.other.as_ref().is_some_and(|text| text.contains("NETNS-")).then_some(other);
-    Firewall {
-        unreadable: None,
-        missing: missing.iter().map(ToString::to_string).collect(),
-        ruleset: ruleset(&texts),
-        ours_in_other,
-    }
+    Firewall { unreadable: None, missing, ruleset: ruleset(&texts), ours_in_other }
 }
 
 fn first_line(error: &Error) -> String {

@@ -64,7 +64,13 @@ fn rules(rule: &Value) -> Vec<Rule> {
                 return elements.iter().filter_map(one).collect();
             }
             name => match decision(name, value) {
-                Some(decided) => verdict = decided,
+                Some(decided) => {
+                    verdict = decided;
+                    // Where it leads stands in a map, if there: what is in it was not read.
+                    if value["addr"].get("map").is_some() {
+                        matches.push(Match { negated: false, test: Test::Unknown });
+                    }
+                }
                 None => matches.push(Match { negated: false, test: Test::Unknown }),
             },
         }

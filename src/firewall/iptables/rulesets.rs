@@ -108,8 +108,17 @@ pub fn read(limit: u64) -> Result<Rulesets> {
         ours,
         saved: run("iptables-save", &[], limit)?,
         other: other(ours, Family::Ipv4, limit).ok().filter(has_tables),
-        nft: run("nft", &["-j", "list", "ruleset"], limit).ok(),
+        nft: of_nft(limit),
     })
+}
+
+/// The same on a host that has no iptables, and so no rules of it.
+pub fn without_iptables(limit: u64) -> Rulesets {
+    Rulesets { nft: of_nft(limit), ..Rulesets::default() }
+}
+
+fn of_nft(limit: u64) -> Option<String> {
+    run("nft", &["-j", "list", "ruleset"], limit).ok()
 }
 
 /// Removes what is ours of the variant's tables that `ours` is not, line by line: chains of ours

@@ -32,7 +32,6 @@ mod statics;
 mod table;
 mod wanted;
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::process::Stdio;
 
@@ -45,7 +44,7 @@ use super::{Counted, Driver};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::log::Log;
 use crate::model::rule::{Change, Family, Rule};
-use crate::netfilter;
+use crate::netfilter::{Netfilter, transact};
 use element::{Element, command};
 use statics::{declarations, statics};
 use table::{Found, Table, add, delete, delete_rule, delete_table};
@@ -70,9 +69,10 @@ fn shown(line: &str) -> String {
 
 /// The IPv4 ports of the container `owner` as they stand in the maps.
 pub(super) fn counters_of(owner: &str) -> Result<Vec<Counted>> {
-    let socket = netfilter::open().doing(|| "open a netlink socket")?;
+    let netfilter = Netfilter::default();
+    let socket = netfilter.socket().doing(|| "open a netlink socket")?;
     let comment = of_container(owner, element::MAX_COMMENT);
-    let table = Table::read(&socket, Family::Ipv4)?.unwrap_or_default();
+    let table = Table::read(socket, Family::Ipv4)?.unwrap_or_default();
     let theirs = table.elements.into_iter().filter(|(element, _)| element.comment == comment);
     let counted = |(element, (packets, bytes)): (Element, _)| {
         let rule = command(Family::Ipv4, &[element]).map(|text| shown(&text)).unwrap_or_default();
@@ -84,7 +84,7 @@ pub(super) fn counters_of(owner: &str) -> Result<Vec<Counted>> {
 /// One run's dealings with nftables.
 #[derive(Debug)]
 pub(super) struct Nftables {
-    socket: OnceCell<Socket>,
+    netfilter: Netfilter,
     /// Why what was started has failed, until somebody asks.
     failed: Option<Error>,
     transactions: u64,
@@ -92,16 +92,12 @@ pub(super) struct Nftables {
 }
 
 impl Nftables {
-    pub(super) fn new(log: Log) -> Self {
-        Self { socket: OnceCell::new(), failed: None, transactions: 0, log }
+    pub(super) fn new(netfilter: Netfilter, log: Log) -> Self {
+        Self { netfilter, failed: None, transactions: 0, log }
     }
 
     fn socket(&self) -> Result<&Socket> {
-        if let Some(socket) = self.socket.get() {
-            return Ok(socket);
-        }
-        let socket = netfilter::open().doing(|| "open a netlink socket")?;
-        Ok(self.socket.get_or_init(|| socket))
+        self.netfilter.socket().doing(|| "open a netlink socket")
     }
 
     /// Our table; where none is wanted, a host without nftables has none.
@@ -119,7 +115,7 @@ impl Nftables {
             return Ok(None);
         }
         let (mut requests, commands): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-        let Err((at, cause)) = netfilter::transact(self.socket()?, &mut requests) else {
+        let Err((at, cause)) = transact(self.socket()?, &mut requests) else {
             self.transactions += 1;
             return Ok(None);
         };
@@ -290,6 +286,8 @@ impl Driver for Nftables {
             let table = self.read(&wanted)?;
             let unowned = table.iter().flat_map(|table| wanted.unowned(table, keep));
             all.extend(unowned.map(|(_, text)| text));
+            // A large range takes several changes.
+            all.dedup();
         }
         Ok(all)
     }

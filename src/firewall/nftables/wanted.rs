@@ -61,8 +61,9 @@ impl Wanted {
     /// The commands that add what is missing.
     pub(super) fn missing(&self, table: &Table) -> Vec<String> {
         let statics = self.missing_statics(table).into_iter().map(|rule| shown(&rule.to_string()));
-        let elements = self.missing_elements(table).into_iter();
-        statics.chain(elements.map(|element| self.shown(&element))).collect()
+        let elements = self.missing_elements(table);
+        let elements = elements.chunks(1).filter_map(|one| command(self.family, one));
+        statics.chain(elements.map(|text| shown(&text))).collect()
     }
 
     /// What is there of ours and of nobody here or whom `keep` knows: for each the change that
@@ -70,10 +71,9 @@ impl Wanted {
     pub(super) fn unowned(&self, table: &Table, keep: &dyn Fn(&str) -> bool) -> Vec<(Change, String)> {
         let family = self.family;
         let known: HashSet<&Element> = self.elements.iter().collect();
-        let is_kept = |it: &Element| known.contains(it) || container_in(&it.comment).is_some_and(keep);
-        let elements = table.elements.iter().map(|(element, _)| element);
-        let strange: Vec<&Element> = elements.filter(|element| !is_kept(element)).collect();
-        if self.is_empty() && strange.len() == table.elements.len() {
+        let elements = || table.elements.iter().map(|(element, _)| element);
+        let is_kept = |element: &Element| container_in(&element.comment).is_some_and(keep);
+        if self.is_empty() && !elements().any(is_kept) {
             return vec![(delete_table(family), shown(&format!("add table {} {TABLE}", word(family))))];
         }
         let of_others = |rule: &&Found| rule.comment != OF_ALL && !self.owns(rule);
@@ -82,15 +82,17 @@ impl Wanted {
             let text = format!("add rule {} {TABLE} {chain} … comment \"{comment}\"", word(family));
             (delete_rule(family, rule), shown(&text))
         });
-        let elements = strange.into_iter().flat_map(|element| {
-            let changes = delete(family, std::slice::from_ref(element)).into_iter();
-            changes.map(|change| (change, self.shown(element)))
+        // Without a comment of ours it is somebody else's.
+        let ours = elements().filter(|element| container_in(&element.comment).is_some());
+        let strange = ours.filter(|element| !known.contains(element) && !is_kept(element));
+        let mut strange: Vec<Element> = strange.cloned().collect();
+        strange.sort_by(|a, b| (&a.comment, a.map(), a.key()).cmp(&(&b.comment, b.map(), b.key())));
+        let whole = strange.chunk_by(|a, b| (&a.comment, a.map()) == (&b.comment, b.map()));
+        let elements = whole.flat_map(|whole| {
+            let text = command(family, whole).map(|text| shown(&text)).unwrap_or_default();
+            delete(family, whole).into_iter().map(move |change| (change, text.clone()))
         });
         rules.chain(elements).collect()
-    }
-
-    fn shown(&self, element: &Element) -> String {
-        command(self.family, std::slice::from_ref(element)).map(|text| shown(&text)).unwrap_or_default()
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
         table.elements.extend(Element::all(&lost).into_iter().map(|element| (element, (0, 0))));
         assert!(!wanted.has_its_statics(&table));
         let unowned = |keep: &dyn Fn(&str) -> bool| wanted.unowned(&table, keep).len();
-        assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (4 + 2, 4));
+        assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (4 + 1, 4));
         let nothing = Wanted::of(Family::Ipv4, &[]);
         let texts = |keep: &dyn Fn(&str) -> bool| nothing.unowned(&table, keep).into_iter().map(|it| it.1);
         assert_eq!(texts(&|_| false).collect::<Vec<_>>(), ["nft 'add table ip netns'"]);
