@@ -210,3 +210,66 @@ fn a_host_may_have_containers_of_both() {
     world.sh("ip link del wire0");
     world.assert_as(&before);
 }
+
+/// Another host that calls a port all the time: how often it was answered, and how often not.
+struct Caller {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    calling: std::thread::JoinHandle<[usize; 2]>,
+}
+
+impl Caller {
+    fn new(host: crate::common::Process, address: &'static str) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        let calling = std::thread::spawn(move || {
+            crate::common::traffic::inside(host, move || {
+                let mut calls = [0, 0];
+                while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                    let answered = crate::common::traffic::ask_tcp(address) == "web";
+                    calls[usize::from(!answered)] += 1;
+                }
+                calls
+            })
+        });
+        Self { stop, calling }
+    }
+
+    fn stop(self) -> [usize; 2] {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.calling.join().expect("the caller")
+    }
+}
+
+#[test]
+fn a_host_changes_over_and_back_while_every_call_is_answered() {
+    let Some(world) = World::new() else { return };
+    let scene = Scene::new(world, "8080:80,9000-9099:9000-9099/udp");
+    let world = &scene.world;
+    let before = world.snapshot();
+    for (to, from, count) in [("nftables", "iptables", 101), ("iptables", "nftables", 0)] {
+        let caller = Caller::new(scene.other, "10.0.0.1:8080");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let said = world.netns_ok(&["reload", "--firewall", to], "");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let [answered, unanswered] = caller.stop();
+        assert_eq!(said, format!("moved 2 networks and containers to {to}\nevery rule is there\n"));
+        assert!(answered > 20 && unanswered == 0, "from {from} to {to}: {answered} and {unanswered}");
+        assert_eq!(elements(world).len(), count, "{}", world.rules());
+        assert_eq!(world.rules().contains("-j DNAT"), count == 0, "{}", world.rules());
+        scene.assert_reached("8080/tcp", "web");
+        assert_eq!(world.netns_ok(&["reload"], ""), "every rule is there\n");
+        assert_eq!(world.netns_ok(&["gc"], ""), "");
+        assert!(scene.web.pings("10.0.0.2"));
+    }
+    world.assert_as(&before);
+    world.netns_ok(&["reload", "--firewall", "nftables"], "");
+    assert!(
+        !world.rules().contains("-j DNAT") && !world.rules().contains("NETNS-GUARD"),
+        "{}",
+        world.rules()
+    );
+    scene.world.detach_ok("web");
+    scene.world.detach_ok("beside");
+    world.netns_ok(&["rm"], "");
+    assert!(!world.rules().contains("netns"), "{}", world.rules());
+}

@@ -79,12 +79,16 @@ pub fn gc(settings: &Settings, dry_run: bool) -> Result<()> {
     print(&found.iter().map(|what| format!("{what}\n")).collect::<String>())
 }
 
-/// Restores missing rules, and says how many.
+/// Restores missing rules, and says how many; and before that, what has another firewall now.
 ///
 /// # Errors
 /// Those of [`operations::reload()`].
 pub fn reload(settings: &Settings) -> Result<()> {
-    print(&match operations::reload(settings)? {
+    let operations::Reloaded { moved, restored } = operations::reload(settings)?;
+    if let Some((moved, to)) = moved {
+        print(&format!("moved {moved} networks and containers to {to}\n"))?;
+    }
+    print(&match restored {
         0 => "every rule is there\n".to_owned(),
         1 => "restored 1 rule\n".to_owned(),
         n => format!("restored {n} rules\n"),

@@ -151,6 +151,27 @@ impl Rule {
         (first == last).then_some(Self::Block { family, protocol: mapping.protocol, block: first })
     }
 
+    /// The rules that say the same to a backend, on a host that has iptables or not. What
+    /// only helps a rule in its backend stands before that there, too.
+    pub fn on(&self, to: Backend, has_iptables: bool) -> Vec<Self> {
+        match self.clone() {
+            Self::Base { family, .. } => vec![Self::Base { family, backend: to }],
+            Self::Network { bridge, subnet, .. } => {
+                let accept = (to != Backend::Iptables && has_iptables)
+                    .then(|| Self::Accept { bridge: bridge.clone(), subnet });
+                [Self::Network { bridge, subnet, backend: to }].into_iter().chain(accept).collect()
+            }
+            Self::Publish { owner, mapping, to: address, .. } => {
+                let block = Self::block_of(&mapping, Family::of(address));
+                let block = block.filter(|block| block.backend() == to);
+                let publish = Self::Publish { owner, mapping, to: address, backend: to };
+                block.into_iter().chain([publish]).collect()
+            }
+            Self::OnlyOurs { bridged } => vec![Self::OnlyOurs { bridged }],
+            Self::Accept { .. } | Self::Block { .. } => Vec::new(),
+        }
+    }
+
     /// Whose packets it is about.
     pub fn family(&self) -> Family {
         match self {

@@ -29,7 +29,7 @@ pub use dry_run::{plan_attach, plan_detach};
 pub use gc::gc;
 pub use machine::{apply_lines, lines, undo_lines};
 pub use network::{create, rm};
-pub use reload::reload;
+pub use reload::{Reloaded, reload};
 pub use repair::repair;
 pub use rules::wanted_rules;
 pub use run::warn_of_damage;

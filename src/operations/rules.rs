@@ -106,8 +106,10 @@ impl Run {
         let unread = claiming.chain(damaged).filter(|key| !known.contains(key));
         let unread = unread.chain(records.incomplete.iter().cloned()).map(|key| key.id().to_owned());
         let links = self.machine.kernel.netlink().links().doing(|| "look at links")?;
-        let aliases = links.0.into_iter().filter(|link| link.name.starts_with(HOST_END));
-        let mut ids: Vec<String> = unread.chain(aliases.filter_map(|link| link.alias)).collect();
+        let host_ends = links.0.into_iter().filter(|link| link.name.starts_with(HOST_END));
+        let is_known = |id: &String| records.containers.iter().any(|record| record.id() == id);
+        let aliases = host_ends.filter_map(|link| link.alias).filter(|id| !is_known(id));
+        let mut ids: Vec<String> = unread.chain(aliases).collect();
         ids.sort();
         ids.dedup();
         Ok(ids)

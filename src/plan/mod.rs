@@ -125,6 +125,23 @@ pub fn shared_names(request: &Request, ports: &[PortMapping], backend: Backend) 
     names
 }
 
+/// Steps as they are once another backend has the rules among them.
+pub fn moved(steps: &[Step], to: Backend, has_iptables: bool) -> Vec<Step> {
+    let mut moved = Vec::new();
+    for step in steps {
+        let again = match step {
+            Step::Firewall(rule) => rule.on(to, has_iptables).into_iter().map(Step::Firewall).collect(),
+            other => vec![other.clone()],
+        };
+        for step in again {
+            if !moved.contains(&step) {
+                moved.push(step);
+            }
+        }
+    }
+    moved
+}
+
 /// Everything that attaching a container takes, its networks included where they are not whole.
 ///
 /// # Errors

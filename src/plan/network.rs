@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Link, ObservedNetwork, Route};
-use crate::model::rule::{Backend, Family, Rule};
+use crate::model::rule::{Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::{self, Mac};
@@ -58,10 +58,8 @@ pub fn network(
     for subnet in &spec.subnets {
         steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()), backend }));
         let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
-        steps.unless_held(Step::Firewall(Rule::Network { bridge: bridge.clone(), subnet, backend }));
-        if backend != Backend::Iptables && observed.has_iptables {
-            steps.unless_held(Step::Firewall(Rule::Accept { bridge, subnet }));
-        }
+        let rules = Rule::Network { bridge, subnet, backend }.on(backend, observed.has_iptables);
+        rules.into_iter().for_each(|rule| steps.unless_held(Step::Firewall(rule)));
     }
     forwarding(&mut steps, host);
     bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);

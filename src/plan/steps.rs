@@ -8,7 +8,7 @@ use crate::model::observed::{Host, NameHolder};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::request::Request;
-use crate::model::rule::{Backend, Family, Rule};
+use crate::model::rule::{Backend, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::{Scope, Step};
 use crate::model::value::Iface;
@@ -92,12 +92,12 @@ impl<'a> Steps<'a> {
         let addresses: Vec<_> = record.first().map_or_else(Vec::new, |first| first.addresses.clone());
         for mapping in &record.ports {
             for address in addresses.iter().map(|address| address.ip()) {
-                let block = Rule::block_of(mapping, Family::of(address));
-                if let Some(block) = block.filter(|block| block.backend() == backend) {
-                    self.once(Step::Firewall(block));
-                }
                 let (owner, mapping) = (record.container.id.clone(), *mapping);
-                self.make(Step::Firewall(Rule::Publish { owner, mapping, to: address, backend }));
+                let publish = Rule::Publish { owner, mapping, to: address, backend };
+                for rule in publish.on(backend, false) {
+                    let step = Step::Firewall(rule);
+                    if step.shared_name().is_some() { self.once(step) } else { self.make(step) }
+                }
             }
         }
         // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge

@@ -155,6 +155,11 @@ impl Store {
         Some((found.ino(), found.mtime_nsec()))
     }
 
+    /// Writes a container's record in place of the one that is there.
+    pub(crate) fn put(&self, record: &Record) -> Result<()> {
+        record::write(&self.dir, &self.container_file(&record.key()), record).map(drop)
+    }
+
     /// Writes a network's record.
     pub(crate) fn put_network(&self, network: &Network) -> Result<()> {
         record::write(&self.dir, &self.network_file(&network.name), network).map(drop)

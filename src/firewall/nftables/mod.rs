@@ -148,8 +148,12 @@ impl Nftables {
 
     fn add(&mut self, wanted: &Wanted, base: bool) -> Result<()> {
         if !wanted.statics.is_empty() {
-            // What no record tells of goes.
-            let old = if base { self.read(wanted)?.unwrap_or_default().rules } else { Vec::new() };
+            let mut old = Vec::new();
+            if base {
+                // Of an earlier life, of which no record tells.
+                old = self.read(wanted)?.unwrap_or_default().rules;
+                old.retain(|rule| wanted.owns(rule));
+            }
             self.make(wanted, &old)?;
         }
         let clash = self.attempt(add(wanted.family, &wanted.elements))?;
