@@ -26,8 +26,10 @@ pub enum Kind {
     Exhausted,
     /// The kernel, a file or a program refused.
     Kernel,
-    /// Another run is at it, and took too long.
+    /// Somebody else is at it, and took too long; nothing was done.
     Busy,
+    /// A program did not end in time; nobody knows what it has done.
+    TimedOut,
 }
 
 /// A failure: `<operation and object>: <cause>`, and what the user can do about it.

@@ -16,6 +16,7 @@ use netns::graph::{self, Format};
 use netns::hook;
 use netns::install::inject::Extras;
 use netns::install::{self, Engine};
+use netns::kernel::signals;
 use netns::model::sandbox::NetnsRef;
 use netns::operations;
 
@@ -180,7 +181,8 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let Cli { command, told: Told { options, config } } = parse(std::env::args_os().collect());
     let settings = Settings::new(started, options, config);
-    match run(command, &settings) {
+    let reset = signals::reset().map_err(|error| (error, false));
+    match reset.and_then(|()| run(command, &settings)) {
         Ok(status) => status,
         Err((error, forgiven)) => {
             settings.log.error(&error);

@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::common::{Process, World, stderr};
 
 /// A world in which the hook has run before: its lock is there, and the firewall's tables.
-fn used_world() -> Option<World> {
+pub fn used_world() -> Option<World> {
     let world = World::new()?;
     world.netns_ok(&["create"], "");
     world.netns_ok(&["rm"], "");
@@ -19,7 +19,7 @@ fn used_world() -> Option<World> {
 
 /// Every iptables program is a link into this directory: puts a script in the place of each.
 /// Nothing can be found where `script` is empty.
-fn replace_iptables(script: &str) {
+pub fn replace_iptables(script: &str) {
     let none: Option<&str> = None;
     mount(Some("none"), "/etc/alternatives", Some("tmpfs"), MsFlags::empty(), none).unwrap();
     for program in ["iptables", "iptables-restore"].iter().filter(|_| !script.is_empty()) {
@@ -33,7 +33,7 @@ fn replace_iptables(script: &str) {
     }
 }
 
-fn restore_iptables() {
+pub fn restore_iptables() {
     umount2("/etc/alternatives", MntFlags::empty()).unwrap();
 }
 

@@ -144,7 +144,7 @@ fn an_attach_deletes_nothing_from_the_firewall(mut world: World) {
     let tables = |line: &&str| line.starts_with('*');
     assert_eq!(told.lines().filter(tables).collect::<Vec<_>>(), ["*raw", "*nat", "*filter"]);
     for line in told.lines() {
-        let fine = ["-N ", "-A ", "-I ", "*", "COMMIT"].iter().any(|start| line.starts_with(start));
+        let fine = ["-N ", "-A ", "-I ", "*", "COMMIT", "# "].iter().any(|start| line.starts_with(start));
         assert!(fine, "{line} in\n{told}");
     }
     fs::remove_file(&copy).expect("remove the copy");
@@ -153,7 +153,15 @@ fn an_attach_deletes_nothing_from_the_firewall(mut world: World) {
     let told = fs::read_to_string(&copy).expect("read the copy");
     let lines: Vec<String> =
         told.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
-    let own = ["*nat", "-A NETNS-tcp-31", "-N NETNS-udp-31", "-A NETNS-PUBLISH", "-A NETNS-udp-31", "COMMIT"];
+    let own = [
+        "*nat",
+        "-A NETNS-tcp-31",
+        "-N NETNS-udp-31",
+        "-A NETNS-PUBLISH",
+        "-A NETNS-udp-31",
+        "COMMIT",
+        "# all",
+    ];
     assert_eq!(lines, own, "only what is its own");
 }
 

@@ -26,6 +26,7 @@ mod doctor;
 mod drift;
 mod engines;
 mod exec;
+mod failing;
 mod faults;
 mod firewall;
 mod forwarding;

@@ -4,16 +4,30 @@
 
 mod iptables;
 mod nftables;
+mod orphans;
 mod owner;
 mod programs;
 
 use std::fs::File;
+use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::log::Log;
 use crate::model::rule::{Backend, Change, Rule};
 use crate::netfilter::Netfilter;
 pub use iptables::{rulesets, words};
+
+/// The file that iptables with tables of its own locks while it changes them.
+pub const LOCK: &str = "/run/xtables.lock";
+
+/// Kills the programs that have outlived the runs that started them, by the file that they were
+/// [lent](Firewall::lend); how many.
+///
+/// # Errors
+/// It cannot be told who they are.
+pub fn end_orphans(lent: &Path) -> Result<usize> {
+    orphans::end(lent).doing(|| format!("look for programs that hold {}", lent.display()))
+}
 
 /// The commands of a rule, one a line, as the firewall's own program takes them.
 pub fn lines(rule: &Rule) -> Vec<String> {
@@ -94,13 +108,16 @@ trait Driver: std::fmt::Debug {
 pub struct Firewall {
     iptables: iptables::Iptables,
     nftables: nftables::Nftables,
+    /// Those that have been told something.
+    at_work: Vec<Backend>,
 }
 
 impl Firewall {
-    /// Nothing runs yet. `netfilter` is for the calling thread's network namespace; `log` is told of each line before it is ordered.
+    /// Nothing runs yet. `netfilter` is for the calling thread's network namespace; `log` is told of
+    /// each line before it is ordered.
     pub fn new(netfilter: Netfilter, log: Log) -> Self {
         let iptables = iptables::Iptables::new(log.clone());
-        Self { iptables, nftables: nftables::Nftables::new(netfilter, log) }
+        Self { iptables, nftables: nftables::Nftables::new(netfilter, log), at_work: Vec::new() }
     }
 
     /// Programs that are started from now on inherit `file`, and hold it open, with its lock,
@@ -132,6 +149,7 @@ impl Firewall {
             let own: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.backend() == backend).collect();
             if !own.is_empty() {
                 self.driver(backend).start(change, &own)?;
+                self.at_work.push(backend);
             }
         }
         Ok(())
@@ -141,10 +159,11 @@ impl Firewall {
     ///
     /// # Errors
     /// The rules could not be changed. Adding may have been done in part, removing is done as
-    /// far as possible.
+    /// far as possible. Of [`Kind::Busy`] if nothing was done; of [`Kind::TimedOut`] if a program
+    /// does not answer.
     pub fn finish(&mut self) -> Result<()> {
-        let failed = Backend::ALL.map(|backend| self.driver(backend).finish().err());
-        Error::merge(failed.into_iter().flatten()).map_or(Ok(()), Err)
+        let at_work = std::mem::take(&mut self.at_work);
+        together(at_work.into_iter().map(|backend| self.driver(backend).finish()).collect())
     }
 
     /// How many transactions have been made that change the generation of the nftables ruleset.
@@ -219,6 +238,19 @@ impl Firewall {
             Backend::Nftables => &mut self.nftables,
         }
     }
+}
+
+/// What became of several: of the kind [`Kind::Busy`] only if that is so of all.
+fn together(ended: Vec<Result<()>>) -> Result<()> {
+    let is = |kind| move |ended: &Result<()>| ended.as_ref().is_err_and(|error| error.kind() == kind);
+    let timed_out = ended.iter().any(is(Kind::TimedOut));
+    let undone = ended.iter().all(is(Kind::Busy));
+    let Some(error) = Error::merge(ended.into_iter().filter_map(Result::err)) else { return Ok(()) };
+    Err(match error.kind() {
+        _ if timed_out => error.of(Kind::TimedOut),
+        Kind::Busy if !undone => error.of(Kind::Kernel),
+        _ => error,
+    })
 }
 
 /// Those of the rules that are a backend's.

@@ -61,7 +61,7 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
-    printed: Vec<u8>,
+    pub(super) printed: Vec<u8>,
     said: Vec<u8>,
 }
 
@@ -129,7 +129,7 @@ impl Running {
             let operation = format!("run {}", self.program());
             if cause.kind() == ErrorKind::TimedOut {
                 let cause = format!("it had not ended after {} s and was killed", self.deadline.as_secs());
-                return Error::new(operation, cause).of(Kind::Busy);
+                return Error::new(operation, cause).of(Kind::TimedOut);
             }
             Error::new(operation, cause)
         })
@@ -280,7 +280,7 @@ mod tests {
             }
             let error = running.finish(10).unwrap_err();
             assert_eq!(error.to_string(), "run /bin/sh: it had not ended after 0 s and was killed");
-            assert_eq!(error.kind(), Kind::Busy);
+            assert_eq!(error.kind(), Kind::TimedOut);
             assert!(!is_alive(process));
             for child in started.split_whitespace().map(|child| child.parse().unwrap()) {
                 let until = Instant::now() + DEADLINE;

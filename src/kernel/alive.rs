@@ -72,14 +72,20 @@ impl Liveness {
     /// Whether what it was found by is still the same: the process, with its start time; or the
     /// path still leads to a namespace with its inode, as seen from here or, since an engine may
     /// have mounts of its own, by the host's first process.
-    pub fn is_running(&self, sandbox: &Sandbox) -> bool {
-        self.boot_id == sandbox.boot_id
-            && match &sandbox.found_by {
-                FoundBy::Process { pid, start_time } => {
-                    process::start_time(*pid).is_ok_and(|started| started == *start_time)
-                }
-                FoundBy::Path(path) => leads_to(path, sandbox.netns),
+    ///
+    /// # Errors
+    /// It cannot be looked at, which does not say that it is dead.
+    pub fn is_running(&self, sandbox: &Sandbox) -> Result<bool> {
+        if self.boot_id != sandbox.boot_id {
+            return Ok(false);
+        }
+        let running = match &sandbox.found_by {
+            FoundBy::Process { pid, start_time } => {
+                if_any(process::start_time(*pid)).map(|started| started == Some(*start_time))
             }
+            FoundBy::Path(path) => leads_to(path, sandbox.netns),
+        };
+        running.doing(|| format!("look at {sandbox}"))
     }
 
     /// Whether a process has this pid: [`Self::is_running`] at a lower price, one system call.
@@ -91,41 +97,60 @@ impl Liveness {
     /// Whether anything keeps a network namespace with this inode alive: any process or mount,
     /// but for a name that we have given. The number may have been given to another namespace
     /// since.
-    pub fn is_inhabited(&self, sandbox: &Sandbox) -> bool {
-        self.boot_id == sandbox.boot_id && self.kept().inhabited.contains(&sandbox.netns)
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn is_inhabited(&self, sandbox: &Sandbox) -> Result<bool> {
+        Ok(self.boot_id == sandbox.boot_id && self.kept()?.inhabited.contains(&sandbox.netns))
     }
 
     /// Whether a name that we have given keeps a network namespace with this inode.
-    pub fn is_named(&self, sandbox: &Sandbox) -> bool {
-        self.boot_id == sandbox.boot_id && self.kept().named.contains(&sandbox.netns)
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn is_named(&self, sandbox: &Sandbox) -> Result<bool> {
+        Ok(self.boot_id == sandbox.boot_id && self.kept()?.named.contains(&sandbox.netns))
     }
 
-    fn kept(&self) -> &Kept {
-        self.kept.get_or_init(|| Kept::read(&self.ours))
+    fn kept(&self) -> Result<&Kept> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept);
+        }
+        let kept = Kept::read(&self.ours).doing(|| "look for processes in network namespaces")?;
+        Ok(self.kept.get_or_init(|| kept))
     }
 }
 
-fn leads_to(path: &Path, netns: u64) -> bool {
-    let leads = |path: &Path| fs::metadata(path).is_ok_and(|found| found.ino() == netns);
+/// What is not there, or not to be seen, is `None`.
+fn if_any<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if process::is_hidden(&error) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+fn leads_to(path: &Path, netns: u64) -> io::Result<bool> {
+    let leads = |path: &Path| -> io::Result<bool> {
+        Ok(if_any(fs::metadata(path))?.is_some_and(|found| found.ino() == netns))
+    };
     let from_init = path.strip_prefix("/").map(|path| Path::new("/proc/1/root").join(path));
-    leads(path) || from_init.is_ok_and(|path| leads(&path))
+    Ok(leads(path)? || from_init.map_or(Ok(false), |path| leads(&path))?)
 }
 
 impl Kept {
-    fn read(ours: &HashSet<PathBuf>) -> Self {
+    fn read(ours: &HashSet<PathBuf>) -> io::Result<Self> {
         let mut kept = Self::default();
-        let mounts = named::mountinfo("self");
+        let mounts = named::mountinfo("self")?;
         for (netns, at) in named::mounted(&mounts) {
             let keeping = if ours.contains(at) { &mut kept.named } else { &mut kept.inhabited };
             keeping.insert(netns);
         }
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let lived_in = processes
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter_map(|pid| fs::metadata(process::netns_path(pid)).ok())
-            .map(|found| found.ino());
-        kept.inhabited.extend(lived_in);
-        kept
+        for entry in fs::read_dir("/proc")? {
+            let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(pid) = pid else { continue };
+            kept.inhabited.extend(if_any(fs::metadata(process::netns_path(pid)))?.map(|found| found.ino()));
+        }
+        Ok(kept)
     }
 }
 
@@ -143,11 +168,12 @@ mod tests {
         let (own, start_time) = (process::own_netns().unwrap(), process::start_time(pid).unwrap());
         let same = sandbox(own, FoundBy::Process { pid, start_time });
         let liveness = Liveness::new().unwrap();
-        assert!(liveness.is_running(&same) && liveness.may_run(pid) && liveness.is_inhabited(&same));
+        assert!(liveness.is_running(&same).unwrap() && liveness.may_run(pid));
+        assert!(liveness.is_inhabited(&same).unwrap());
         let another = sandbox(own, FoundBy::Process { pid, start_time: start_time + 1 });
-        assert!(!liveness.is_running(&another) && !liveness.is_named(&same));
+        assert!(!liveness.is_running(&another).unwrap() && !liveness.is_named(&same).unwrap());
         let earlier = Liveness::of("another boot".to_owned());
-        assert!(!earlier.is_running(&same) && !earlier.is_inhabited(&same));
+        assert!(!earlier.is_running(&same).unwrap() && !earlier.is_inhabited(&same).unwrap());
     }
 
     #[test]
@@ -155,8 +181,8 @@ mod tests {
         let own = process::own_netns().unwrap();
         let path = |path: &str, netns| sandbox(netns, FoundBy::Path(path.into()));
         let liveness = Liveness::new().unwrap();
-        assert!(liveness.is_running(&path("/proc/self/ns/net", own)));
-        assert!(!liveness.is_running(&path("/proc/self/ns/net", own + 1)));
-        assert!(!liveness.is_running(&path("/nonexistent", own)));
+        assert!(liveness.is_running(&path("/proc/self/ns/net", own)).unwrap());
+        assert!(!liveness.is_running(&path("/proc/self/ns/net", own + 1)).unwrap());
+        assert!(!liveness.is_running(&path("/nonexistent", own)).unwrap());
     }
 }

@@ -38,11 +38,11 @@ impl Entering {
     /// Sends a thread into the namespace that `netns` is open on.
     pub(super) fn start(netns: File, host: &Netlink, parameters: &Sysctl) -> Result<Self> {
         let entered = netns.try_clone().doing(operation)?;
-        let (runtime, sysctl) = (host.runtime(), parameters.elsewhere());
+        let (runtime, sysctl) = (host.runtime(), parameters.elsewhere().doing(operation)?);
         let enter = move || {
             setns(&entered, CloneFlags::CLONE_NEWNET)?;
             // All that a container's interfaces are given is of IPv6; opened by this thread.
-            sysctl.has_ipv6();
+            sysctl.has_ipv6()?;
             Ok((Netlink::open_here(runtime)?.bounded(), sysctl))
         };
         let thread = std::thread::Builder::new().spawn(enter).doing(operation)?;

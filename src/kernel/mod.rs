@@ -9,6 +9,7 @@
 //! | [`netlink`], `links`, `device`, `saved` | requests, and the messages of our links and devices |
 //! | [`moving`], `sysfs` | devices of the host, moved into a container, known again and brought back |
 //! | [`sysctl`], [`conntrack`] | parameters and flows |
+//! | [`signals`] | what the caller has set of them |
 //! | [`probe`], [`changes`] | what only diagnoses and displays need |
 
 pub mod alive;
@@ -26,6 +27,7 @@ pub mod observe;
 pub mod probe;
 pub mod process;
 mod saved;
+pub mod signals;
 mod steps;
 pub mod sysctl;
 mod sysfs;

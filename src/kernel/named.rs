@@ -78,9 +78,12 @@ fn is_of_network(netns: &File) -> io::Result<bool> {
 }
 
 /// The mounts that a process sees, in the form of `proc_pid_mountinfo(5)`.
-pub(super) fn mountinfo(process: &str) -> String {
-    let bytes = fs::read(format!("/proc/{process}/mountinfo")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+/// None, if the process is not to be seen.
+pub(super) fn mountinfo(process: &str) -> io::Result<String> {
+    match fs::read(format!("/proc/{process}/mountinfo")) {
+        Err(error) if process::is_hidden(&error) => Ok(String::new()),
+        bytes => Ok(String::from_utf8_lossy(&bytes?).into_owned()),
+    }
 }
 
 /// The network namespaces that the mounts in such a text keep, and where.
@@ -115,7 +118,7 @@ pub fn holder(name: &str, netns: u64) -> io::Result<NameHolder> {
     if !found.is_file() || found.len() > 0 {
         return other("what is there is not the name of a namespace");
     }
-    match mounted_for_init(&path) {
+    match mounted_for_init(&path)? {
         None => Ok(NameHolder::Stale),
         Some(inode) if inode == netns => Ok(NameHolder::Same),
         Some(_) => other("another namespace has this name, on the host"),
@@ -124,8 +127,8 @@ pub fn holder(name: &str, netns: u64) -> io::Result<NameHolder> {
 
 /// The namespace that is mounted there for the host's first process, whose mounts an engine may
 /// not share: to remove the file would remove the name.
-fn mounted_for_init(path: &Path) -> Option<u64> {
-    mounted(&mountinfo("1")).find(|(_, at)| *at == path).map(|(inode, _)| inode)
+fn mounted_for_init(path: &Path) -> io::Result<Option<u64>> {
+    Ok(mounted(&mountinfo("1")?).find(|(_, at)| *at == path).map(|(inode, _)| inode))
 }
 
 /// Gives the namespace that is open a name; one that it has already is fine, and one that leads

@@ -37,7 +37,7 @@ fn processes() -> impl Iterator<Item = PathBuf> {
 
 /// Where it is mounted, as below `/run/netns`.
 fn mounted(netns: u64) -> Option<PathBuf> {
-    let mounts = named::mountinfo("self");
+    let mounts = named::mountinfo("self").ok()?;
     named::mounted(&mounts).find(|(inode, _)| *inode == netns).map(|(_, at)| at.to_path_buf())
 }
 

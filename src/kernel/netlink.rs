@@ -10,7 +10,7 @@ mod ports;
 mod write;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStream, TryStreamExt};
@@ -20,6 +20,7 @@ use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::link::LinkExtentMask;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
 
 use crate::error::{Doing, Result};
 use crate::model::observed::Link;
@@ -32,6 +33,8 @@ pub struct Netlink {
     handle: Handle,
     /// How much of a table is read.
     most: usize,
+    /// Whoever reads and writes the socket; ends where that fails.
+    connection: AbortHandle,
 }
 
 /// How much of a container's tables is read: it may make them as long as it likes.
@@ -55,14 +58,13 @@ impl Netlink {
 
     /// Opens a socket in the calling thread's network namespace, whichever thread that is.
     pub(super) fn open_here(runtime: Arc<Runtime>) -> io::Result<Self> {
-        let handle = {
+        let (connection, handle) = {
             let _guard = runtime.enter();
             // The kernel is to heed what a request leaves out, instead of telling of all.
             let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
-            runtime.spawn(connection);
-            handle
+            (runtime.spawn(connection).abort_handle(), handle)
         };
-        Ok(Self { runtime, handle, most: usize::MAX })
+        Ok(Self { runtime, handle, most: usize::MAX, connection })
     }
 
     pub(super) fn runtime(&self) -> Arc<Runtime> {
@@ -73,7 +75,12 @@ impl Netlink {
         &self,
         request: impl Future<Output = std::result::Result<T, rtnetlink::Error>>,
     ) -> io::Result<T> {
-        self.runtime.block_on(request).map_err(kernels_own)
+        let answer = self.runtime.block_on(request).map_err(kernels_own)?;
+        // A request that was not sent, or not answered, looks like one that was answered by nothing.
+        if self.connection.is_finished() {
+            return Err(io::Error::new(ErrorKind::BrokenPipe, "the netlink socket has failed"));
+        }
+        Ok(answer)
     }
 
     /// A table, or the beginning of it.

@@ -25,7 +25,8 @@ const IP_FORWARD: &str = "net/ipv4/ip_forward";
 pub fn host(kernel: &Kernel) -> Result<Host> {
     let sysctl = kernel.sysctl();
     let ip_forward = sysctl.read(IP_FORWARD).doing(|| format!("sysctl {IP_FORWARD}"))?.unwrap_or_default();
-    let mut host = Host { ip_forward, ipv6: sysctl.has_ipv6(), ..Host::default() };
+    let ipv6 = sysctl.has_ipv6().doing(|| "look for IPv6")?;
+    let mut host = Host { ip_forward, ipv6, ..Host::default() };
     if host.ip_forward == "0" {
         host.with_forwarding = with_forwarding(sysctl).doing(|| "sysctl net/ipv4/conf")?;
         host.bridge_netfilter = Path::new("/proc/sys/net/bridge").exists();

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::libc::{ENOENT, ESRCH};
+use nix::libc::{ELOOP, ENOENT, ESRCH};
 
 use super::named;
 use crate::error::{Doing, Error, Result};
@@ -129,6 +129,13 @@ pub(super) fn start_time(pid: i32) -> io::Result<u64> {
     let dead = || io::Error::new(ErrorKind::NotFound, "the process is dead");
     let started = sandbox::start_time(&stat).ok_or_else(dead)?.parse();
     started.map_err(|_| io::Error::new(ErrorKind::InvalidData, "/proc/PID/stat is not as documented"))
+}
+
+/// Whether an error says that a process or path is gone, or none of ours to see. Any other says
+/// nothing about it.
+pub(super) fn is_hidden(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory)
+        || matches!(error.raw_os_error(), Some(ESRCH | ELOOP))
 }
 
 pub(super) fn boot_id() -> io::Result<String> {

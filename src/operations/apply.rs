@@ -3,7 +3,7 @@
 //! The firewall's program is started first and awaited last, and everything else happens
 //! meanwhile, step by step: neither depends on the other.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::rule::{Change, Rule};
 use crate::model::step::Step;
 
@@ -19,7 +19,8 @@ pub trait Target {
     ///
     /// # Errors
     /// The rules could not be changed. Adding may have been done in part, removing is done as
-    /// far as possible.
+    /// far as possible. Of the kind [`Kind::Busy`] if nothing was done, as another program is at
+    /// them; of [`Kind::TimedOut`] if the firewall does not answer.
     fn finish_rules(&mut self) -> Result<()>;
 
     /// Applies one step of another kind.
@@ -65,15 +66,21 @@ pub fn apply(steps: &[&Step], target: &mut impl Target) -> std::result::Result<(
             applied.push(step);
         }
         added = target.finish_rules();
+    }
+    let unanswered = added.as_ref().err().map(Error::kind);
+    let unanswered = unanswered.filter(|kind| [Kind::Busy, Kind::TimedOut].contains(kind));
+    if started && unanswered.is_none() {
         // Each table is a transaction of its own: a failure may leave half of the rules.
         applied.extend(steps.iter().filter(|step| step.rule().is_some()));
     }
-    let rules = started && failure.is_none() && added.is_err();
+    let rules = started && failure.is_none() && added.is_err() && unanswered.is_none();
     let Some(error) = Error::merge(failure.into_iter().chain(added.err())) else {
         return Ok(());
     };
     let undoing = undo(&applied, target).err();
-    Err(Failed { clean: undoing.is_none(), rules, error: error.also(undoing) })
+    // What does not answer is not asked again: the next run removes what may be there.
+    let clean = undoing.is_none() && unanswered != Some(Kind::TimedOut);
+    Err(Failed { clean, rules, error: error.also(undoing) })
 }
 
 /// Undoes all steps, the last one first, and goes on after an error.

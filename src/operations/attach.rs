@@ -77,7 +77,9 @@ pub fn attach(settings: &Settings, request: &Request) -> Result<Vec<Attachment>>
                     None => run.rebuild_rules()?,
                 }
             }
-            Err(Obstacle::Stale(keys)) => run.clean_up(lock, &keys),
+            Err(Obstacle::Stale(keys)) => {
+                run.clean_up(lock, &keys).err().iter().for_each(|error| run.log.warn(error));
+            }
             Err(Obstacle::Busy(key)) => {
                 drop(lock);
                 run.wait_for(&[key])?;
@@ -155,12 +157,10 @@ impl Run {
     }
 
     /// Cleans up; what cannot be undone stays recorded for the next run, and stops nobody.
-    pub(super) fn clean_up(&mut self, lock: Lock, keys: &[Key]) {
+    pub(super) fn clean_up(&mut self, lock: Lock, keys: &[Key]) -> Result<()> {
         keys.iter().for_each(|key| self.log.debug(&format!("# clean up container {}", key.id())));
-        if let Err(error) = self.leave(lock, keys) {
-            self.given_up.extend(keys.iter().cloned());
-            self.log.warn(&error);
-        }
+        let left = self.leave(lock, keys).map(drop);
+        left.inspect_err(|_| self.given_up.extend(keys.iter().cloned()))
     }
 
     /// The record of this very container, if it is attached already.
@@ -223,20 +223,24 @@ impl Run {
         // Whoever makes what our rules stand on is ready for them when it lets go of its record.
         changing.iter().try_for_each(|key| self.store.wait_for(key))?;
         let applied = apply(&self.not_rebuilt(plan.all_steps()), &mut self.machine);
-        let _lock = held.map_or_else(|| self.store.lock(), Ok)?;
+        let lock = held.map_or_else(|| self.store.lock(), Ok)?;
         if let Err(failed) = applied {
             if !failed.clean {
                 return Err(failed.error);
             }
             self.forget(&plan.record)?;
             self.restore_networks(&plan, &before)?;
-            self.note_transactions()?;
+            self.note_transactions();
             let retry = failed.rules && self.rebuilt.is_none();
             self.log.debug(&format!("# {}", failed.error));
             return if retry { Ok(None) } else { Err(failed.error) };
         }
-        self.end(&plan)?;
+        let ended = self.end(&plan);
         drop(own);
+        if let Err(error) = ended {
+            return Err(error.also(self.leave(lock, &[plan.record.key()]).err()));
+        }
+        drop(lock);
         self.await_carrier(&plan);
         Ok(Some(plan.record.attachments))
     }
@@ -275,11 +279,10 @@ impl Run {
             self.store.finish_network(&network.network.name)?;
         }
         for (name, address) in &plan.leased {
-            self.store.put_note(&cursor_note(name), &address.to_string())?;
+            self.store.put_note(&cursor_note(name), &address.to_string());
         }
-        self.store.finish(&plan.record.key())?;
-        self.note_boot()?;
-        self.note_transactions()
+        self.note_transactions();
+        self.store.finish(&plan.record.key())
     }
 
     /// Waits until the kernel has acted on the carrier of the veth pairs: until then the first

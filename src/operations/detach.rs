@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::container::{ContainerId, Key};
 use crate::model::record::Record;
 use crate::model::rule::Rule;
-use crate::store::Records;
+use crate::store::{Owner, Pending, Records, Store};
 
 /// How often to look again after having waited for another run.
 const ATTEMPTS: usize = 16;
@@ -24,9 +24,25 @@ const ATTEMPTS: usize = 16;
 /// Something could not be undone: it stays recorded, and the next run tries again.
 pub fn detach(settings: &Settings, container: &ContainerId) -> Result<()> {
     settings.warn_of_files();
-    let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
-    run.record_of(container)?;
-    run.detach(&container.key())
+    let done = Run::existing(settings).and_then(|run| {
+        let Some(mut run) = run else { return Ok(()) };
+        run.record_of(container)?;
+        run.detach(&container.key())
+    });
+    done.map_err(|error| error.also(leave_later(settings, container).err()))
+}
+
+/// Says that a container is to leave, whoever holds the lock: a run that could not even begin is
+/// not made again by any runtime, and the namespace may outlive its process.
+fn leave_later(settings: &Settings, container: &ContainerId) -> Result<()> {
+    let Some(store) = Store::existing(&settings.state_dir)? else { return Ok(()) };
+    let key = container.key();
+    match store.record(&key)? {
+        Some(Ok(record)) if record.container == *container && store.pending(&key)?.is_none() => {
+            store.set_pending(&key, Pending::Leaving)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Detaches the container called `id`, which may still be running.
@@ -38,10 +54,15 @@ pub fn detach_id(settings: &Settings, id: &str) -> Result<()> {
     if let Some(record) = by_id(&records, id)? {
         return detach(settings, &record.container);
     }
-    // One whose record is damaged is known by its key alone.
+    // One whose record is damaged or lost is known by its key alone.
     let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
-    let mut damaged = records.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?));
-    damaged.find(|key| key.id() == id).map_or(Ok(()), |key| run.detach(&key))
+    let damaged = records.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?));
+    let claiming = run.store.all_links()?.into_iter().filter_map(|(_, owner)| match owner {
+        Owner::Container(key) => Some(key),
+        Owner::Network(_) | Owner::Unknown => None,
+    });
+    let called = damaged.chain(claiming).find(|key| key.id() == id);
+    called.map_or(Ok(()), |key| run.detach(&key))
 }
 
 impl Run {
@@ -50,7 +71,9 @@ impl Run {
         for _ in 0..ATTEMPTS {
             self.expect_removal(key)?;
             let lock = self.store.lock()?;
-            if self.record(key)?.is_none() && !self.store.is_set_aside(key) {
+            // Where claims tell of it, a record that is not there does not say that nothing was done.
+            let unknown = self.record(key)?.is_none() && !self.store.is_set_aside(key);
+            if unknown && self.store.links_of(key)?.is_empty() {
                 return self.store.forget_key(key);
             }
             let busy = self.leave(lock, std::slice::from_ref(key))?;

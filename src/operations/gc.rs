@@ -15,14 +15,15 @@ use crate::model::link::{BRIDGE_MAC, HOST_END, HOST_MAC};
 use crate::model::observed::Link;
 use crate::model::step::Step;
 use crate::model::value::{self, Mac};
-use crate::store::{Held, Owner, Records};
+use crate::store::{Held, Lock, Owner, Records};
 
 /// Removes every container that is dead or was attached half way only, every claim of one whose
 /// record is lost, and every link and rule of ours that no record tells of, and says which; with
 /// `dry_run` only says which.
 ///
 /// # Errors
-/// The records or the rules cannot be read, or the kernel does not answer.
+/// The records or the rules cannot be read, or the kernel does not answer; or something could
+/// not be removed, and stays recorded.
 pub fn gc(settings: &Settings, dry_run: bool) -> Result<Vec<String>> {
     let Some(mut run) = Run::existing(settings)? else { return Ok(Vec::new()) };
     run.warn_of_damage();
@@ -38,8 +39,15 @@ impl Run {
         Ok(found)
     }
 
+    /// Removes it for whoever has something else to do, which it does not stop.
+    pub(super) fn try_to_collect_garbage(&mut self) {
+        if let Err(error) = self.collect_garbage() {
+            self.log.warn(&error);
+        }
+    }
+
     /// Removes it, and says what it was.
-    pub(super) fn collect_garbage(&mut self) -> Result<Vec<String>> {
+    fn collect_garbage(&mut self) -> Result<Vec<String>> {
         let lock = self.store.lock()?;
         let pending = self.store.all_pending()?;
         let interrupted = self.finish_interrupted_networks()?;
@@ -49,11 +57,7 @@ impl Run {
         self.set_aside_damaged()?;
         let stale = self.stale_of(&self.store.records()?)?;
         removed.extend(names(&stale));
-        if stale.is_empty() {
-            drop(lock)
-        } else {
-            self.clean_up(lock, &stale)
-        }
+        let cleaned = if stale.is_empty() { drop_lock(lock) } else { self.clean_up(lock, &stale) };
         self.share_rules(None)?;
         let _lock = self.store.lock()?;
         let of_nobody = self.of_nobody(&self.store.records()?)?;
@@ -77,8 +81,8 @@ impl Run {
         if !of_nobody.rules.is_empty() {
             self.remove_unowned_rules(None)?;
         }
-        self.note_transactions()?;
-        Ok(removed)
+        self.note_transactions();
+        cleaned.map(|()| removed)
     }
 
     /// What no record tells of.
@@ -184,7 +188,8 @@ impl Run {
         for bridge in links.0.iter().filter(|link| link.kind.as_deref() == Some("bridge")) {
             let recorded = records.networks.iter().any(|network| network.bridge.as_str() == bridge.name);
             let has_ports = links.0.iter().any(|link| link.master == Some(bridge.index));
-            if !recorded && !has_ports && self.is_our_bridge(bridge)? {
+            let elsewhere = || self.other_state_dir(bridge).is_some();
+            if !recorded && !has_ports && self.is_our_bridge(bridge)? && !elsewhere() {
                 unrecorded.push(bridge.clone());
             }
         }
@@ -215,6 +220,11 @@ impl OfNobody {
         let claims = self.claims.iter().map(|link| format!("claim {}", link.display()));
         lost.chain(links).chain(claims).chain(self.rules.iter().cloned()).collect()
     }
+}
+
+fn drop_lock(lock: Lock) -> Result<()> {
+    drop(lock);
+    Ok(())
 }
 
 fn names(keys: &[Key]) -> Vec<String> {

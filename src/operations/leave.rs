@@ -44,7 +44,8 @@ impl Run {
         }
         drop(lock);
         if interrupted {
-            self.await_orphans()?;
+            // A program of the firewall may have outlived the run that started it.
+            drop(self.own_rules()?);
         }
         self.share_rules(None)?;
         let removed = self.undo(&mut leaving);
@@ -58,16 +59,9 @@ impl Run {
                 self.given_up.push(key);
             }
         }
-        self.note_transactions()?;
+        self.note_transactions();
         drop(lock);
         Error::merge(failures.into_iter().chain(removed.err())).map_or(Ok(busy), Err)
-    }
-
-    /// A program of the firewall may have outlived the run that started it; it keeps the lock
-    /// of the rules.
-    fn await_orphans(&mut self) -> Result<()> {
-        self.release_rules();
-        self.store.own_rules().map(drop)
     }
 
     /// Says that a container leaves, and what is to be undone; `None` if another run is at it,

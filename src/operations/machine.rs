@@ -1,9 +1,10 @@
 //! The machine that steps are applied to: its kernel, its firewall, and containers' files.
 
 use std::fs::File;
+use std::path::Path;
 
 use super::apply::{Target, undone};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::firewall::{self, Firewall};
 use crate::kernel::{Kernel, conntrack};
 use crate::log::Log;
@@ -11,6 +12,7 @@ use crate::model::rule::{Change, Rule};
 use crate::model::step::Step;
 use crate::netfilter::Netfilter;
 use crate::rootfs;
+use crate::store;
 
 /// The machine, and the one container that is being attached.
 #[derive(Debug)]
@@ -40,6 +42,15 @@ impl Machine {
         self.kernel.start_entering(netns)
     }
 
+    /// Looks once for the first rules of a network: a program may say that it made them where they
+    /// are of no effect, as in another namespace.
+    fn check_first(&self, rules: &[Rule]) -> Result<()> {
+        let missing = self.firewall.missing(rules)?;
+        missing.first().map_or(Ok(()), |missing| {
+            Err(Error::new(missing, "the firewall's program says that it is there, and it is not"))
+        })
+    }
+
     /// Ends the UDP flows that the coming or going of `rules` has made wrong.
     pub(super) fn forget_flows(&self, change: Change, rules: &[&Rule]) {
         conntrack::forget(self.kernel.netlink(), &self.netfilter, &self.log, change, rules);
@@ -60,7 +71,10 @@ impl Target for Machine {
         let Some((change, rules)) = self.running.take() else {
             return Ok(());
         };
-        self.firewall.finish()?;
+        self.firewall.finish().map_err(with_holder)?;
+        if change == Change::Add && rules.iter().any(|rule| matches!(rule, Rule::Network { .. })) {
+            self.check_first(&rules)?;
+        }
         self.forget_flows(change, &rules.iter().collect::<Vec<_>>());
         Ok(())
     }
@@ -73,6 +87,15 @@ impl Target for Machine {
     fn undo(&mut self, step: &Step) -> Result<()> {
         self.log.debug(&format!("undo {step}"));
         if rootfs::owns(step) { rootfs::undo(step, &self.log) } else { self.kernel.undo(step) }
+    }
+}
+
+/// The same error with whoever keeps the firewall's programs from their work.
+fn with_holder(error: Error) -> Error {
+    let busy = error.kind() == Kind::Busy;
+    match busy.then(|| store::holder(Path::new(firewall::LOCK))).flatten() {
+        Some(holder) => error.hint(format!("{holder} holds {}", firewall::LOCK)),
+        None => error,
     }
 }
 

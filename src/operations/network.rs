@@ -1,16 +1,21 @@
 //! The network alone: created, recorded, and removed.
 
+use std::fs;
+use std::path::Path;
+
 use super::apply::{apply, undo};
 use super::forwarding::is_forwarding;
 use super::run::Run;
 use super::stale::Obstacle;
 use crate::config::Settings;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::model::container::Key;
+use crate::model::link::BRIDGE_MAC;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
+use crate::model::observed::Link;
 use crate::model::record::Record;
 use crate::plan::{self, IP_FORWARD, NetworkPlan, Plan};
-use crate::store::{Claim, Owner};
+use crate::store::{Claim, Owner, Store};
 
 /// How often to begin again, after having cleaned up or rebuilt the rules.
 const ATTEMPTS: usize = 16;
@@ -22,7 +27,7 @@ const ATTEMPTS: usize = 16;
 pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
     let mut run = Run::open(settings)?;
     run.warn_of_damage();
-    run.collect_garbage()?;
+    run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
         run.share_rules(None)?;
         let lock = run.store.lock()?;
@@ -57,7 +62,7 @@ pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
 pub fn rm(settings: &Settings, name: &NetworkName, force: bool) -> Result<()> {
     let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
     run.warn_of_damage();
-    run.collect_garbage()?;
+    run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
         run.share_rules(None)?;
         let lock = run.store.lock()?;
@@ -94,7 +99,11 @@ impl Run {
         let of_another = records.containers.iter().filter(|record| record.sandbox.boot_id != self.boot_id);
         let stale: Vec<_> =
             of_another.map(|record| record.key()).filter(|key| !self.given_up.contains(key)).collect();
-        if stale.is_empty() { Ok(self.note_boot()?) } else { Err(Obstacle::Stale(stale)) }
+        if !stale.is_empty() {
+            return Err(Obstacle::Stale(stale));
+        }
+        self.note_boot();
+        Ok(())
     }
 
     /// Those who hold an address of a network, and have no record.
@@ -139,6 +148,9 @@ impl Run {
     }
 
     fn begin_network(&self, network: &Network, known: Option<&Network>, applies: bool) -> Result<()> {
+        if known.is_none() {
+            self.check_state_dir()?;
+        }
         if known.is_none() && applies {
             self.store.set_network_pending(&network.name)?;
         }
@@ -147,6 +159,30 @@ impl Run {
         }
         self.store.put_network(network)?;
         self.claim_network(network)
+    }
+
+    /// Refuses to make a network beside those of another state directory: the rules of all are in
+    /// the same chains, and each directory would take the other's for left behind.
+    fn check_state_dir(&self) -> Result<()> {
+        for link in self.machine.kernel.netlink().links().doing(|| "look at links")?.0 {
+            if let Some(other) = self.other_state_dir(&link) {
+                let operation = format!("use state directory {}", self.state_dir().display());
+                let cause = format!("bridge {} is recorded in {}", link.name, other.display());
+                let hint = format!("pass --state-dir {}; one host has one", other.display());
+                return Err(Error::new(operation, cause).of(Kind::Conflict).hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// The other state directory in which a bridge of ours is recorded.
+    pub(super) fn other_state_dir<'a>(&self, link: &'a Link) -> Option<&'a Path> {
+        let other = Path::new(link.alias.as_deref()?);
+        let is_bridge = link.kind.as_deref() == Some("bridge") && link.address.starts_with(&[2, BRIDGE_MAC]);
+        let is_other = fs::canonicalize(other).ok()? != fs::canonicalize(self.state_dir()).ok()?;
+        let recorded = || Store::existing(other).ok()??.records().ok().map(|records| records.networks);
+        let named = |networks: Vec<Network>| networks.iter().any(|n| n.bridge.as_str() == link.name);
+        (is_bridge && is_other && recorded().is_some_and(named)).then_some(other)
     }
 
     /// Makes every claim of a network; those that are there are fine.
@@ -190,12 +226,11 @@ impl Run {
                 return Err(failed.error);
             }
             self.restore_network(&network, known.as_ref())?;
-            self.note_transactions()?;
+            self.note_transactions();
             return if failed.rules && self.rebuilt.is_none() { Ok(false) } else { Err(failed.error) };
         }
         self.store.finish_network(&network.name)?;
-        self.note_boot()?;
-        self.note_transactions()?;
+        self.note_transactions();
         Ok(true)
     }
 
@@ -223,7 +258,8 @@ impl Run {
         }
         undo(&steps, &mut self.machine)?;
         self.store.forget_network(name)?;
-        self.note_transactions()
+        self.note_transactions();
+        Ok(())
     }
 
     /// Undoes the networks that a run was killed in the middle of making or removing: such a run

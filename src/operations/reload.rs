@@ -70,7 +70,7 @@ impl Run {
         let unread = self.unread(&after)?;
         self.machine.firewall.remove_unowned(&rules, &|owner| is_of(&unread, owner))?;
         self.forget_transactions();
-        self.put_generation(self.machine.netfilter.generation())?;
+        self.put_generation(self.machine.netfilter.generation());
         Ok(moved)
     }
 

@@ -63,8 +63,7 @@ impl Run {
     /// # Errors
     /// They cannot be read or written.
     pub(super) fn restore_rules(&mut self) -> Result<usize> {
-        self.release_rules();
-        let alone = self.store.own_rules()?;
+        let alone = self.own_rules()?;
         let rules = wanted_rules(&self.store.records()?);
         let restored = self.machine.firewall.restore(&rules)?;
         if restored > 0 {
@@ -79,8 +78,7 @@ impl Run {
     /// # Errors
     /// They cannot be read or written.
     pub(super) fn rebuild_rules(&mut self) -> Result<()> {
-        self.release_rules();
-        let alone = self.store.own_rules()?;
+        let alone = self.own_rules()?;
         let records = self.store.records()?;
         let rules = wanted_rules(&records);
         let unread = self.unread(&records)?;
@@ -121,6 +119,7 @@ impl Run {
         let generation = self.machine.netfilter.generation();
         drop(alone);
         let _lock = self.store.lock()?;
-        self.put_generation(generation)
+        self.put_generation(generation);
+        Ok(())
     }
 }

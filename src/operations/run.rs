@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::machine::Machine;
 use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::firewall::Firewall;
+use crate::firewall::{self, Firewall};
 use crate::kernel::alive;
 use crate::log::Log;
 use crate::model::container::{ContainerId, Key};
@@ -95,6 +95,20 @@ impl Run {
         self.rules = None;
     }
 
+    /// Takes the lock of the rules alone. A program of the firewall may have outlived the run
+    /// that started it, and keeps that lock: one that does not end is killed.
+    pub(super) fn own_rules(&mut self) -> Result<Lock> {
+        self.release_rules();
+        match self.store.own_rules_soon() {
+            Err(error) if error.kind() == Kind::Busy => {
+                let ended = firewall::end_orphans(&self.store.rules_lock())?;
+                self.log.debug(&format!("# {ended} programs that outlived their runs were killed"));
+                self.store.own_rules()
+            }
+            locked => locked,
+        }
+    }
+
     /// A container's record. One that is damaged is set aside, and told of.
     ///
     /// # Errors
@@ -161,17 +175,14 @@ impl Run {
         damaged.iter().for_each(|(_, damage)| self.log.warn(damage));
     }
 
-    /// Whether this is the first run since the machine was started.
+    /// Whether this may be the first run since the machine was started.
     pub(super) fn is_another_boot(&self) -> bool {
-        self.store.note(BOOT).is_some_and(|noted| noted != self.boot_id)
+        self.store.note(BOOT).as_ref() != Some(&self.boot_id)
     }
 
-    /// Notes the boot.
-    pub(super) fn note_boot(&self) -> Result<()> {
-        if self.store.note(BOOT).as_ref() == Some(&self.boot_id) {
-            return Ok(());
-        }
-        self.store.put_note(BOOT, &self.boot_id)
+    /// Notes the boot: nothing that is recorded is of another.
+    pub(super) fn note_boot(&self) {
+        self.store.put_note(BOOT, &self.boot_id);
     }
 
     // The generation of the nftables ruleset tells whether anybody else has changed it. Each of
@@ -197,8 +208,8 @@ impl Run {
     }
 
     /// Notes the generation of the ruleset in which every rule was there that should be.
-    pub(super) fn put_generation(&self, generation: Option<u64>) -> Result<()> {
-        self.store.put_note(GENERATION, &generation.unwrap_or_default().to_string())
+    pub(super) fn put_generation(&self, generation: Option<u64>) {
+        self.store.put_note(GENERATION, &generation.unwrap_or_default().to_string());
     }
 
     /// How many transactions have been made since the last call.
@@ -210,13 +221,15 @@ impl Run {
     }
 
     /// Adds our transactions to what is noted, under the lock of everything.
-    pub(super) fn note_transactions(&mut self) -> Result<()> {
+    pub(super) fn note_transactions(&mut self) {
         let ours = self.forget_transactions();
         match self.store.note(GENERATION).and_then(|text| text.parse::<u64>().ok()) {
-            Some(_) if ours == 0 => Ok(()),
+            Some(_) if ours == 0 => {}
             Some(noted) => self.store.put_note(GENERATION, &(noted + ours).to_string()),
-            None if self.nobody_pending()? => self.put_generation(self.machine.netfilter.generation()),
-            None => Ok(()),
+            None if self.nobody_pending().unwrap_or(false) => {
+                self.put_generation(self.machine.netfilter.generation());
+            }
+            None => {}
         }
     }
 }

@@ -100,7 +100,7 @@ impl Run {
     /// Those of the ones that need attention that are stale; what else is wrong with them is set
     /// right. The lock of everything is held.
     pub(super) fn attend_to(&mut self, seen: &[Owner]) -> Result<Vec<Key>> {
-        self.store.end_turn(&std::mem::take(&mut self.turn))?;
+        self.store.end_turn(&std::mem::take(&mut self.turn));
         let mut stale = Vec::new();
         for owner in seen {
             match owner {
@@ -164,7 +164,7 @@ impl Run {
     /// Whether a container is alive; `patient` waits for what the kernel is about to take away.
     pub(super) fn lives(&self, record: &Record, patient: bool) -> Result<bool> {
         let liveness = Liveness::of(self.boot_id.clone());
-        if record.sandbox.path().is_none() && liveness.is_running(&record.sandbox) {
+        if record.sandbox.path().is_none() && liveness.is_running(&record.sandbox)? {
             return Ok(true);
         }
         let mut names: Vec<_> = record.steps.iter().filter_map(Step::name_file).collect();
@@ -185,17 +185,17 @@ fn held_by_interrupted(owner: &Owner, how: Pending) -> Error {
 
 /// Whether a container is alive; `patient` waits for what the kernel is about to take away.
 pub(super) fn lives(record: &Record, liveness: &Liveness, netlink: &Netlink, patient: bool) -> Result<bool> {
-    if liveness.is_running(&record.sandbox) {
+    if liveness.is_running(&record.sandbox)? {
         // A path may lead to a namespace that was given the number of another.
         return if record.sandbox.path().is_some() { has_link(record, netlink) } else { Ok(true) };
     }
-    if record.sandbox.path().is_none() || liveness.is_named(&record.sandbox) {
+    if record.sandbox.path().is_none() || liveness.is_named(&record.sandbox)? {
         return outlives_its_process(record, liveness, netlink);
     }
     // The path may be a mount that this run does not see. The kernel takes the veth pair away
     // with the namespace, a little later.
     for _ in 0..if patient { VETH_PATIENCE } else { 0 } {
-        if !has_link(record, netlink)? || liveness.is_inhabited(&record.sandbox) {
+        if !has_link(record, netlink)? || liveness.is_inhabited(&record.sandbox)? {
             break;
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -207,7 +207,7 @@ pub(super) fn lives(record: &Record, liveness: &Liveness, netlink: &Netlink, pat
 /// may belong to another namespace by now, but not while the veth pair is there: the kernel
 /// takes that away before it gives the number to anyone.
 fn outlives_its_process(record: &Record, liveness: &Liveness, netlink: &Netlink) -> Result<bool> {
-    Ok(liveness.is_inhabited(&record.sandbox) && has_link(record, netlink)?)
+    Ok(liveness.is_inhabited(&record.sandbox)? && has_link(record, netlink)?)
 }
 
 fn has_link(record: &Record, netlink: &Netlink) -> Result<bool> {

@@ -5,7 +5,7 @@ use ipnetwork::IpNetwork;
 use super::Claimed;
 use super::names;
 use super::steps::{Steps, switched_on};
-use super::veth::has_ipv6;
+use super::veth::{MAX_ALIAS, has_ipv6};
 use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
@@ -183,6 +183,11 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
     let Some(found) = &observed.bridge else {
         let Some(mac) = mac_of(spec) else { return };
         steps.make(Step::AddBridge(Bridge { name: name.clone(), mac, mtu }));
+        // For whoever has another one: see `Run::check_state_dir`.
+        let state_dir = steps.claimed.state_dir.to_str().filter(|dir| dir.len() <= MAX_ALIAS);
+        if let Some(alias) = state_dir.map(str::to_owned) {
+            steps.make(Step::SetAlias { link: name.clone(), alias });
+        }
         if has_ipv6(ipv6, mtu) {
             steps.without_ipv6(Netns::Host, name);
         }

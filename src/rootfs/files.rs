@@ -25,7 +25,8 @@ pub const MAX_RESOLV_CONF: u64 = 64 << 10;
 /// How long the text of an address is at most, with a line's end; in bytes.
 const LONGEST_ADDRESS: u64 = 46;
 
-/// Writes `contents` to the file `path` below the directory `base`.
+/// Writes `contents` to the file `path` below the directory `base`. Where that fails, what was
+/// written is removed.
 ///
 /// # Errors
 /// A component of `path` is a symbolic link or leads out of `base`; what is there is not a
@@ -34,14 +35,19 @@ const LONGEST_ADDRESS: u64 = 46;
 pub fn write(base: &Path, path: &Path, contents: &str) -> io::Result<()> {
     let mut file = open(base, path, OFlag::O_RDWR | OFlag::O_CREAT)?;
     let mut found = Vec::new();
-    (&file).take(LONGEST_ADDRESS + 1).read_to_end(&mut found)?;
+    let read = (&file).take(LONGEST_ADDRESS + 1).read_to_end(&mut found);
+    // Still empty, if it was not there before.
+    read.inspect_err(|_| drop(remove(base, path, "")))?;
     let of_an_address = |octet: &u8| octet.is_ascii_hexdigit() || b".:\n".contains(octet);
     if found.len() as u64 > LONGEST_ADDRESS || !found.iter().all(of_an_address) {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "it exists and is not an address"));
     }
-    file.set_len(0)?;
-    file.rewind()?;
-    file.write_all(contents.as_bytes())
+    let mut write = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(contents.as_bytes())
+    };
+    write().inspect_err(|_| drop(remove(base, path, contents)))
 }
 
 /// Removes the file again, if it still says `contents`, or the beginning of it, as when its

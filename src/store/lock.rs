@@ -14,6 +14,10 @@ use crate::error::{Doing, Error, Kind, Result};
 /// How long a run waits for the others. Each takes milliseconds; a queue of hundreds passes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long one waits for programs of runs that were killed. They end when they are told nothing,
+/// and wait five seconds for a lock of their own.
+const ORPHANS: Duration = Duration::from_secs(7);
+
 /// A lock on a file, until this is dropped and every program that inherited it has ended.
 #[derive(Debug)]
 pub struct Lock {
@@ -50,9 +54,14 @@ impl Lock {
         Ok(file.try_lock_exclusive().is_ok().then_some(Self { file }))
     }
 
+    /// As [`Self::exclusive`], for the time that an orphan of ours takes to end by itself.
+    pub(super) fn exclusive_soon(path: &Path) -> Result<Self> {
+        wait_with(open(path)?, path, FileExt::lock_exclusive, ORPHANS)
+    }
+
     fn acquire(path: &Path, attempt: Locking, wait: Locking) -> Result<Self> {
         let file = open(path)?;
-        if attempt(&file).is_ok() { Ok(Self { file }) } else { wait_with(file, path, wait) }
+        if attempt(&file).is_ok() { Ok(Self { file }) } else { wait_with(file, path, wait, PATIENCE) }
     }
 
     /// The lock of a file that nobody else has opened yet.
@@ -80,7 +89,7 @@ impl Lock {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             file => {
                 let file = file.doing(|| format!("lock {}", path.display()))?;
-                wait_with(file, path, FileExt::lock_exclusive).map(drop)
+                wait_with(file, path, FileExt::lock_exclusive, PATIENCE).map(drop)
             }
         }
     }
@@ -97,7 +106,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 /// Waits in a thread, since `flock(2)` itself cannot be told how long.
-fn wait_with(file: File, path: &Path, lock: Locking) -> Result<Lock> {
+fn wait_with(file: File, path: &Path, lock: Locking, patience: Duration) -> Result<Lock> {
     let operation = || format!("lock {}", path.display());
     let (sender, receiver) = mpsc::channel();
     let wait = move || {
@@ -105,18 +114,18 @@ fn wait_with(file: File, path: &Path, lock: Locking) -> Result<Lock> {
         let _ = sender.send(locked);
     };
     std::thread::Builder::new().spawn(wait).doing(operation)?;
-    match receiver.recv_timeout(PATIENCE) {
+    match receiver.recv_timeout(patience) {
         Ok(locked) => locked.doing(operation).map(|file| Lock { file }),
         Err(_) => {
             let holder = holder(path).unwrap_or_else(|| "another run".to_owned());
-            let cause = format!("held by {holder} for {} s", PATIENCE.as_secs());
+            let cause = format!("held by {holder} for {} s", patience.as_secs());
             Err(Error::new(operation(), cause).of(Kind::Busy))
         }
     }
 }
 
-/// Who holds the lock, by `/proc/locks`: `process 4711 (netns)`.
-fn holder(path: &Path) -> Option<String> {
+/// Who holds the `flock(2)` of a file, by `/proc/locks`: `process 4711 (netns)`.
+pub fn holder(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
     let locks = std::fs::read_to_string("/proc/locks").ok()?;

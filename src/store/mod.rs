@@ -50,7 +50,7 @@ use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
 pub use claim::{Claim, Owner};
 pub(crate) use life::Pending;
-pub use lock::{Held, Lock};
+pub use lock::{Held, Lock, holder};
 pub use record::{Damage, decode, encode};
 pub use records::{Records, Turn};
 
@@ -106,12 +106,22 @@ impl Store {
 
     /// The lock of the firewall's rules: shared by those who add and remove their own.
     pub(crate) fn share_rules(&self) -> Result<Lock> {
-        Lock::shared(&self.dir.join("rules.lock"))
+        Lock::shared(&self.rules_lock())
     }
 
     /// The same for whoever rebuilds them, alone.
     pub(crate) fn own_rules(&self) -> Result<Lock> {
-        Lock::exclusive(&self.dir.join("rules.lock"))
+        Lock::exclusive(&self.rules_lock())
+    }
+
+    /// The same for a time in which every other run and its programs should have ended.
+    pub(crate) fn own_rules_soon(&self) -> Result<Lock> {
+        Lock::exclusive_soon(&self.rules_lock())
+    }
+
+    /// The file that every program of the firewall keeps open.
+    pub(crate) fn rules_lock(&self) -> PathBuf {
+        self.dir.join("rules.lock")
     }
 
     /// The lock of whoever removes rules, for all that are leaving.
@@ -201,15 +211,15 @@ impl Store {
 
     // Notes.
 
-    /// What was noted under a name; anything may be lost.
+    /// What was noted under a name; anything may be lost, or be what was noted before.
     pub(crate) fn note(&self, name: &str) -> Option<String> {
         let text = fs::read_link(self.dir.join("notes").join(name)).ok()?;
         text.to_str().map(str::to_owned)
     }
 
-    /// Notes `text`, which must not be empty.
-    pub(crate) fn put_note(&self, name: &str, text: &str) -> Result<()> {
-        self.replace_link(&self.dir.join("notes").join(name), text)
+    /// Notes `text`, which must not be empty. Where that fails, an older note stays.
+    pub(crate) fn put_note(&self, name: &str, text: &str) {
+        let _ = self.replace_link(&self.dir.join("notes").join(name), text);
     }
 
     /// Forgets a note.

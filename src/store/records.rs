@@ -120,8 +120,8 @@ impl Store {
     }
 
     /// Notes where the next turn begins.
-    pub(crate) fn end_turn(&self, turn: &Turn) -> Result<()> {
-        turn.0.map_or(Ok(()), |next| self.put_note(TURN, &next.to_string()))
+    pub(crate) fn end_turn(&self, turn: &Turn) {
+        turn.0.iter().for_each(|next| self.put_note(TURN, &next.to_string()));
     }
 }
 

@@ -35,8 +35,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
-use super::Driver;
-use crate::error::{Doing, Error, Kind, Result};
+use super::{Driver, together};
+use crate::error::{Doing, Kind, Result};
 use crate::log::Log;
 use crate::model::rule::{Change, Family, Rule};
 use commands::{Command, commands};
@@ -101,7 +101,9 @@ impl Iptables {
         match restore.and_then(Restore::finish) {
             // Somebody else has changed the tables, or a run was interrupted: what is to be
             // removed is gone already, or something of others' has been added to it.
-            Err(failure) if change == Change::Remove && failure.kind() != Kind::Busy => {
+            Err(failure)
+                if change == Change::Remove && ![Kind::Busy, Kind::TimedOut].contains(&failure.kind()) =>
+            {
                 self.log.debug(&format!("# {failure}"));
                 let left = left(&rules, read(family)?);
                 self.run(family, Script::removal(left))
@@ -168,9 +170,7 @@ impl Driver for Iptables {
 
     fn finish(&mut self) -> Result<()> {
         let running = std::mem::take(&mut self.running);
-        let failed: Vec<Error> =
-            running.into_iter().filter_map(|ordered| self.finish_one(ordered).err()).collect();
-        Error::merge(failed).map_or(Ok(()), Err)
+        together(running.into_iter().map(|ordered| self.finish_one(ordered)).collect())
     }
 
     fn transactions(&self) -> u64 {

@@ -6,12 +6,19 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::commands::{Command, Verb, program};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::{Change, Family};
 
 /// How long it waits for the xtables lock (legacy only), in seconds.
 pub(super) const LOCK_WAIT: &str = "--wait=5";
+
+/// The last line of its input. It repeats comments, and by this one that it has read everything:
+/// it takes an input that it cannot read for an empty one, and ends with 0.
+const LAST: &str = "# all read\n";
+
+/// The most that is read of what it repeats, in bytes; besides it names the chains it empties.
+const MAX_REPEATED: u64 = 1 << 20;
 
 /// The order in which tables are changed, each in a transaction of its own: the guard first.
 pub(super) const TABLES: [&str; 3] = ["raw", "nat", "filter"];
@@ -103,7 +110,8 @@ impl Waiting {
     /// It cannot be started.
     pub(super) fn start_program(program: PathBuf) -> Result<Self> {
         let name = program.clone();
-        let running = Running::start(program, &["--noflush", LOCK_WAIT], Stdio::piped(), Stdio::null())?;
+        let args = ["--noflush", "--verbose", LOCK_WAIT];
+        let running = Running::start(program, &args, Stdio::piped(), Stdio::piped())?;
         let real = name.canonicalize().unwrap_or_default();
         let legacy = real.file_name().is_some_and(|name| name.to_string_lossy().contains("legacy"));
         Ok(Self { running, legacy })
@@ -111,7 +119,7 @@ impl Waiting {
 
     /// Gives it its orders.
     pub(super) fn order(mut self, script: Script) -> Restore {
-        let told = self.running.tell(script.text.as_bytes());
+        let told = self.running.tell(format!("{}{LAST}", script.text).as_bytes());
         Restore { running: self.running, legacy: self.legacy, script, told }
     }
 }
@@ -132,17 +140,25 @@ impl Restore {
     ///
     /// # Errors
     /// It failed: the command that it failed on, and what it said. Of the kind
-    /// [`Busy`](crate::error::Kind::Busy) if it did not end in time.
+    /// [`Kind::TimedOut`] if it did not end in time; of [`Kind::Busy`] if it has not begun, since
+    /// another program kept the xtables lock, or it could not read its orders.
     pub(super) fn finish(self) -> Result<u64> {
         let Self { running, legacy, script, told } = self;
         let verb = if script.change == Change::Remove { "undo " } else { "" };
         let operation = format!("{verb}{} --noflush", running.program());
-        let ended = running.finish(0)?;
+        let ended = running.finish(MAX_REPEATED)?;
         if ended.status.success() {
-            told.map_err(|cause| Error::new(operation, format!("give it its orders: {cause}")))?;
+            told.map_err(|cause| Error::new(&operation, format!("give it its orders: {cause}")))?;
+            if !ended.printed.ends_with(LAST.as_bytes()) {
+                let cause = "it says that all is done, but has not read its orders";
+                return Err(Error::new(operation, cause).of(Kind::Busy));
+            }
             return Ok(if legacy { 0 } else { script.transactions });
         }
         let said = ended.said();
+        if said.contains("xtables lock") {
+            return Err(Error::new(operation, said).of(Kind::Busy));
+        }
         let culprit = line_number(&said).and_then(|n| script.lines.into_iter().nth(n - 1)).flatten();
         Err(Error::new(culprit.unwrap_or(operation), said))
     }
@@ -193,7 +209,7 @@ mod tests {
 
     fn run(shell: &str, lines: usize) -> Result<u64> {
         let running =
-            Running::start("/bin/sh".into(), &["-c", shell], Stdio::piped(), Stdio::null()).unwrap();
+            Running::start("/bin/sh".into(), &["-c", shell], Stdio::piped(), Stdio::piped()).unwrap();
         let order = |n| Order { table: "nat", line: "-A X -j Y".repeat(100), shown: format!("command {n}") };
         let script = Script::new(Change::Remove, (1..=lines).map(order).collect());
         Waiting { running, legacy: false }.order(script).finish()
@@ -201,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_command_and_what_the_program_said() {
-        assert_eq!(run("cat >/dev/null", 1), Ok(1));
+        assert_eq!(run("grep '^#'", 1), Ok(1));
         let error = |shell, lines| run(shell, lines).unwrap_err().to_string();
         assert_eq!(error("echo 'line 3: no luck' >&2; exit 1", 2), "command 2: line 3: no luck");
         assert_eq!(error("exit 7", 9999), "undo /bin/sh --noflush: exit status: 7");
@@ -209,6 +225,8 @@ mod tests {
 
     #[test]
     fn orders_that_are_not_read_are_an_error() {
+        let error = run("exit 0", 1).unwrap_err().to_string();
+        assert!(error.ends_with("it says that all is done, but has not read its orders"), "{error}");
         let error = run("exec <&-; exit 0", 9999).unwrap_err().to_string();
         assert!(error.starts_with("undo /bin/sh --noflush: give it its orders: "), "{error}");
     }

@@ -1,0 +1,80 @@
+//! Each system call that can run out of something, or be refused, fails once.
+
+use std::fs;
+use std::process::Command;
+
+use super::{Operation, Scene, conclude};
+use crate::common::{NETNS, run};
+
+/// The system calls that fail, and how each can.
+const CALLS: [(&str, &[&str]); 18] = [
+    ("openat", &["EMFILE", "ENOMEM", "EACCES", "EINTR", "ENOSPC"]),
+    ("openat2", &["EMFILE", "EACCES", "ENOMEM"]),
+    ("read", &["EINTR", "ENOMEM", "EIO"]),
+    ("write", &["ENOSPC", "EINTR", "ENOMEM"]),
+    ("pwrite64", &["ENOSPC", "EINTR"]),
+    ("rename", &["ENOSPC", "EACCES", "ENOMEM"]),
+    ("symlink", &["ENOSPC", "EACCES", "ENOMEM"]),
+    ("readlink", &["ENOMEM", "EACCES"]),
+    ("getdents64", &["ENOMEM"]),
+    ("mkdir", &["ENOSPC", "EACCES", "ENOMEM"]),
+    ("unlink", &["EACCES", "ENOMEM"]),
+    ("rmdir", &["ENOMEM"]),
+    ("mmap", &["ENOMEM"]),
+    ("clone3", &["ENOMEM", "EAGAIN"]),
+    ("socket", &["EMFILE", "ENOMEM", "EACCES"]),
+    ("pipe2", &["EMFILE"]),
+    ("sendto", &["ENOMEM", "EINTR"]),
+    ("flock", &["EINTR", "ENOMEM"]),
+];
+
+/// More than any of them is made by one run.
+const MOST: usize = 300;
+
+/// Has every second call fail, from the `first` on: each of the two tests has the other half.
+fn sweep(variant: &str, first: usize) {
+    let Some(mut scene) = Scene::new(variant) else { return };
+    let (mut times, mut bad) = (0, Vec::new());
+    for operation in [Operation::Attach, Operation::Detach, Operation::Gc] {
+        for (call, errors) in CALLS {
+            for n in (first..MOST).step_by(2) {
+                let error = errors[n / 2 % errors.len()];
+                let (args, input) = scene.prepare(operation);
+                let log = scene.world.dir.join("log");
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-y", "-qq", "-e", "signal=none", "-e", &format!("trace={call}")]);
+                strace.args(["-e", &format!("inject={call}:error={error}:when={n}"), "-o"]).arg(&log);
+                let output = run(strace.arg(NETNS).args(args), &input);
+                let log = fs::read_to_string(&log).expect("strace's log");
+                let failed: Vec<&str> = log.lines().filter(|line| line.contains("(INJECTED)")).collect();
+                let wrong = scene.judge(operation, &output, n / 2);
+                if failed.is_empty() {
+                    break;
+                }
+                // By which threads are woken: the kernel has no such error for it.
+                if failed.iter().all(|line| line.contains("[eventfd]")) {
+                    continue;
+                }
+                times += 1;
+                let what = format!("{operation:?} where {call} {n} fails with {error}");
+                bad.extend(wrong.iter().map(|wrong| format!("{what}: {wrong}")));
+                if !wrong.is_empty() {
+                    drop(scene);
+                    scene = Scene::new(variant).expect("another world");
+                }
+            }
+        }
+    }
+    conclude(&format!("one system call fails, iptables-{variant}"), times, &bad);
+    assert!(times > 200, "only {times} system calls failed");
+}
+
+#[test]
+fn whatever_system_call_fails_each_container_is_whole_or_gone_on_nft() {
+    sweep("nft", 1);
+}
+
+#[test]
+fn whatever_system_call_fails_each_container_is_whole_or_gone_on_legacy() {
+    sweep("legacy", 2);
+}
