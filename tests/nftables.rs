@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::common::scene::{Scene, ask};
 use crate::common::traffic::serve_tcp;
 use crate::common::{NETNS, World, run, state, stderr};
+use crate::kill::{End, MOST, kill_at};
 
 const NFTABLES: &str = "--firewall=nftables";
 
@@ -238,6 +239,42 @@ impl Caller {
         self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         self.calling.join().expect("the caller")
     }
+}
+
+#[test]
+fn a_change_over_killed_anywhere_is_finished_by_the_next() {
+    let Some(mut world) = World::new() else { return };
+    let (web, other) = (world.process(), world.neighbour());
+    world.attach_ok("web", web, &[("publish", "8080:80,9000-9009:9000-9009/udp")]);
+    serve_tcp(web, 80, "web");
+    let on_iptables = world.snapshot();
+    world.netns_ok(&["reload", "--firewall", "nftables"], "");
+    let on_nftables = world.snapshot();
+    world.netns_ok(&["reload", "--firewall", "iptables"], "");
+    let mut kills = 0;
+    for call in ["sendto", "symlink", "rename", "unlink", "clone3", "write"] {
+        for n in 1..MOST {
+            let (to, whole) =
+                if n % 2 == 1 { (NFTABLES, &on_nftables) } else { ("--firewall=iptables", &on_iptables) };
+            let end = kill_at(call, n, &[to, "reload"], "");
+            assert_eq!(ask(Some(other), "10.0.0.1", "8080/tcp"), "web", "{to}, {call} {n}");
+            if let End::Whole = end {
+                break;
+            }
+            kills += 1;
+            // Whatever happens first.
+            if n % 3 == 0 {
+                world.netns_ok(&["gc"], "");
+            }
+            world.netns_ok(&[to, "reload"], "");
+            world.netns_ok(&["gc"], "");
+            world.assert_as(whole);
+        }
+    }
+    assert!(kills > 30, "{kills} kills");
+    world.detach_ok("web");
+    world.netns_ok(&["rm"], "");
+    assert!(!world.rules().contains("netns"), "{}", world.rules());
 }
 
 #[test]

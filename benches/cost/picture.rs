@@ -35,14 +35,14 @@ const STYLE: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;fill:#59636e}\
 .title{font-size:14px;font-weight:600;fill:#1f2328}\
 .ground{fill:#fff;stroke:#d1d9e0}.grid{stroke:#e6eaef}\
-.line{fill:none;stroke-width:2;stroke-linejoin:round}.l1{stroke-width:3.5}.l4{stroke-dasharray:5 4}\
-.l0,.l4{stroke:#8b949e}.l1{stroke:#0969da}.l2{stroke:#d4720b}.l3{stroke:#8250df}\
-.p0,.p4{fill:#8b949e}.p1{fill:#0969da}.p2{fill:#d4720b}.p3{fill:#8250df}\
-text.p1{font-weight:600}\
+.line{fill:none;stroke-width:2;stroke-linejoin:round}.l1,.l2{stroke-width:3.5}.l5{stroke-dasharray:5 4}\
+.l0,.l5{stroke:#8b949e}.l1{stroke:#0969da}.l2{stroke:#1a7f37}.l3{stroke:#d4720b}.l4{stroke:#8250df}\
+.p0,.p5{fill:#8b949e}.p1{fill:#0969da}.p2{fill:#1a7f37}.p3{fill:#d4720b}.p4{fill:#8250df}\
+text.p1,text.p2{font-weight:600}\
 @media(prefers-color-scheme:dark){text{fill:#9198a1}.title{fill:#f0f6fc}\
 .ground{fill:#0d1117;stroke:#3d444d}.grid{stroke:#21262d}\
-.l1{stroke:#4493f8}.l2{stroke:#e3933a}.l3{stroke:#ab7df8}\
-.p1{fill:#4493f8}.p2{fill:#e3933a}.p3{fill:#ab7df8}}";
+.l1{stroke:#4493f8}.l2{stroke:#3fb950}.l3{stroke:#e3933a}.l4{stroke:#ab7df8}\
+.p1{fill:#4493f8}.p2{fill:#3fb950}.p3{fill:#e3933a}.p4{fill:#ab7df8}}";
 
 /// From a range of numbers to a range of pixels.
 #[derive(Clone, Copy)]

@@ -96,15 +96,15 @@ impl Table {
         cells.get(column)?.as_ref().map(Figure::median)
     }
 
-    /// As Markdown. Among peers, `netns` is given as a multiple of the first, and those after
-    /// it as multiples of `netns`.
+    /// As Markdown. Among peers, `netns` on each firewall is given as a multiple of the first, and
+    /// those after it as multiples of `netns`.
     pub fn markdown(&self) -> String {
         let ours = self.head.iter().skip(1).position(|name| name == "netns").filter(|_| self.compares);
         let mut head = vec![self.head.first().cloned().unwrap_or_default()];
         for (at, name) in self.head.iter().skip(1).enumerate() {
             head.push(name.clone());
             match ours {
-                Some(ours) if at == ours && at > 0 => head.push(format!("× {}", self.head[1])),
+                Some(_) if at > 0 && name.starts_with("netns") => head.push(format!("× {}", self.head[1])),
                 Some(ours) if at > ours => head.push("× netns".to_owned()),
                 _ => {}
             }
@@ -116,7 +116,9 @@ impl Table {
             for (at, cell) in cells.iter().enumerate() {
                 row.push(cell.as_ref().map_or("–".to_owned(), Figure::shown));
                 match ours {
-                    Some(ours) if at == ours && at > 0 => row.push(ratio(cell.as_ref(), cells[0].as_ref())),
+                    Some(_) if at > 0 && self.head[at + 1].starts_with("netns") => {
+                        row.push(ratio(cell.as_ref(), cells[0].as_ref()));
+                    }
                     Some(ours) if at > ours => row.push(ratio(cell.as_ref(), base)),
                     _ => {}
                 }

@@ -15,7 +15,8 @@ use crate::cost::table::{Figure, Table, Unit};
 pub const RESTORE: &str = "iptables-restore that deletes one rule";
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let peers: [Box<dyn Peer>; 2] = [Box::new(Floor::<true>), Box::new(Ours::default())];
+    let peers: [Box<dyn Peer>; 3] =
+        [Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
     fill(&mut lanes, 1, |_| Ports::one(10_000));
     let mut restores = Vec::new();

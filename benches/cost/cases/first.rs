@@ -8,7 +8,8 @@ use crate::cost::race::measure_and;
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Floor::<true>), Box::new(Ours::default())];
+    let mut peers: Vec<Box<dyn Peer>> =
+        vec![Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
     peers.extend(others());
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
     let costs = measure_and(&mut lanes, scale.rounds, 1, Ports::one(10_000), Lane::remove_network);

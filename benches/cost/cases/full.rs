@@ -8,7 +8,8 @@ use crate::cost::race::{fill, measure};
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let peers: [Box<dyn Peer>; 2] = [Box::new(Floor::<true>), Box::new(Ours::default())];
+    let peers: [Box<dyn Peer>; 3] =
+        [Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
     let (mut rows, mut restores) = (Vec::new(), Vec::new());
     for size in [1, scale.ports_of] {

@@ -8,8 +8,12 @@ use crate::cost::race::{Cost, fill, measure};
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let mut peers: Vec<Box<dyn Peer>> =
-        vec![Box::new(Floor::<true>), Box::new(Ours::default()), Box::new(Floor::<false>)];
+    let mut peers: Vec<Box<dyn Peer>> = vec![
+        Box::new(Floor::<true>),
+        Box::new(Ours::<false>::default()),
+        Box::new(Ours::<true>::default()),
+        Box::new(Floor::<false>),
+    ];
     let flat = peers.len();
     peers.extend(others());
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();

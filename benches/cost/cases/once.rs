@@ -25,11 +25,13 @@ const ROWS: [(&str, Verb, bool); 4] = [
 
 pub fn run(scale: &Scale) -> Vec<Table> {
     let mut floor = Crowd::new(Floor::<true>, scale.at_once);
-    let mut ours = Crowd::new(Ours::default(), scale.at_once);
+    let mut ours = Crowd::new(Ours::<false>::default(), scale.at_once);
+    let mut nftables = Crowd::new(Ours::<true>::default(), scale.at_once);
     settle();
     for _ in 0..rounds(scale) {
         floor.round();
         ours.round();
+        nftables.round();
     }
     let note = format!(
         "All of {} containers with one published port each, beside one that is up. Median of {}; the floor \
@@ -37,14 +39,14 @@ pub fn run(scale: &Scale) -> Vec<Table> {
         thousands(scale.at_once),
         rounds(scale)
     );
-    let mut table = Table::new(ONCE, note, ["", "floor", "netns"]);
+    let mut table = Table::new(ONCE, note, ["", "floor", "netns", "netns, nftables"]);
     table.compares = true;
     for (at, (name, ..)) in ROWS.iter().enumerate() {
         let figure = |took: &[Vec<Duration>; 4]| Some(Figure::times(Unit::Millis, &took[at]));
-        table.row(*name, vec![figure(&floor.took), figure(&ours.took)]);
+        table.row(*name, vec![figure(&floor.took), figure(&ours.took), figure(&nftables.took)]);
     }
     let failed = |count: usize| Some(Figure::new(Unit::Count, [count as f64]));
-    table.row("of these failed", vec![failed(floor.failed), failed(ours.failed)]);
+    table.row("of these failed", vec![failed(floor.failed), failed(ours.failed), failed(nftables.failed)]);
     vec![table]
 }
 

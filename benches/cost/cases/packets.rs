@@ -26,11 +26,11 @@ pub fn first<P: Peer + ?Sized>(scale: &Scale, full: &mut Lane<P>) -> Table {
         let containers: Vec<Container> = called.iter().map(|at| full.up[*at]).collect();
         connect(full, &containers, &called.iter().map(|at| port(10 * at)).collect::<Vec<_>>(), scale)
     };
-    let mut few = Lane::new(Box::new(Ours::default()));
+    let mut few = Lane::new(Box::new(Ours::<false>::default()));
     few.grow(|_| Ports::one(10_000));
     let containers = few.up.clone();
     let one = connect(&mut few, &containers, &[port(0)], scale);
-    let mut flat = Lane::new(Box::new(Ours::default()));
+    let mut flat = Lane::new(Box::new(Ours::<false>::default()));
     flat.grow(|_| Ports::None);
     publish_in_one_chain(&flat, count);
     let ports: Vec<u16> = (0..count).step_by((count / CALLED).max(1)).map(port).collect();

@@ -16,7 +16,8 @@ pub const KINDS: [(&str, Ports); 4] = [
 ];
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Floor::<true>), Box::new(Ours::default())];
+    let mut peers: Vec<Box<dyn Peer>> =
+        vec![Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
     peers.extend(others());
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
     fill(&mut lanes, 1, |_| Ports::one(10_000));

@@ -4,8 +4,9 @@ use super::{Container, Ports, Program, Verb};
 use crate::common::{NETNS, World};
 use crate::cost::call::Call;
 
+/// With its rules in iptables or in nftables.
 #[derive(Debug, Default)]
-pub struct Ours {
+pub struct Ours<const NFTABLES: bool = false> {
     /// Whether there is no bundle, and so no `.ip` file: the `openat2(2)` that opens it is
     /// unknown to the valgrind of Debian 12.
     pub without_bundle: bool,
@@ -20,8 +21,8 @@ fn publish(ports: Ports) -> String {
     ports.mappings().into_iter().map(spec).collect::<Vec<_>>().join(",")
 }
 
-impl Program for Ours {
-    const NAME: &'static str = "netns";
+impl<const NFTABLES: bool> Program for Ours<NFTABLES> {
+    const NAME: &'static str = if NFTABLES { "netns, nftables" } else { "netns" };
 
     fn call(&self, verb: Verb, container: &Container) -> Call {
         let bundle = if self.without_bundle { "" } else { "/run/test" };
@@ -35,7 +36,9 @@ impl Program for Ours {
         if container.ports != Ports::None {
             state["annotations"]["org.netns.publish"] = publish(container.ports).into();
         }
-        Call::new([NETNS], state.to_string())
+        let mut call = Call::new([NETNS], state.to_string());
+        call.env.extend(NFTABLES.then(|| ("NETNS_FIREWALL", "nftables".to_owned())));
+        call
     }
 
     fn remove_network(&self, world: &World) {
