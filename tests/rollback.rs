@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netns::config::Options;
-use netns::error::{Error, Result};
+use netns::error::{Error, Kind, Result};
 use netns::model::bundle::Bundle;
 use netns::model::observed::{Files, Host};
 use netns::model::resolver::Resolver;
@@ -23,6 +23,8 @@ struct Fake {
     /// What fails: a step's text, with `undo ` before it for its undoing, or one of the four
     /// ways in which rules fail.
     fails: BTreeSet<String>,
+    /// What kind of failure that is, if not the usual one.
+    kind: Option<Kind>,
 }
 
 const START: &str = "start iptables";
@@ -37,7 +39,8 @@ impl Fake {
     }
 
     fn attempt(&self, what: &str) -> Result<()> {
-        if self.fails.contains(what) { Err(Error::new(what, "as it was told to")) } else { Ok(()) }
+        let failure = || Error::new(what, "as it was told to").of(self.kind.unwrap_or(Kind::Kernel));
+        if self.fails.contains(what) { Err(failure()) } else { Ok(()) }
     }
 }
 
@@ -66,6 +69,9 @@ fn goes_with(step: &Step) -> Option<String> {
 
 impl Target for Fake {
     fn start_rules(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
+        if rules.is_empty() {
+            return Ok(());
+        }
         self.attempt(&format!("{}{START}", verb(change)))?;
         self.started = Some((change, rules.iter().map(|rule| (*rule).clone()).collect()));
         Ok(())
@@ -74,6 +80,9 @@ impl Target for Fake {
     fn finish_rules(&mut self) -> Result<()> {
         let Some((change, rules)) = self.started.take() else { return Ok(()) };
         let fine = self.attempt(&format!("{}{FINISH}", verb(change)));
+        if self.kind == Some(Kind::Busy) {
+            return fine;
+        }
         for rule in rules {
             let text = Step::Firewall(rule).to_string();
             match change {
@@ -169,6 +178,20 @@ fn a_failure_at_any_step_leaves_nothing_behind_and_names_the_step() {
         assert!(clean, "{failure}");
         assert_eq!(fake.exists, BTreeSet::new(), "{failure} leaves something behind");
         assert!(fake.started.is_none(), "{failure}: nothing runs on");
+    }
+}
+
+#[test]
+fn a_firewall_that_does_not_answer_is_not_asked_again() {
+    for (kind, clean) in [(Kind::Busy, true), (Kind::TimedOut, false)] {
+        let asked_again = format!("undo {START}");
+        let mut fake = Fake { kind: Some(kind), ..Fake::failing(&[FINISH, &asked_again]) };
+        let failed = apply(&refs(&all_steps()), &mut fake).unwrap_err();
+        assert_eq!(failed.error.to_string(), format!("{FINISH}: as it was told to"));
+        assert_eq!((failed.clean, failed.rules), (clean, false), "{kind:?}");
+        let left: Vec<&String> = fake.exists.iter().filter(|text| !text.starts_with("firewall ")).collect();
+        assert_eq!(left, [""; 0], "{kind:?}: everything else is undone");
+        assert_eq!(fake.exists.is_empty(), clean, "the next run removes what may be there");
     }
 }
 

@@ -8,6 +8,7 @@ use nix::sys::statvfs::statvfs;
 use super::{Operation, Scene, conclude};
 use crate::common::{NETNS, run};
 
+const FIREWALLS: [&str; 3] = ["nft", "legacy", "nftables"];
 const ALL: [Operation; 3] = [Operation::Attach, Operation::Detach, Operation::Gc];
 
 /// More pages or inodes than one run takes.
@@ -40,7 +41,7 @@ fn sweep(mut scene: Scene, what: &str, limits: &[u64], limited: impl Fn(u64, &mu
             }
         }
     }
-    conclude(what, times, &bad);
+    conclude(what.trim_end_matches(':'), times, &bad);
     assert!(times > 4, "{what}: only {times} limits");
 }
 
@@ -66,32 +67,30 @@ fn remount(options: &str) {
     mount(none, "/run", none, MsFlags::MS_REMOUNT, Some(options)).expect("remount /run");
 }
 
-fn few_descriptors(variant: &str) {
-    let Some(scene) = Scene::new(variant) else { return };
+fn few_descriptors(firewall: &str) {
+    let Some(scene) = Scene::new(firewall) else { return };
     let limits: Vec<u64> = (3..=40).collect();
-    sweep(scene, &format!("descriptors, iptables-{variant}:"), &limits, |limit, command| {
+    sweep(scene, &format!("descriptors, {firewall}:"), &limits, |limit, command| {
         command.arg(format!("--nofile={limit}"));
     });
 }
 
-fn full(variant: &str, scarce: Scarce) {
-    let Some(scene) = Scene::new(variant) else { return };
+fn full(firewall: &str, scarce: Scarce) {
+    let Some(scene) = Scene::new(firewall) else { return };
     let limits: Vec<u64> = (0..MOST).collect();
-    sweep(scene, &format!("free {scarce:?} of /run, iptables-{variant}:"), &limits, |left, _| {
-        leave(scarce, left)
-    });
+    sweep(scene, &format!("free {scarce:?} of /run, {firewall}:"), &limits, |left, _| leave(scarce, left));
 }
 
 #[test]
 fn however_few_descriptors_there_are_each_container_is_whole_or_gone() {
-    ["nft", "legacy"].into_iter().for_each(few_descriptors);
+    FIREWALLS.into_iter().for_each(few_descriptors);
 }
 
 #[test]
 fn however_full_run_is_each_container_is_whole_or_gone() {
-    for variant in ["nft", "legacy"] {
+    for firewall in FIREWALLS {
         for scarce in [Scarce::Pages, Scarce::Inodes] {
-            full(variant, scarce);
+            full(firewall, scarce);
         }
     }
 }

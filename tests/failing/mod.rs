@@ -43,9 +43,9 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(variant: &str) -> Option<Self> {
+    fn new(firewall: &str) -> Option<Self> {
         let mut world = World::new()?;
-        world.use_iptables(variant);
+        world.use_firewall(firewall);
         let (victim, bystander, other) = (world.process(), world.process(), world.process());
         world.attach_ok("bystander", bystander, &[("publish", "8080:80"), ("ipfile", "bystander")]);
         // The files that only grow have their size.
@@ -61,7 +61,13 @@ impl Scene {
     }
 
     /// What stands before an operation is there; its arguments and standard input.
-    fn prepare(&mut self, operation: Operation) -> (Vec<&'static str>, String) {
+    fn prepare(&mut self, operation: Operation) -> (Vec<String>, String) {
+        let (args, input) = self.prepared(operation);
+        let flags = self.world.flags.iter().cloned();
+        (flags.chain(args.into_iter().map(str::to_owned)).collect(), input)
+    }
+
+    fn prepared(&mut self, operation: Operation) -> (Vec<&'static str>, String) {
         let attach = state("victim", "creating", Some(self.victim.pid), &ASKED);
         match operation {
             Operation::Attach => (Vec::new(), attach),

@@ -45,7 +45,7 @@ use present::{left, missing, unowned};
 use rebuild::{rebuild, with_all, with_kept};
 use restore::{Restore, Script, Waiting};
 pub use saved::words;
-use saved::{everything, families, read};
+use saved::{everything, families, print, read};
 
 /// The commands of a rule.
 pub(super) fn lines(rule: &Rule) -> Vec<String> {
@@ -192,7 +192,8 @@ impl Driver for Iptables {
             let missing = texts(&missing(family, rules, &saved));
             if !missing.is_empty() {
                 missing.iter().for_each(|missing| self.log.debug(missing));
-                self.run(family, rebuild(&saved, &with_all(family, rules, &saved)))?;
+                let script = rebuild(&saved, &with_all(family, rules, &saved));
+                self.run(family, script.behind_denials(|| print(family))?)?;
             }
             restored.extend(missing);
         }
@@ -208,7 +209,7 @@ impl Driver for Iptables {
             if !script.is_empty() {
                 self.log.debug("# rebuild all rules");
                 script.shown().for_each(|line| self.log.debug(line));
-                self.run(family, script)?;
+                self.run(family, script.behind_denials(|| print(family))?)?;
                 changed = true;
             }
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::commands::{Command, Verb, program};
+use super::saved::denials;
 use crate::error::{Error, Kind, Result};
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::{Change, Family};
@@ -61,6 +62,27 @@ impl Script {
         let (chains, rules): (Vec<_>, Vec<_>) = commands.iter().partition(|it| it.verb == Verb::NewChain);
         let order = |command: &Command| command.order(Change::Remove);
         Self::new(Change::Remove, rules.into_iter().chain(chains).map(order).collect())
+    }
+
+    /// The same, where what is inserted comes behind what denies at the beginning of its chain;
+    /// `saved` is what `iptables-save` prints.
+    pub(super) fn behind_denials(mut self, saved: impl FnOnce() -> Result<String>) -> Result<Self> {
+        if !self.text.contains("\n-I ") {
+            return Ok(self);
+        }
+        let (saved, mut table) = (saved()?, "");
+        let mut text = String::with_capacity(self.text.len());
+        for line in self.text.lines() {
+            table = line.strip_prefix('*').unwrap_or(table);
+            match line.strip_prefix("-I ").and_then(|rest| rest.split_once(' ')) {
+                Some((chain, spec)) => {
+                    text += &format!("-I {chain} {} {spec}\n", 1 + denials(&saved, table, chain));
+                }
+                None => text += &format!("{line}\n"),
+            }
+        }
+        self.text = text;
+        Ok(self)
     }
 
     fn push(&mut self, line: &str, shown: Option<String>) {
@@ -225,7 +247,7 @@ mod tests {
 
     #[test]
     fn orders_that_are_not_read_are_an_error() {
-        let error = run("exit 0", 1).unwrap_err().to_string();
+        let error = run("cat >/dev/null", 1).unwrap_err().to_string();
         assert!(error.ends_with("it says that all is done, but has not read its orders"), "{error}");
         let error = run("exec <&-; exit 0", 9999).unwrap_err().to_string();
         assert!(error.starts_with("undo /bin/sh --noflush: give it its orders: "), "{error}");

@@ -107,9 +107,27 @@ pub(super) fn everything(rules: &[Rule]) -> Result<Vec<(Family, Vec<Command>)>> 
 /// # Errors
 /// The tables cannot be read.
 pub(super) fn read(family: Family) -> Result<Vec<Command>> {
+    Ok(parse(family, &print(family)?))
+}
+
+/// What `iptables-save` prints of a family.
+///
+/// # Errors
+/// The tables cannot be read.
+pub(super) fn print(family: Family) -> Result<String> {
     let program = find(&format!("{}-save", program(family)))?;
-    let running = Running::start(program, &[], Stdio::null(), Stdio::piped())?;
-    Ok(parse(family, &running.print(MAX_TEXT)?))
+    Running::start(program, &[], Stdio::null(), Stdio::piped())?.print(MAX_TEXT)
+}
+
+/// How many rules at the beginning of a chain drop or reject some packets, and not all: an
+/// administrator means them to come before everything else.
+pub(super) fn denials(text: &str, table: &str, chain: &str) -> usize {
+    let table =
+        text.split("\n*").find(|part| part.trim_start_matches('*').starts_with(&format!("{table}\n")));
+    let start = format!("-A {chain} ");
+    let rules = table.into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix(&start));
+    let denies = |rule: &&str| ["DROP", "REJECT"].iter().any(|to| rule.contains(&format!(" -j {to}")));
+    rules.take_while(denies).count()
 }
 
 /// The chains of ours, all that is in them, and what leads to them from others' chains, as the
@@ -186,6 +204,20 @@ mod tests {
         assert_eq!(rule("-s 10.0.0.1 ! -i a -j DROP"), rule("! -i a -s 10.0.0.1 -j DROP"));
         assert_ne!(rule("-s 10.0.0.1 ! -i a -j DROP"), rule("! -s 10.0.0.1 -i a -j DROP"));
         assert_ne!(rule("-s 10.0.0.1 -d 10.0.0.2"), rule("-s 10.0.0.2 -d 10.0.0.1"));
+    }
+
+    #[test]
+    fn what_denies_at_the_beginning_of_a_chain_is_counted_up_to_what_does_not_or_denies_all() {
+        let of = |rules: &str| {
+            let text =
+                format!("*raw\n-A FORWARD -s 1.1.1.1 -j DROP\nCOMMIT\n*filter\n:FORWARD\n{rules}COMMIT\n");
+            [denials(&text, "filter", "FORWARD"), denials(&text, "raw", "FORWARD")]
+        };
+        let deny = "-A FORWARD -s 192.0.2.0/24 -j DROP\n-A INPUT -j DROP\n-A FORWARD -i a -j REJECT --reject-with x\n";
+        assert_eq!(of(""), [0, 1]);
+        assert_eq!(of(deny), [2, 1]);
+        assert_eq!(of(&format!("{deny}-A FORWARD -j DROP\n{deny}")), [2, 1]);
+        assert_eq!(of(&format!("-A FORWARD -j ACCEPT\n{deny}")), [0, 1]);
     }
 
     #[test]
