@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::Command;
 
+use nix::mount::{MsFlags, mount};
+
 use crate::common::scene::{Scene, ask};
 use crate::common::traffic::serve_tcp;
 use crate::common::{NETNS, World, run, state, stderr};
@@ -156,7 +158,7 @@ fn gc_finds_elements_of_nobody() {
     crate::common::wait_for("the veth pair to go", || !world.links().contains(&veth));
     let strays = world.netns_ok(&["gc", "--dry-run"], "");
     assert!(
-        strays.starts_with("rule nft 'add element ip netns publish {") && strays.lines().count() == 1,
+        strays.starts_with("rule nft 'add element ip netns publish") && strays.lines().count() == 2,
         "{strays}"
     );
     assert_eq!(strays.matches("netns container lost").count(), 1001);
@@ -177,6 +179,43 @@ fn a_port_that_a_lost_container_has_left_behind_is_taken_over() {
     serve_tcp(a, 80, "a");
     assert_eq!(ask(None, "127.0.0.1", "8080/tcp"), "a");
     assert_eq!(elements(&world).len(), 3);
+}
+
+#[test]
+fn a_host_without_iptables_needs_none_and_is_no_router_for_others() {
+    let Some(mut world) = world() else { return };
+    let none: Option<&str> = None;
+    mount(Some("none"), "/etc/alternatives", Some("tmpfs"), MsFlags::empty(), none).expect("hide iptables");
+    assert!(!world.try_sh("iptables -L").status.success(), "it is hidden");
+    let before = world.sh("nft list ruleset");
+    let [web, beside, near] = [(); 3].map(|()| world.process());
+    let other = world.neighbour();
+    world.sh(&format!(
+        "ip link add near0 type veth peer name near1 netns {} && \
+                       ip addr add 10.1.0.1/24 dev near0 && ip link set near0 up",
+        near.pid
+    ));
+    near.sh("ip addr add 10.1.0.2/24 dev near1 && ip link set near1 up && ip route add default via 10.1.0.1");
+    other.sh("ip route add 10.1.0.0/24 via 10.0.0.1");
+    world.attach_ok("web", web, &[("publish", "8080:80"), ("ipfile", "web")]);
+    world.attach_ok("beside", beside, &[("ipfile", "beside")]);
+    serve_tcp(web, 80, "web");
+    for (from, address) in [(Some(other), "10.0.0.1"), (None, "127.0.0.1"), (Some(beside), "172.19.0.1")] {
+        assert_eq!(ask(from, address, "8080/tcp"), "web", "by {address}");
+    }
+    assert!(web.pings("10.0.0.2") && web.pings("172.19.0.3") && near.pings("10.1.0.1"));
+    assert!(!near.pings("10.0.0.2"), "the host forwarded nothing before");
+    let examined = world.netns(&["doctor"], "");
+    assert!(examined.status.success(), "{}", String::from_utf8_lossy(&examined.stdout));
+    world.sh("nft flush ruleset");
+    assert!(world.netns_ok(&["reload"], "").starts_with("restored "));
+    assert!(web.pings("10.0.0.2") && !near.pings("10.0.0.2"));
+    assert_eq!(world.netns_ok(&["gc"], ""), "");
+    world.detach_ok("web");
+    world.detach_ok("beside");
+    world.netns_ok(&["rm"], "");
+    assert_eq!(world.sh("nft list ruleset"), before);
+    assert_eq!(world.sh("cat /proc/sys/net/ipv4/ip_forward"), "0\n");
 }
 
 #[test]

@@ -34,6 +34,10 @@ const fn goal(what: &'static str, figure: Place, by: By, bound: Bound) -> Goal {
 const ONE: Place = (SET_UP, "1", "netns");
 const AT_300: Place = (SET_UP, "300", "netns");
 const ALL_PORTS: Place = (FULL_UP, "1,000", "netns");
+const NFT: &str = "netns, nftables";
+const NFT_ONE: Place = (SET_UP, "1", NFT);
+const NFT_AT_300: Place = (SET_UP, "300", NFT);
+const NFT_PORT: Place = (PORTS_UP, "1", NFT);
 const MIB: By = By::Number(1_048_576.0);
 
 use Bound::{AtLeast, AtMost};
@@ -101,6 +105,68 @@ const GOALS: &[Goal] = &[
         (LEASES, "60,000", "set up, instructions"),
         Figure((LEASES, "10", "set up, instructions")),
         AtMost(1.1),
+    ),
+    goal("nftables: at most 1.6 times the floor", NFT_ONE, Figure((SET_UP, "1", "floor")), AtMost(1.6)),
+    goal(
+        "nftables: 14 times faster than netavark",
+        (SET_UP, "1", "netavark"),
+        Figure(NFT_ONE),
+        AtLeast(14.0),
+    ),
+    goal("nftables: 25 times faster than CNI", (SET_UP, "1", "CNI"), Figure(NFT_ONE), AtLeast(25.0)),
+    goal(
+        "nftables, 300 up: at most 1.4 times the floor",
+        NFT_AT_300,
+        Figure((SET_UP, "300", "floor")),
+        AtMost(1.4),
+    ),
+    goal(
+        "nftables, 300 up: 45 times faster than netavark",
+        (SET_UP, "300", "netavark"),
+        Figure(NFT_AT_300),
+        AtLeast(45.0),
+    ),
+    goal(
+        "nftables, 300 up: 80 times faster than CNI",
+        (SET_UP, "300", "CNI"),
+        Figure(NFT_AT_300),
+        AtLeast(80.0),
+    ),
+    goal(
+        "nftables, 1,000 up: at most 1.4 times the floor",
+        (SET_UP, "1,000", NFT),
+        Figure((SET_UP, "1,000", "floor")),
+        AtMost(1.4),
+    ),
+    goal(
+        "nftables, 32 ports: at most 1.1 times one port",
+        (PORTS_UP, "32", NFT),
+        Figure(NFT_PORT),
+        AtMost(1.1),
+    ),
+    goal(
+        "nftables, a range of 1,000 ports: at most 1.5 times one port",
+        (PORTS_UP, "a range of 1,000", NFT),
+        Figure(NFT_PORT),
+        AtMost(1.5),
+    ),
+    goal(
+        "nftables, 10,000 ports: at most 1.1 times what it takes with ten",
+        (FULL_UP, "1,000", NFT),
+        Figure((FULL_UP, "1", NFT)),
+        AtMost(1.1),
+    ),
+    goal(
+        "nftables, take down: at most 1.1 times the deletion of the link alone",
+        (BESIDE, "take down", NFT),
+        Figure((BESIDE, "take down", "floor")),
+        AtMost(1.1),
+    ),
+    goal(
+        "nftables, 100 at once, taken down: at most 1.5 times the floor",
+        (ONCE, "take down, all at once", NFT),
+        Figure((ONCE, "take down, all at once", "floor")),
+        AtMost(1.5),
     ),
     goal("the program: at most 3 MiB", (PROGRAM, "netns", "size"), MIB, AtMost(3.0)),
     goal("1,000 up: at most 8 MiB of memory", (PROCESS, "1,000", "set up, memory"), MIB, AtMost(8.0)),

@@ -91,11 +91,14 @@ pub enum Rule {
         backend: Backend,
     },
     /// The host forwards nothing but what a rule before this one accepts: it forwarded nothing
-    /// at all until a network of ours switched that on. IPv4 alone, and always by iptables: only
-    /// at the end of its `FORWARD` has everybody else had a say.
+    /// at all until a network of ours switched that on. IPv4 alone, and by iptables wherever
+    /// there is any: only at the end of its `FORWARD` has everybody else had a say.
     OnlyOurs {
         /// Whether bridged packets pass the firewall too: those of others' bridges stay theirs.
         bridged: bool,
+        /// Who takes it.
+        #[serde(default)]
+        backend: Backend,
     },
     /// What one subnet of a network needs, whoever is on it: its containers reach the world
     /// under the host's address and each other past any FORWARD policy; nobody else's packets
@@ -167,7 +170,10 @@ impl Rule {
                 let publish = Self::Publish { owner, mapping, to: address, backend: to };
                 block.into_iter().chain([publish]).collect()
             }
-            Self::OnlyOurs { bridged } => vec![Self::OnlyOurs { bridged }],
+            Self::OnlyOurs { bridged, .. } => {
+                let backend = if has_iptables { Backend::Iptables } else { to };
+                vec![Self::OnlyOurs { bridged, backend }]
+            }
             Self::Accept { .. } | Self::Block { .. } => Vec::new(),
         }
     }
@@ -185,10 +191,9 @@ impl Rule {
     /// Who takes it.
     pub fn backend(&self) -> Backend {
         match self {
-            Self::Base { backend, .. } | Self::Network { backend, .. } | Self::Publish { backend, .. } => {
-                *backend
-            }
-            Self::OnlyOurs { .. } | Self::Accept { .. } | Self::Block { .. } => Backend::Iptables,
+            Self::Base { backend, .. } | Self::OnlyOurs { backend, .. } => *backend,
+            Self::Network { backend, .. } | Self::Publish { backend, .. } => *backend,
+            Self::Accept { .. } | Self::Block { .. } => Backend::Iptables,
         }
     }
 }

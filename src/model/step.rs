@@ -231,8 +231,9 @@ impl Step {
                 Some(format!("firewall-{family}"))
             }
             Self::Firewall(Rule::Base { family, backend }) => Some(format!("{backend}-{family}")),
-            Self::Firewall(Rule::OnlyOurs { bridged }) => {
-                Some(if *bridged { "firewall-only-bridged" } else { "firewall-only" }.to_owned())
+            Self::Firewall(Rule::OnlyOurs { bridged, backend }) => {
+                let who = if *backend == Backend::Iptables { "firewall" } else { "nftables" };
+                Some(format!("{who}-only{}", if *bridged { "-bridged" } else { "" }))
             }
             Self::Firewall(Rule::Block { family, protocol, block }) => {
                 Some(format!("publish-{family}-{protocol}-{block}"))

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Link, ObservedNetwork, Route};
-use crate::model::rule::{Family, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::{self, Mac};
@@ -61,7 +61,7 @@ pub fn network(
         let rules = Rule::Network { bridge, subnet, backend }.on(backend, observed.has_iptables);
         rules.into_iter().for_each(|rule| steps.unless_held(Step::Firewall(rule)));
     }
-    forwarding(&mut steps, host);
+    forwarding(&mut steps, host, if observed.has_iptables { Backend::Iptables } else { backend });
     bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
     names::network(&mut steps, spec, host, observed);
     let network = Network {
@@ -78,16 +78,18 @@ pub fn network(
 
 /// The host forwards between links. One that did not forwards nothing but ours then, and the
 /// parameters that the kernel changes together with this one are given back after it.
-fn forwarding(steps: &mut Steps<'_>, host: &Host) {
+fn forwarding(steps: &mut Steps<'_>, host: &Host, backend: Backend) {
     let switch = switched_on(IP_FORWARD);
     let shared = |step: &Step| step.shared_name().is_some_and(|name| steps.claimed.shared.contains(&name));
-    let rules = [false, true].map(|bridged| Step::Firewall(Rule::OnlyOurs { bridged }));
+    let rules = Backend::ALL
+        .into_iter()
+        .flat_map(|backend| [false, true].map(|bridged| Step::Firewall(Rule::OnlyOurs { bridged, backend })));
     if shared(&switch) || steps.held.contains(&switch) {
-        let rules = rules.into_iter().filter(|rule| shared(rule)).collect::<Vec<_>>();
+        let rules = rules.filter(|rule| shared(rule)).collect::<Vec<_>>();
         let kept = steps.claimed.shared.iter().filter_map(|name| kept_by(name)).collect::<Vec<_>>();
         rules.into_iter().chain(kept).for_each(|step| steps.hold(step));
     } else if ["", "0"].contains(&host.ip_forward.as_str()) {
-        steps.make(Step::Firewall(Rule::OnlyOurs { bridged: host.bridge_netfilter }));
+        steps.make(Step::Firewall(Rule::OnlyOurs { bridged: host.bridge_netfilter, backend }));
         host.with_forwarding.iter().for_each(|(key, value)| steps.make(kept(key, value)));
     }
     steps.switch_on(IP_FORWARD, &host.ip_forward);

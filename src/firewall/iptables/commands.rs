@@ -87,7 +87,7 @@ pub(super) fn program(family: Family) -> &'static str {
 pub(super) fn commands(rule: &Rule) -> Vec<Command> {
     let lines = match rule {
         Rule::Base { family, .. } => base(*family),
-        Rule::OnlyOurs { bridged } => only_ours(*bridged),
+        Rule::OnlyOurs { bridged, .. } => only_ours(*bridged),
         Rule::Network { bridge, subnet, .. } => network(bridge, *subnet),
         Rule::Accept { bridge, subnet } => accept(bridge, *subnet),
         Rule::Block { protocol, block, .. } => ports(*protocol, *block),

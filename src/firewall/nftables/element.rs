@@ -28,11 +28,15 @@ const COUNTER_PACKETS: u16 = 2;
 const COMMENT: u8 = 0;
 /// The longest comment that `nft` reads, in bytes.
 pub(super) const MAX_COMMENT: usize = 128;
+/// The longest range whose ports are counted: the kernel takes longer to make a counter than an
+/// element.
+const MOST_COUNTED: u32 = 64;
 /// How many elements are sent in one attribute, which must be shorter than 64 KiB.
 const MOST: usize = 256;
 
-/// The two maps: ports of any address of the host, and those of one.
-pub(super) const MAPS: [&str; 2] = ["publish", "publish_on"];
+/// The maps: ports of any address of the host, and those of one; the same for long ranges, whose
+/// ports are not counted.
+pub(super) const MAPS: [&str; 4] = ["publish", "publish_on", "publish_range", "publish_range_on"];
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,12 +46,14 @@ pub(super) struct Element {
     protocol: u8,
     port: u16,
     to: (IpAddr, u16),
+    /// Whether it counts who calls it, and so in which map it is.
+    counted: bool,
     /// Tells whose it is.
     pub(super) comment: String,
 }
 
 /// What is told apart in a map.
-pub(super) type Key = (Option<IpAddr>, u8, u16);
+pub(super) type Key = (&'static str, Option<IpAddr>, u8, u16);
 
 /// As `nft` lists it.
 impl fmt::Display for Element {
@@ -64,6 +70,7 @@ impl Element {
         let Rule::Publish { owner, mapping, to, .. } = rule else { return Vec::new() };
         let comment = of_container(owner, MAX_COMMENT);
         let protocol = number(mapping.protocol);
+        let counted = mapping.host.count() <= MOST_COUNTED;
         let ports =
             (mapping.host.first..=mapping.host.last).zip(mapping.container.first..=mapping.container.last);
         let one = |(port, inside)| Self {
@@ -71,6 +78,7 @@ impl Element {
             protocol,
             port,
             to: (*to, inside),
+            counted,
             comment: comment.clone(),
         };
         ports.map(one).collect()
@@ -78,11 +86,11 @@ impl Element {
 
     /// The map that it is in.
     pub(super) fn map(&self) -> &'static str {
-        if self.host_ip.is_none() { MAPS[0] } else { MAPS[1] }
+        MAPS[usize::from(self.host_ip.is_some()) + if self.counted { 0 } else { 2 }]
     }
 
     pub(super) fn key(&self) -> Key {
-        (self.host_ip, self.protocol, self.port)
+        (self.map(), self.host_ip, self.protocol, self.port)
     }
 
     fn protocol_name(&self) -> String {
@@ -122,11 +130,12 @@ impl Element {
     pub(super) fn parse(family: Family, map: &str, element: &[u8]) -> Option<(Self, Passed)> {
         let mut key = find(find(element, KEY)?, VALUE)?;
         let mut data = find(find(element, DATA)?, VALUE)?;
-        let host_ip = if map == MAPS[1] { Some(address(family, &mut key)?) } else { None };
+        let host_ip = if map.ends_with("_on") { Some(address(family, &mut key)?) } else { None };
         let (protocol, port) = (*key.first()?, port(key.get(4..8)?)?);
         let to = (address(family, &mut data)?, self::port(data)?);
         let comment = find(element, USERDATA).and_then(comment).unwrap_or_default();
-        Some((Self { host_ip, protocol, port, to, comment }, passed(element).unwrap_or_default()))
+        let counted = MAPS[..2].contains(&map);
+        Some((Self { host_ip, protocol, port, to, counted, comment }, passed(element).unwrap_or_default()))
     }
 }
 

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | map `publish` | protocol and port to a container's address and port, for all addresses of the host |
 //! | map `publish_on` | the same for one address of the host, which is in the key |
-//! | chain `published` | looks into both, from `prerouting` and `output` for what is for the host itself |
+//! | maps `publish_range`, `publish_range_on` | the same for long ranges, without counters, which take longer to make than all else |
+//! | chain `published` | looks into all four, from `prerouting` and `output` for what is for the host itself |
 //! | chain `postrouting` | masquerade to the outside, hairpin and loopback, of each network |
+//! | chain `accepted` | what each network forwards, for a chain `forward` that drops the rest |
 //! | chain `guard` | drops what comes from outside for a subnet of ours, and what has an address of the host's loopback |
 //!
 //! What the host and each network take is made once, by `nft`. A container takes elements of the
@@ -14,8 +16,9 @@
 //! makes the kernel validate the whole table, a pair of values does not. An element costs the same
 //! among ten and among ten thousand, and a range is as many of them as it has ports.
 //!
-//! An `accept` here would outvote nobody's `drop`, and so there is no chain for what is forwarded:
-//! where iptables filters that, [`Rule::Accept`] goes there.
+//! An `accept` here outvotes nobody's `drop`: where iptables filters what is forwarded,
+//! [`Rule::Accept`] goes there. Only where there is no iptables the chain `forward` drops what is
+//! not ours on a host that forwarded nothing before.
 //!
 //! A deletion does not wait for those that still look; to close the socket that it was sent by
 //! does. It stays open until all else is done.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use ipnetwork::IpNetwork;
 
+use super::element::MAPS;
 use crate::firewall::owner::{OF_ALL, of_network};
 use crate::model::rule::{Family, Rule};
 use crate::model::value::Iface;
@@ -41,18 +42,23 @@ pub(super) fn word(family: Family) -> &'static str {
 /// The commands that make the table, its maps and its chains where they are not there yet.
 pub(super) fn declarations(family: Family) -> Vec<String> {
     let (ip, address) = (word(family), if family == Family::Ipv4 { "ipv4_addr" } else { "ipv6_addr" });
-    let key = "inet_proto . inet_service";
-    let to = format!("{address} . inet_service");
-    vec![
-        format!("add table {ip} {TABLE}"),
-        format!("add map {ip} {TABLE} publish {{ type {key} : {to}; counter; }}"),
-        format!("add map {ip} {TABLE} publish_on {{ type {address} . {key} : {to}; counter; }}"),
+    let mut lines = vec![format!("add table {ip} {TABLE}")];
+    lines.extend(MAPS.map(|map| {
+        let on = if map.ends_with("_on") { format!("{address} . ") } else { String::new() };
+        let counter = if map.contains("range") { "" } else { "counter; " };
+        format!("add map {ip} {TABLE} {map} {{ type {on}inet_proto . inet_service : {address} . inet_service; {counter}}}")
+    }));
+    lines.extend([
         format!("add chain {ip} {TABLE} published"),
         format!("add chain {ip} {TABLE} guard {{ type filter hook prerouting priority -300; }}"),
         format!("add chain {ip} {TABLE} prerouting {{ type nat hook prerouting priority -100; }}"),
         format!("add chain {ip} {TABLE} output {{ type nat hook output priority -100; }}"),
         format!("add chain {ip} {TABLE} postrouting {{ type nat hook postrouting priority 100; }}"),
-    ]
+        format!("add chain {ip} {TABLE} accepted"),
+        // After whoever else filters.
+        format!("add chain {ip} {TABLE} forward {{ type filter hook forward priority 200; }}"),
+    ]);
+    lines
 }
 
 /// The static rules that a rule stands for.
@@ -61,9 +67,8 @@ pub(super) fn statics(rule: &Rule) -> Vec<Static> {
     let (lines, comment) = match rule {
         Rule::Base { .. } => (base(family), OF_ALL.to_owned()),
         Rule::Network { bridge, subnet, .. } => (network(bridge, *subnet), of_network(bridge.as_str())),
-        Rule::OnlyOurs { .. } | Rule::Accept { .. } | Rule::Block { .. } | Rule::Publish { .. } => {
-            return Vec::new();
-        }
+        Rule::OnlyOurs { bridged, .. } => (only_ours(*bridged), OF_ALL.to_owned()),
+        Rule::Accept { .. } | Rule::Block { .. } | Rule::Publish { .. } => return Vec::new(),
     };
     let one = |(chain, spec)| Static { family, chain, spec, comment: comment.clone() };
     lines.into_iter().map(one).collect()
@@ -72,14 +77,18 @@ pub(super) fn statics(rule: &Rule) -> Vec<Static> {
 fn base(family: Family) -> Vec<(&'static str, String)> {
     let (ip, loopback) = (word(family), loopback(family));
     let local = "fib daddr type local jump published".to_owned();
-    vec![
+    let looked_up = MAPS.map(|map| {
+        let on = if map.ends_with("_on") { format!("{ip} daddr . ") } else { String::new() };
+        ("published", format!("dnat {ip} to {on}meta l4proto . th dport map @{map}"))
+    });
+    let mut rules = vec![
         ("guard", format!("{ip} daddr {loopback} iif != lo drop")),
         ("guard", format!("{ip} saddr {loopback} iif != lo drop")),
-        ("published", format!("dnat {ip} to {ip} daddr . meta l4proto . th dport map @publish_on")),
-        ("published", format!("dnat {ip} to meta l4proto . th dport map @publish")),
         ("prerouting", local.clone()),
         ("output", local),
-    ]
+    ];
+    rules.extend(looked_up);
+    rules
 }
 
 fn loopback(family: Family) -> &'static str {
@@ -87,6 +96,13 @@ fn loopback(family: Family) -> &'static str {
         Family::Ipv4 => "127.0.0.0/8",
         Family::Ipv6 => "::1",
     }
+}
+
+fn only_ours(bridged: bool) -> Vec<(&'static str, String)> {
+    let others =
+        bridged.then(|| ("forward", "meta iifkind \"bridge\" meta oifkind \"bridge\" return".to_owned()));
+    let rest = ["jump accepted", "drop"].map(|spec| ("forward", spec.to_owned()));
+    others.into_iter().chain(rest).collect()
 }
 
 fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<(&'static str, String)> {
@@ -101,6 +117,10 @@ fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<(&'static str, String)> {
         // A container that calls a published port of a neighbour, or its own, by an address of
         // the host: the answer must come back through us.
         hairpin(&subnet.to_string()),
+        // What a network sends, what answers it and what was led to it: only where the rest is dropped.
+        ("accepted", format!("{ip} saddr {subnet} iifname \"{bridge}\" accept")),
+        ("accepted", format!("{ip} daddr {subnet} oifname \"{bridge}\" ct state established,related accept")),
+        ("accepted", format!("{ip} daddr {subnet} oifname \"{bridge}\" ct status dnat accept")),
     ];
     if subnet.is_ipv4() {
         // The host that calls a published port by 127.0.0.1: nobody could answer that.

@@ -32,9 +32,9 @@ impl Wanted {
         self.statics.is_empty() && self.elements.is_empty()
     }
 
-    /// Whether the owner of a static rule has any here.
+    /// Whether the owner of a static rule has any here in its chain.
     pub(super) fn owns(&self, rule: &Found) -> bool {
-        self.statics.iter().any(|wanted| wanted.comment == rule.comment)
+        self.statics.iter().any(|wanted| wanted.chain == rule.chain && wanted.comment == rule.comment)
     }
 
     /// Those static rules of whose kind, which is an owner and a chain, too few are there.
@@ -159,7 +159,7 @@ mod tests {
         let rules = [base, network("netns0", "172.19.0.0/16"), publish("a", "8080:80", "172.19.0.2")];
         let wanted = Wanted::of(Family::Ipv4, &rules);
         let mut table = Table::default();
-        assert_eq!(wanted.missing(&table).len(), 6 + 4 + 1);
+        assert_eq!(wanted.missing(&table).len(), 8 + 7 + 1);
         table.rules = wanted.statics.iter().map(Found::of).collect();
         table.elements = wanted.elements.iter().map(|element| (element.clone(), (0, 0))).collect();
         assert_eq!((wanted.missing(&table), wanted.unowned(&table, &|_| false)), (vec![], vec![]));
@@ -169,10 +169,10 @@ mod tests {
         table.elements.extend(Element::all(&lost).into_iter().map(|element| (element, (0, 0))));
         assert!(!wanted.has_its_statics(&table));
         let unowned = |keep: &dyn Fn(&str) -> bool| wanted.unowned(&table, keep).len();
-        assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (4 + 1, 4));
+        assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (7 + 1, 7));
         let nothing = Wanted::of(Family::Ipv4, &[]);
         let texts = |keep: &dyn Fn(&str) -> bool| nothing.unowned(&table, keep).into_iter().map(|it| it.1);
         assert_eq!(texts(&|_| false).collect::<Vec<_>>(), ["nft 'add table ip netns'"]);
-        assert_eq!(texts(&|owner| owner == "lost").count(), 8 + 1, "the table is still in use");
+        assert_eq!(texts(&|owner| owner == "lost").count(), 14 + 1, "the table is still in use");
     }
 }
