@@ -58,6 +58,7 @@ fn goes_with(step: &Step) -> Option<String> {
         Step::SetAlias { link, .. }
         | Step::Hairpin { link }
         | Step::SetMaster { link, .. }
+        | Step::PinPort { link, .. }
         | Step::AddSourceRoute { link, .. }
         | Step::AddRoute { link, .. }
         | Step::SetUp { netns: Netns::Pid(_), link }

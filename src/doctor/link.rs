@@ -109,9 +109,9 @@ fn veth(facts: &Facts, container: &Container, inside: &Inside) -> Option<Finding
     let master = facts.host.links.bridge_of(end);
     if master.is_none_or(|master| master.name != bridge.as_str()) {
         let mut steps = vec![Step::SetMaster { link: host_end.clone(), bridge: bridge.clone() }];
-        // A port forgets it with the bridge.
-        let hairpin = |step: &&Step| matches!(step, Step::Hairpin { link } if link == host_end);
-        steps.extend(container.record.steps.iter().filter(hairpin).cloned());
+        // A port forgets them with the bridge.
+        let of_port = |step: &&Step| matches!(step, Step::Hairpin { link } | Step::PinPort { link, .. } if link == host_end);
+        steps.extend(container.record.steps.iter().filter(of_port).cloned());
         if !end.up {
             steps.push(up());
         }

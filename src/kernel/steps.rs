@@ -37,6 +37,10 @@ impl Kernel {
             Step::AddHostRoute { address, link, mtu } => {
                 self.netlink.add_host_route(link, *address, *mtu).doing(|| step)
             }
+            Step::AddNeighbour { address, mac, link } => {
+                self.netlink.add_neighbour(link, *address, *mac).doing(|| step)
+            }
+            Step::PinPort { mac, link } => or_gone(self.netlink.pin_port(link, *mac)).doing(|| step),
             Step::NameNetns { name, .. } => named::add(name, self.inside()?.netns()).doing(|| step),
             Step::MoveDevice(device) => {
                 moving::move_in(&self.netlink, device, self.inside()?.netns(), &self.log)
@@ -78,6 +82,9 @@ impl Kernel {
             }
             Step::AddHostRoute { address, link, .. } => {
                 or_gone(self.netlink.delete_host_route(link, *address)).doing(undoing)
+            }
+            Step::AddNeighbour { address, link, .. } => {
+                or_gone(self.netlink.delete_neighbour(link, *address)).doing(undoing)
             }
             Step::NameNetns { name, inode, .. } => named::remove(name, *inode).doing(undoing),
             Step::MoveDevice(device) => moving::bring_back(&self.netlink, device, &self.log),

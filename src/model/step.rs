@@ -13,7 +13,7 @@ use super::link::{Bridge, Veth};
 use super::mount::BindMounts;
 use super::rule::{Backend, Rule};
 use super::sandbox::Netns;
-use super::value::Iface;
+use super::value::{Iface, Mac};
 
 /// One reversible change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,22 @@ pub enum Step {
         link: Iface,
         /// In bytes.
         mtu: u32,
+    },
+    /// Where the host sends what is for an address, whatever anybody on the bridge says by ARP.
+    AddNeighbour {
+        /// The container's address.
+        address: IpAddr,
+        /// That of its interface.
+        mac: Mac,
+        /// The bridge.
+        link: Iface,
+    },
+    /// By which port a bridge sends what is for an address, whoever else sends from it.
+    PinPort {
+        /// The address of the container's interface.
+        mac: Mac,
+        /// The host's link; one that is gone meanwhile needs none.
+        link: Iface,
     },
     /// A name for the container's network namespace, as `ip netns` shows it.
     NameNetns {
@@ -213,7 +229,8 @@ impl Step {
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
                 (Container, false, false)
             }
-            Self::AddHostRoute { .. } => (Container, true, true),
+            Self::AddHostRoute { .. } | Self::AddNeighbour { .. } => (Container, true, true),
+            Self::PinPort { .. } => (Container, false, false),
             Self::AddHost { .. } => (Container, false, true),
             Self::WriteResolver { shared: true, .. } => (Network, false, false),
             Self::WriteResolver { shared: false, .. } => (Container, false, true),
@@ -292,6 +309,12 @@ impl fmt::Display for Step {
             }
             Self::AddHostRoute { address, link, mtu } => {
                 write!(f, "ip route add {address} dev {link} mtu {mtu}")
+            }
+            Self::AddNeighbour { address, mac, link } => {
+                write!(f, "ip neigh replace {address} lladdr {mac} dev {link} nud permanent")
+            }
+            Self::PinPort { mac, link } => {
+                write!(f, "bridge fdb replace {mac} dev {link} master static sticky")
             }
             Self::NameNetns { name, netns: Netns::Pid(pid), .. } => write!(f, "ip netns attach {name} {pid}"),
             Self::NameNetns { name, .. } => write!(f, "mount --bind $NETNS {NETNS_DIRECTORY}/{name}"),

@@ -108,7 +108,11 @@ impl Run {
                         let (link, bridge) = (veth.name.clone(), veth.bridge.clone());
                         claimed.restored.push(Step::SetMaster { link, bridge });
                     }
-                    Step::AddHostRoute { .. } | Step::Sysctl { netns: Netns::Host, before: Some(_), .. }
+                    Step::AddHostRoute { .. }
+                    | Step::AddNeighbour { .. }
+                    | Step::PinPort { .. }
+                    | Step::Hairpin { .. }
+                    | Step::Sysctl { netns: Netns::Host, before: Some(_), .. }
                         if !claimed.restored.contains(step) =>
                     {
                         claimed.restored.push(step.clone());

@@ -8,8 +8,8 @@ use super::rules::{all_rules, is_of};
 use super::run::Run;
 use crate::error::{Doing, Error, Result};
 use crate::model::container::Key;
-use crate::model::link::HOST_MAC;
-use crate::model::network::NetworkName;
+use crate::model::link::{CONTAINER_MAC, HOST_MAC};
+use crate::model::network::{Network, NetworkName};
 use crate::model::rule::Change;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
@@ -66,6 +66,15 @@ impl Run {
                     Step::AddHost { path, slot, line: String::new() },
                     Step::WriteResolver { path: own, contents: String::new(), shared: false },
                 ]
+            }
+            ["leases", network, address] => {
+                let network = network.parse().ok().and_then(|name| self.network(&name).ok()?);
+                let (Some(Network { bridge: link, .. }), Ok(address)) = (network, address.parse()) else {
+                    return Vec::new();
+                };
+                let mac = value::mac(CONTAINER_MAC, address);
+                let neighbour = Step::AddNeighbour { address, mac, link: link.clone() };
+                vec![neighbour, Step::AddHostRoute { address, link, mtu: 0 }]
             }
             ["netns", inode, _] => {
                 let (Ok(inode), name) = (inode.parse(), key.id().to_owned()) else { return Vec::new() };

@@ -54,18 +54,24 @@ impl Steps<'_> {
         let Attachment { bridge: Some(bridge), host_interface: Some(name), .. } = attachment else { return };
         let Some(address) = attachment.addresses.first() else { return };
         let (netns, peer) = (record.sandbox.netns(), attachment.interface.clone());
+        let mac = value::mac(CONTAINER_MAC, address.ip());
         self.make(Step::AddVeth(Veth {
             name: name.clone(),
             mac: value::mac(HOST_MAC, address.ip()),
             bridge: bridge.clone(),
             peer: peer.clone(),
-            peer_mac: value::mac(CONTAINER_MAC, address.ip()),
+            peer_mac: mac,
             netns,
             mtu,
         }));
         let id = record.id();
         let alias = id.get(..id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned();
         self.make(Step::SetAlias { link: name.clone(), alias });
+        // Its neighbours on the bridge know both addresses, and could say that they have them.
+        self.make(Step::PinPort { mac, link: name.clone() });
+        for address in attachment.addresses.iter().map(|address| address.ip()) {
+            self.make(Step::AddNeighbour { address, mac, link: bridge.clone() });
+        }
         if has_ipv6(ipv6, mtu) {
             self.without_ipv6(Netns::Host, name);
             self.without_ipv6(netns, &peer);

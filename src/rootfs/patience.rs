@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How long a container that runs may keep us waiting at a time: a run does so twice at most, to
 /// mount and to undo that, and with others waiting for it that is to be less than a second.
-pub const PATIENCE: Duration = Duration::from_millis(300);
+pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Whether somebody still waits for the work.
 #[derive(Debug, Clone)]

@@ -231,6 +231,7 @@ impl World {
             "ip -o link show | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
             "ip -o -4 addr show | sed -E 's/^[0-9]+: //'",
             "ip route show table all | sed -E 's/ linkdown//'",
+            "ip neigh show nud permanent | sort",
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "for family in ip ip6; do nft list table $family netns 2>/dev/null; done | \
              sed -E 's/^[ \t]*(elements = \\{)?[ \t]*//; s/ counter packets [0-9]+ bytes [0-9]+//; s/( \\}|,)$//'",

@@ -25,7 +25,7 @@ const HOLD: &str = "$SIG{IO} = 'IGNORE'; \
     $| = 1; print \"\\n\"; sleep 1000";
 
 /// A program without any capability, of the user that owns the files, among those of `process`.
-fn hold_leases(world: &mut World, process: Process, kind: &str, files: &[&str]) {
+pub fn hold_leases(world: &mut World, process: Process, kind: &str, files: &[&str]) {
     let said = world.dir.join(format!("holder{}{kind}", process.pid));
     let child = Command::new("nsenter")
         .args(["-t", &process.pid.to_string(), "-m", "setpriv", "--bounding-set=-all", "--inh-caps=-all"])
@@ -60,7 +60,7 @@ fn a_container_that_holds_leases_on_its_files_keeps_nobody_waiting() {
 }
 
 /// A container of runc that we know nothing of yet, with files of its own.
-fn with_files_of_its_own(world: &mut World, id: &str) -> Process {
+pub fn with_files_of_its_own(world: &mut World, id: &str) -> Process {
     let bundle = world.bundle(id, &[], "");
     for file in ["hosts", "resolv.conf"] {
         fs::write(bundle.join("rootfs/etc").join(file), "its own\n").unwrap();
@@ -70,7 +70,7 @@ fn with_files_of_its_own(world: &mut World, id: &str) -> Process {
 
 /// Puts a symbolic link in the place of `hosts`, and another directory in that of `/etc`, again
 /// and again; and writes into whatever it can reach by those names. How often it has.
-fn exchange_names(stop: &AtomicBool) -> usize {
+pub fn exchange_names(stop: &AtomicBool) -> usize {
     let mut written = 0;
     let mut write = |path: &str| {
         if let Ok(mut file) = OpenOptions::new().append(true).open(path) {
@@ -172,7 +172,7 @@ fn a_container_whose_file_system_never_answers_keeps_nobody_waiting() {
     soon("an attach", || world.attach_ok("newcomer", newcomer, &[("publish", "8081:80")]));
     let output = soon("the rest of its own", || attaching.join().unwrap());
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("its file system has not answered for 300 ms"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("its file system has not answered for 200 ms"), "{}", stderr(&output));
     soon("exec", || world.netns_ok(&["exec", "newcomer", "true"], ""));
     soon("a detach", || world.detach_ok("newcomer"));
     world.assert_as(&before);

@@ -3,6 +3,8 @@
 mod amounts;
 mod files;
 mod names;
+mod together;
+mod wire;
 
 use std::fs::File;
 use std::thread::JoinHandle;

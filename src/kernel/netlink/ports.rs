@@ -1,15 +1,18 @@
 //! Who has an address of the link layer on a bridge, and where a namespace is known.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
-use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Netlink;
-use crate::model::value::Mac;
+use crate::model::value::{Iface, Mac};
 
 impl Netlink {
     /// Whether a port of the bridge with this number has this address of its own, as
@@ -45,6 +48,36 @@ impl Netlink {
     /// The same by a list of all ports.
     fn lists_port_with(&self, bridge_index: u32, mac: Mac) -> io::Result<bool> {
         Ok(self.ports_of(bridge_index)?.iter().any(|port| port.address == mac.0))
+    }
+
+    /// Tells the host once and for all who has an address on a link.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub fn add_neighbour(&self, link: &Iface, address: IpAddr, mac: Mac) -> io::Result<()> {
+        let request = self.handle.neighbours().add(self.index(link.as_str())?, address);
+        self.wait(request.link_layer_address(&mac.0).replace().execute())
+    }
+
+    /// Lets the host ask again who has an address on a link.
+    ///
+    /// # Errors
+    /// There is no such link, or it knew nobody.
+    pub fn delete_neighbour(&self, link: &Iface, address: IpAddr) -> io::Result<()> {
+        let index = self.index(link.as_str())?;
+        let message = self.handle.neighbours().add(index, address).message_mut().clone();
+        self.wait(self.handle.neighbours().del(message).execute())
+    }
+
+    /// Tells a bridge once and for all by which of its ports an address is reached: it would
+    /// follow whoever sends from that address.
+    ///
+    /// # Errors
+    /// There is no such link, or it is no port of a bridge.
+    pub fn pin_port(&self, port: &Iface, mac: Mac) -> io::Result<()> {
+        let request = self.handle.neighbours().add_bridge(self.index(port.as_str())?, &mac.0);
+        let request = request.state(NeighbourState::Noarp);
+        self.wait(request.flags(NeighbourFlags::Controller | NeighbourFlags::Sticky).replace().execute())
     }
 
     /// The number that this socket's namespace knows the one by that `netns` is open on; `None`
