@@ -141,6 +141,51 @@ fn the_file_keeps_its_mode_and_a_link_to_it_stays_a_link() {
     fs::remove_dir_all(bundle).unwrap();
 }
 
+/// The bundle may be somebody else's, and everything in it.
+#[test]
+fn no_link_and_no_receipt_in_a_bundle_leads_to_another_file() {
+    let bundle = bundle("hostile", "{}");
+    let (config, receipt) = (bundle.join("config.json"), bundle.join("config.json.netns-undo"));
+    let other = bundle.with_extension("precious");
+    let crafted = |file: &Path| {
+        let put = serde_json::json!([{ "at": 0, "text": "{\"root\"", "was": "{\"evil\"" }]);
+        fs::write(&receipt, serde_json::json!({ "file": file, "created": false, "put": put }).to_string())
+            .unwrap();
+    };
+    let refused = |options: &[&str], what: &str, cause: &str| {
+        let output = inject(&bundle, options);
+        assert_eq!(output.status.code(), Some(1), "{what}");
+        assert!(stderr(&output).contains(cause), "{what}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "{\"root\": 0}", "{what}");
+    };
+    fs::write(&other, "{\"root\": 0}").unwrap();
+    crafted(&other);
+    refused(&["--undo"], "a receipt of another file", "its receipt names another file");
+    fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink(&other, &config).unwrap();
+    for file in [&config, &other] {
+        crafted(file);
+        refused(&["--undo"], "a link to another file", "it is a link to");
+    }
+    fs::remove_file(&receipt).unwrap();
+    refused(&[], "a link to another file", "it is a link to");
+    assert!(!receipt.exists());
+
+    // What is written beside it follows no link either.
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, "{}").unwrap();
+    std::os::unix::fs::symlink(&other, bundle.join("config.json.netns-unfinished")).unwrap();
+    std::os::unix::fs::symlink("../nowhere", bundle.join("config.json.netns-undo.netns-unfinished")).unwrap();
+    inject_ok(&bundle, &[]);
+    inject_ok(&bundle, &["--undo"]);
+    assert_eq!(
+        (text(&bundle).as_str(), fs::read_to_string(&other).unwrap().as_str()),
+        ("{}", "{\"root\": 0}")
+    );
+    fs::remove_file(other).unwrap();
+    fs::remove_dir_all(bundle).unwrap();
+}
+
 #[test]
 fn a_bundle_as_runc_writes_it_runs_with_its_network() {
     let Some(mut world) = World::new() else { return };

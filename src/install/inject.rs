@@ -38,6 +38,7 @@ pub fn inject(settings: &Settings, bundle: &Path, extras: Extras) -> Result<()> 
     let operation = || format!("put the hook into {}", file.display());
     fs::metadata(&file).doing(operation)?;
     let mut edit = Edit::open(&file, "")?;
+    edit::check_place(edit.file(), directory(&file))?;
     add_hooks(&mut edit, &hook(settings)?)?;
     if extras.net_raw {
         add_net_raw(&mut edit)?;
@@ -72,7 +73,7 @@ pub fn undo(bundle: &Path) -> Result<()> {
         let cause = format!("its receipt names another file, {}", receipt.file().display());
         return Err(Error::new(operation, cause).of(Kind::Denied));
     }
-    receipt.undo()?;
+    receipt.undo(Some(directory(&file)))?;
     let path = receipt_file(&file);
     fs::remove_file(&path).doing(|| format!("remove {}", path.display()))
 }
@@ -80,6 +81,11 @@ pub fn undo(bundle: &Path) -> Result<()> {
 /// A bundle's `config.json`, or the file itself.
 fn config_json(bundle: &Path) -> PathBuf {
     if bundle.is_dir() { bundle.join("config.json") } else { bundle.to_owned() }
+}
+
+/// The one directory in which files are edited: the bundle.
+fn directory(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn receipt_file(file: &Path) -> PathBuf {

@@ -110,7 +110,7 @@ pub fn uninstall(engine: Engine) -> Result<()> {
     let others = receipts(Some(engine))?;
     let shared = |edit: &Edit| others.iter().flat_map(|other| &other.edits).any(|o| o.file() == edit.file());
     for edit in receipt.edits.into_iter().filter(|edit| !shared(edit)) {
-        edit.undo()?;
+        edit.undo(None)?;
     }
     let path = receipt_file(engine);
     fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;

@@ -5,14 +5,15 @@
 
 mod json;
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 
 /// A piece of text that took the place of another, mostly of none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,15 +42,18 @@ impl Edit {
     /// # Errors
     /// It cannot be read, or is not UTF-8.
     pub fn open(file: &Path, new: &str) -> Result<Self> {
-        let (text, created) = match fs::read_to_string(file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => (new.to_owned(), true),
-            text => (text.doing(|| format!("read {}", file.display()))?, false),
+        let (text, file, created) = match read(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => (new.to_owned(), file.to_owned(), true),
+            read => {
+                let (text, file) = read.doing(|| format!("read {}", file.display()))?;
+                (text, file, false)
+            }
         };
         let first = created.then(|| Put { at: 0, text: text.clone(), was: String::new() });
-        Ok(Self { file: file.to_owned(), created, put: first.into_iter().collect(), text })
+        Ok(Self { file, created, put: first.into_iter().collect(), text })
     }
 
-    /// The file that is edited.
+    /// The file that is edited, where it really is.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -100,13 +104,15 @@ impl Edit {
     /// created for it. What others have written there meanwhile stays.
     ///
     /// # Errors
-    /// What was put there has been changed since; or the file cannot be written.
-    pub fn undo(self) -> Result<()> {
+    /// What was put there has been changed since; or the file cannot be written, or is not in the
+    /// directory `only`.
+    pub fn undo(self, only: Option<&Path>) -> Result<()> {
         let operation = || format!("take out what was put into {}", self.file.display());
-        let mut text = match fs::read_to_string(&self.file) {
+        let (mut text, file) = match read(&self.file) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            text => text.doing(operation)?,
+            read => read.doing(operation)?,
         };
+        only.map_or(Ok(()), |directory| check_place(&file, directory))?;
         for put in self.put.iter().rev() {
             let at = put.find(&text).ok_or_else(|| {
                 Error::new(operation(), "it has been changed since")
@@ -115,10 +121,29 @@ impl Edit {
             text.replace_range(at..at + put.text.len(), &put.was);
         }
         if self.created && text.is_empty() {
-            return fs::remove_file(&self.file).doing(operation);
+            return fs::remove_file(&file).doing(operation);
         }
-        write(&self.file, &text)
+        write(&file, &text)
     }
+}
+
+/// What a file says, and where it is once all links are followed.
+fn read(file: &Path) -> io::Result<(String, PathBuf)> {
+    let (mut open, mut text) = (File::open(file)?, String::new());
+    open.read_to_string(&mut text)?;
+    Ok((text, fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd()))?))
+}
+
+/// Refuses a file that is not in a directory: whoever owns that has made it a link elsewhere.
+///
+/// # Errors
+/// It is not there.
+pub fn check_place(file: &Path, directory: &Path) -> Result<()> {
+    let operation = || format!("edit a file in {}", directory.display());
+    if file.parent() == Some(&fs::canonicalize(directory).doing(operation)?) {
+        return Ok(());
+    }
+    Err(Error::new(operation(), format!("it is a link to {}", file.display())).of(Kind::Denied))
 }
 
 impl Put {
@@ -132,22 +157,22 @@ impl Put {
     }
 }
 
-/// Writes a file whole or not at all, with the owner and mode of the one that it replaces.
+/// Writes a file whole or not at all, with the owner and mode of the one that it replaces. A link
+/// is replaced, and not followed.
 ///
 /// # Errors
 /// It cannot be written.
 pub fn write(file: &Path, text: &str) -> Result<()> {
     let operation = || format!("write {}", file.display());
-    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".netns-unfinished");
     let unfinished = file.with_file_name(name);
     let written = (|| {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o644).custom_flags(nix::libc::O_NOFOLLOW);
-        let mut new = options.open(&unfinished)?;
+        // What a run has left behind that was killed, or somebody has put there.
+        let _ = fs::remove_file(&unfinished);
+        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
         new.write_all(text.as_bytes())?;
-        if let Ok(old) = fs::metadata(file) {
+        if let Some(old) = fs::symlink_metadata(file).ok().filter(fs::Metadata::is_file) {
             fchown(&new, Some(old.uid()), Some(old.gid()))?;
             new.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
         }
@@ -177,7 +202,7 @@ mod tests {
         edit.append("ours\n");
         edit.save().unwrap();
         fs::write(&file, "zero\none\nours\ntwo\n").unwrap();
-        edit.undo().unwrap();
+        edit.undo(None).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "zero\none\ntwo\n");
         fs::remove_dir_all(file.parent().unwrap()).unwrap();
     }
@@ -188,7 +213,7 @@ mod tests {
         let edit = Edit::open(&file, "ours = 1\n").unwrap();
         edit.save().unwrap();
         fs::write(&file, "ours = 2\n").unwrap();
-        let error = edit.undo().unwrap_err().to_string();
+        let error = edit.undo(None).unwrap_err().to_string();
         assert!(error.contains("changed since") && error.contains("ours = 1"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "ours = 2\n");
         fs::remove_dir_all(file.parent().unwrap()).unwrap();
