@@ -129,6 +129,9 @@ enum Command {
         /// Only say which
         #[arg(long)]
         dry_run: bool,
+        /// Instead make records of networks, and of containers that live, that no record tells of
+        #[arg(long, conflicts_with = "dry_run")]
+        adopt: bool,
     },
     /// Restore every rule that should be there, after a firewall was flushed
     Reload,
@@ -215,7 +218,8 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
             let healthy = doctor::doctor(settings, id.as_deref(), options).map_err(|error| (error, false))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Gc { dry_run } => commands::gc(settings, dry_run),
+        Command::Gc { adopt: true, .. } => commands::adopt(settings),
+        Command::Gc { dry_run, .. } => commands::gc(settings, dry_run),
         Command::Reload => commands::reload(settings),
         Command::Inject { bundle, undo: true, .. } => install::inject::undo(&bundle),
         Command::Inject { bundle, net_raw, from_env, .. } => {

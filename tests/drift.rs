@@ -171,3 +171,41 @@ fn a_bridge_deleted_by_hand_is_seen_and_the_next_attach_makes_all_containers_its
     world.netns_ok(&["rm"], "");
     assert_eq!(world.links(), ["lo"]);
 }
+
+/// One container up, and its bridge called otherwise by somebody.
+fn with_a_renamed_bridge(then: impl Fn(&mut World, crate::common::Process)) {
+    let Some(mut world) = World::new() else { return };
+    world.netns_ok(&["create"], "");
+    world.netns_ok(&["rm"], "");
+    let before = world.snapshot();
+    let a = world.process();
+    world.attach_ok("a", a, &[("publish", "8080:80"), ("ipfile", "a")]);
+    crate::common::traffic::serve_tcp(a, 80, "a");
+    world.sh("ip link set netns0 name foo");
+    assert_eq!(crate::common::traffic::ask_tcp("127.0.0.1:8080"), "", "it is broken");
+    then(&mut world, a);
+    assert_eq!(crate::common::traffic::ask_tcp("127.0.0.1:8080"), "a");
+    assert!(a.pings("172.19.0.1") && !world.links().contains(&"foo".to_owned()));
+    world.sh("ip link set netns0 name bar");
+    world.netns_ok(&["rm", "--force"], "");
+    world.assert_as(&before);
+}
+
+#[test]
+fn a_bridge_that_somebody_renamed_gets_its_name_again_with_the_next_attach() {
+    with_a_renamed_bridge(|world, a| {
+        let b = world.process();
+        world.attach_ok("b", b, &[("ipfile", "b")]);
+        assert!(b.pings("172.19.0.2") && a.pings("172.19.0.3"));
+        assert_eq!(world.links().iter().filter(|link| *link == "netns0").count(), 1);
+    });
+}
+
+#[test]
+fn a_bridge_that_somebody_renamed_is_mended_by_create_and_by_doctor() {
+    with_a_renamed_bridge(|world, _| drop(world.netns_ok(&["create"], "")));
+    with_a_renamed_bridge(|world, _| {
+        let fixed = world.netns(&["doctor", "--fix"], "");
+        assert!(fixed.status.success(), "{}", crate::common::stderr(&fixed));
+    });
+}

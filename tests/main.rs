@@ -39,6 +39,7 @@ mod inspect;
 mod install;
 mod ipfile;
 mod kill;
+mod lost;
 mod named;
 mod names;
 mod network;

@@ -67,7 +67,7 @@ pub fn create(settings: &Settings) -> Result<()> {
 /// # Errors
 /// Those of [`operations::rm`].
 pub fn rm(settings: &Settings, force: bool) -> Result<()> {
-    operations::rm(settings, &settings.network()?.name, force)
+    operations::rm(settings, &settings.network()?, force)
 }
 
 /// Collects garbage, and says what it was.
@@ -75,7 +75,18 @@ pub fn rm(settings: &Settings, force: bool) -> Result<()> {
 /// # Errors
 /// Those of [`operations::gc()`].
 pub fn gc(settings: &Settings, dry_run: bool) -> Result<()> {
-    let found = operations::gc(settings, dry_run)?;
+    list(&operations::gc(settings, dry_run)?)
+}
+
+/// Makes records of what has none, and says of what.
+///
+/// # Errors
+/// Those of [`operations::adopt`].
+pub fn adopt(settings: &Settings) -> Result<()> {
+    list(&operations::adopt(settings)?)
+}
+
+fn list(found: &[String]) -> Result<()> {
     print(&found.iter().map(|what| format!("{what}\n")).collect::<String>())
 }
 

@@ -5,6 +5,8 @@
 pub enum Check {
     /// A container is dead, or was attached half way only.
     DeadContainer,
+    /// A container is attached, and no record tells of it.
+    Unrecorded,
     /// The host forwards nothing, or not from or to a link.
     ForwardingOff,
     /// A bridge is gone, down, without its address, or no bridge.
@@ -52,6 +54,7 @@ impl Check {
     pub fn name(self) -> &'static str {
         match self {
             Self::DeadContainer => "dead-container",
+            Self::Unrecorded => "unrecorded",
             Self::ForwardingOff => "forwarding-off",
             Self::BridgeBroken => "bridge-broken",
             Self::VethBroken => "veth-broken",

@@ -15,6 +15,7 @@ use crate::model::record::{Attachment, Record};
 use crate::model::sandbox::FoundBy;
 use crate::model::step::Step;
 use crate::model::value::Iface;
+use crate::operations::Unrecorded;
 
 /// Everything that was observed.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Facts {
     pub networks: Vec<Network>,
     /// The containers to examine.
     pub containers: Vec<Container>,
+    /// Those that live and that no record tells of.
+    pub unrecorded: Vec<Unrecorded>,
 }
 
 /// The host.

@@ -7,6 +7,7 @@ use crate::model::observed::Link;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::Iface;
+use crate::operations::Unrecorded;
 
 /// The stale first: whatever else is wrong with them does not matter.
 pub(super) fn stale(facts: &Facts) -> Vec<Finding> {
@@ -22,6 +23,20 @@ pub(super) fn stale(facts: &Facts) -> Vec<Finding> {
         Some(finding.remedy(format!("{} gc", facts.netns)).fix(Fix::CollectGarbage))
     };
     facts.containers.iter().filter(|container| container.first).filter_map(tell).collect()
+}
+
+/// Those that no record tells of: nobody would restore their rules or take them away.
+pub(super) fn unrecorded(facts: &Facts) -> Vec<Finding> {
+    let tell = |one: &Unrecorded| {
+        let ends: Vec<&str> = one.links.iter().map(|link| link.name.as_str()).collect();
+        let why = format!(
+            "no record tells of it, though {} leads to it: the records were lost, or are in another state directory",
+            ends.join(" and ")
+        );
+        Finding::new(Check::Unrecorded, format!("container {}", one.id), why)
+            .remedy(format!("{} gc --adopt", facts.netns))
+    };
+    facts.unrecorded.iter().map(tell).collect()
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {

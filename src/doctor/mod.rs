@@ -85,6 +85,7 @@ pub fn doctor(settings: &Settings, id: Option<&str>, options: Options) -> Result
 /// What is wrong; the gravest first.
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     let mut findings = link::stale(facts);
+    findings.extend(link::unrecorded(facts));
     findings.extend(forwarding::check(facts));
     findings.extend(link::check(facts));
     findings.extend(firewall::rules(facts));

@@ -90,6 +90,7 @@ fn facts() -> Facts {
         firewall: Firewall::default(),
         networks: vec![network("br0", "10.0.0.1/16"), network("br1", "10.1.0.1/16")],
         containers: vec![container(0), container(1)],
+        unrecorded: Vec::new(),
     }
 }
 

@@ -208,6 +208,21 @@ impl Firewall {
         Ok(changed)
     }
 
+    /// What is published, where, and whether the host forwards only ours, by what is in the tables.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn found(&self) -> Result<Vec<Rule>> {
+        let mut found = self.iptables.found()?;
+        found.extend(self.nftables.found()?);
+        Ok(found)
+    }
+
+    /// Who has the rules of the network on this bridge, by what is in the tables.
+    pub fn backend_of(&self, bridge: &str) -> Backend {
+        if self.nftables.has_network(bridge) { Backend::Nftables } else { Backend::Iptables }
+    }
+
     /// What is of ours and belongs to nobody in `rules`, as the commands that would add it: what
     /// is there for other containers and networks, what none of `rules` uses, and what leads to
     /// it. What is there for the containers whose id `keep` knows is theirs.

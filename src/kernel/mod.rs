@@ -21,7 +21,7 @@ mod links;
 pub mod listeners;
 pub mod moving;
 pub mod named;
-mod namespaces;
+pub mod namespaces;
 pub mod netlink;
 pub mod observe;
 pub mod probe;

@@ -1,11 +1,19 @@
 //! A network namespace whose container may be dead, found by its number.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
 
 use super::named;
-use super::process::netns_path;
+use super::netlink::Netlink;
+use super::process::{netns_path, start_time};
+use crate::model::sandbox::NetnsRef;
 
 /// The network namespace with this inode, by whatever still keeps it: its process, another
 /// process in it, a mount, or an open file. Asks in this order, since each question costs more
@@ -27,6 +35,51 @@ pub(super) fn find(pid: Option<i32>, netns: u64) -> Option<File> {
         .or_else(|| processes().find_map(|process| open(process.join("ns/net"))))
         .or_else(|| mounted(netns).and_then(open))
         .or_else(|| processes().flat_map(|process| opened_by(process, netns)).find_map(open))
+}
+
+/// By what the network namespaces can be found that this one knows by `numbers`: of each the
+/// process in it that started first or, without any, a mount that is none of `ours`.
+///
+/// # Errors
+/// Something cannot be read that is there: who is not found then may live.
+pub fn keepers(netlink: &Netlink, numbers: &[i32], ours: &[PathBuf]) -> io::Result<HashMap<i32, NetnsRef>> {
+    let mut known: HashMap<u64, Option<i32>> = HashMap::new();
+    let mut number = |path: &Path| {
+        let Some(netns) = or_gone(File::open(path))? else { return Ok(None) };
+        let inode = netns.metadata()?.ino();
+        if let Entry::Vacant(unknown) = known.entry(inode) {
+            unknown.insert(netlink.number_of(netns.as_fd())?.filter(|number| numbers.contains(number)));
+        }
+        io::Result::Ok(known.get(&inode).copied().flatten())
+    };
+    let (mut first, mut found) = (HashMap::new(), HashMap::new());
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(number) = number(&entry.path().join("ns/net"))? else { continue };
+        let Some(started) = or_gone(start_time(pid))? else { continue };
+        if first.get(&number).is_none_or(|earliest| started < *earliest) {
+            first.insert(number, started);
+            found.insert(number, NetnsRef::Pid(pid));
+        }
+    }
+    let mounts = named::mountinfo("self")?;
+    for (_, at) in named::mounted(&mounts).filter(|(_, at)| !ours.iter().any(|our| our == at)) {
+        if let Some(number) = number(at)? {
+            found.entry(number).or_insert_with(|| NetnsRef::Path(at.to_path_buf()));
+        }
+    }
+    Ok(found)
+}
+
+/// What is there; `None` of a process that has ended.
+fn or_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => {
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
 }
 
 fn processes() -> impl Iterator<Item = PathBuf> {

@@ -11,8 +11,9 @@ use ipnetwork::IpNetwork;
 use super::Kernel;
 use super::sysctl::Sysctl;
 use crate::error::{Doing, Result};
+use crate::model::link::BRIDGE_MAC;
 use crate::model::observed::{Host, ObservedNetwork};
-use crate::model::value::Iface;
+use crate::model::value::{self, Iface};
 pub use devices::devices;
 pub(super) use devices::lower;
 
@@ -68,9 +69,15 @@ pub fn network(kernel: &Kernel, bridge: &Iface, subnets: &[IpNetwork]) -> Result
 fn read(kernel: &Kernel, bridge: &str, subnets: &[IpNetwork]) -> io::Result<ObservedNetwork> {
     let netlink = kernel.netlink();
     let mut network = ObservedNetwork { bridge: netlink.link(bridge)?, ..ObservedNetwork::default() };
+    if let (None, Some(first)) = (&network.bridge, subnets.first()) {
+        let mac = value::mac(BRIDGE_MAC, first.ip());
+        let renamed = netlink.links()?.bridge_with(mac).cloned();
+        network.bridge = renamed.filter(|link| link.name.parse::<Iface>().is_ok());
+    }
     if let Some(link) = &mut network.bridge {
         link.addresses = netlink.addresses(link.index)?;
-        network.route_localnet = kernel.sysctl().read(&format!("net/ipv4/conf/{bridge}/route_localnet"))?;
+        let key = format!("net/ipv4/conf/{}/route_localnet", link.name);
+        network.route_localnet = kernel.sysctl().read(&key)?;
         if subnets.iter().all(|subnet| link.addresses.contains(subnet)) {
             return Ok(network);
         }

@@ -24,6 +24,7 @@ impl Kernel {
                 self.netlink.add_link(veth.message(bridge, inside.netns())).doing(|| step)
             }
             Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
+            Step::Rename { link, name } => self.netlink.rename(link, name).doing(|| step),
             Step::SetMaster { link, bridge } => or_gone(self.netlink.set_master(link, bridge)).doing(|| step),
             Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
@@ -71,7 +72,7 @@ impl Kernel {
             Step::Sysctl { netns: Netns::Host, key, before: Some(before), .. } => {
                 self.sysctl.restore(key, before).doing(undoing)
             }
-            Step::AddBridge(bridge) => self.netlink.delete(&bridge.name, bridge.mac).doing(undoing),
+            Step::AddBridge(bridge) => self.netlink.delete_bridge(bridge).doing(undoing),
             Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac).doing(undoing),
             Step::SetMtu { link, before, .. } => or_gone(self.netlink.set_mtu(link, *before)).doing(undoing),
             Step::SetUp { netns: Netns::Host, link } => {

@@ -10,7 +10,7 @@ use super::bundle::Bundle;
 use super::device::Before;
 use super::port::PortMapping;
 use super::resolver::Resolver;
-use super::value::Iface;
+use super::value::{Iface, Mac};
 
 /// What planning a container has to know of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Host {
 /// What planning a network has to know of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedNetwork {
-    /// The link that has the bridge's name.
+    /// The link that has the bridge's name; or else a bridge of ours that had it.
     pub bridge: Option<Link>,
     /// Routes of the main table; read only where the bridge still needs its address.
     pub routes: Vec<Route>,
@@ -154,6 +154,11 @@ impl Links {
     /// The link of this name.
     pub fn by_name(&self, name: &str) -> Option<&Link> {
         self.0.iter().find(|link| link.name == name)
+    }
+
+    /// The bridge with this address.
+    pub fn bridge_with(&self, mac: Mac) -> Option<&Link> {
+        self.0.iter().find(|link| link.kind.as_deref() == Some("bridge") && link.address == mac.0)
     }
 
     /// The bridge that a link is a port of.

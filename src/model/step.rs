@@ -48,6 +48,13 @@ pub enum Step {
         /// The host's link.
         link: Iface,
     },
+    /// A bridge of ours that somebody has renamed gets its name again.
+    Rename {
+        /// What it is called now.
+        link: Iface,
+        /// What it is to be called.
+        name: Iface,
+    },
     /// A link of the host becomes a port of a bridge.
     SetMaster {
         /// The link; one that is gone meanwhile needs no bridge.
@@ -226,6 +233,7 @@ impl Step {
             Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } | Self::MoveDevice(_) => {
                 (Container, true, true)
             }
+            Self::Rename { .. } => (Network, false, false),
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
                 (Container, false, false)
             }
@@ -296,6 +304,7 @@ impl fmt::Display for Step {
             Self::AddBridge(bridge) => bridge.fmt(f),
             Self::AddVeth(veth) => veth.fmt(f),
             Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::Rename { link, name } => write!(f, "ip link set {link} name {name}"),
             Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
             Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),

@@ -12,8 +12,8 @@ use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::kernel::process;
 use crate::model::container::Key;
-use crate::model::network::Network;
-use crate::model::observed::Host;
+use crate::model::network::{Network, NetworkSpec};
+use crate::model::observed::{Host, Link};
 use crate::model::record::{Attachment, Record};
 use crate::model::request::Request;
 use crate::model::rule::{Backend, Family, Rule};
@@ -63,6 +63,9 @@ pub fn attach(settings: &Settings, request: &Request) -> Result<Vec<Attachment>>
         run.share_rules(expected)?;
         let seen = run.glance()?;
         let networks = run.observe_networks(&mut host, request, &sandbox)?;
+        if run.adopt_lost(&lost(request, &host, &networks))? {
+            continue;
+        }
         let lock = run.store.lock()?;
         match run.admit(request, &sandbox, &mut host, &networks, &seen) {
             Ok(Admission::Attached(record)) => return Ok(record.attachments),
@@ -152,8 +155,8 @@ impl Run {
     ) -> Admitted<(Plan, Vec<Key>)> {
         let mates = self.mates(sandbox.netns, &request.container.key())?;
         let (claimed, changing) = self.claimed(request, host, networks, mates)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Ok((plan::attach(Case { request, host, claimed: &claimed, sandbox, now })?, changing))
+        let case = Case { request, host, claimed: &claimed, sandbox, now: now() };
+        Ok((plan::attach(case)?, changing))
     }
 
     /// Cleans up; what cannot be undone stays recorded for the next run, and stops nobody.
@@ -294,6 +297,22 @@ impl Run {
             }
         }
     }
+}
+
+/// The networks that have no record, though a bridge has their address.
+fn lost<'a>(request: &'a Request, host: &Host, networks: &[Known]) -> Vec<&'a NetworkSpec> {
+    let seen = request.networks.iter().zip(networks.iter().zip(&host.networks));
+    let lost = seen.filter(|(wanted, (known, observed))| {
+        let has =
+            |bridge: &Link| wanted.network.subnets.iter().all(|subnet| bridge.addresses.contains(subnet));
+        known.network.is_none() && observed.bridge.as_ref().is_some_and(has)
+    });
+    lost.map(|(wanted, _)| &wanted.network).collect()
+}
+
+/// In seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn drop_lock(lock: Lock) -> Option<Lock> {

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use super::apply::undo;
 use super::run::Run;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::firewall::rulesets;
-use crate::model::network::Network;
+use crate::model::link::BRIDGE_MAC;
 use crate::model::observed::{Link, Links};
 use crate::model::step::Step;
 use crate::plan::IP_FORWARD;
@@ -15,23 +16,35 @@ const CONFIGURED: [&str; 5] =
     ["/etc/sysctl.conf", "/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
 
 /// Whether it is the step that makes the host forward.
-pub(super) fn is_forwarding(step: &Step) -> bool {
+fn is_forwarding(step: &Step) -> bool {
     matches!(step, Step::Sysctl { key, .. } if key == IP_FORWARD)
 }
 
 impl Run {
-    /// Who seems to rely on it, `network` and the others of ours aside.
+    /// Undoes steps of a network, but for the host's forwarding where somebody relies on it.
+    pub(super) fn undo_unless_needed(&mut self, mut steps: Vec<&Step>, operation: &str) -> Result<()> {
+        if steps.iter().any(|step| is_forwarding(step))
+            && let Some(who) = self.relies_on_forwarding()?
+        {
+            steps.retain(|step| !is_forwarding(step));
+            let left = Error::new(operation, format!("{IP_FORWARD} stays 1: {who}"));
+            self.log.warn(&left.hint(format!("`sysctl -w {IP_FORWARD}=0` once nobody needs it")));
+        }
+        undo(&steps, &mut self.machine)
+    }
+
+    /// Who seems to rely on it, we aside.
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub(super) fn relies_on_forwarding(&self, network: &Network) -> Result<Option<String>> {
+    fn relies_on_forwarding(&self) -> Result<Option<String>> {
         if let Some(file) = configured() {
             return Ok(Some(format!("{file} asks for it")));
         }
         let netlink = self.machine.kernel.netlink();
         let operation = || "look at links";
         let links = netlink.links().doing(operation)?;
-        for bridge in links.0.iter().filter(|link| link.name != network.bridge.as_str()) {
+        for bridge in links.0.iter().filter(|link| !link.address.starts_with(&[0x02, BRIDGE_MAC])) {
             if is_internal(bridge, &links) && !netlink.addresses(bridge.index).doing(operation)?.is_empty() {
                 return Ok(Some(format!("bridge {} may need it", bridge.name)));
             }

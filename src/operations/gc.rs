@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use super::rules::{all_rules, is_of};
 use super::run::Run;
 use super::stale::lives;
+use super::unrecorded::Unrecorded;
 use crate::config::Settings;
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::kernel::alive::Liveness;
 use crate::model::container::Key;
-use crate::model::link::{BRIDGE_MAC, HOST_END, HOST_MAC};
 use crate::model::observed::Link;
 use crate::model::step::Step;
-use crate::model::value::{self, Mac};
-use crate::store::{Held, Lock, Owner, Records};
+use crate::plan::{self, IP_FORWARD};
+use crate::store::{Held, Lock, Owner, Records, Store};
 
 /// Removes every container that is dead or was attached half way only, every claim of one whose
 /// record is lost, and every link and rule of ours that no record tells of, and says which; with
@@ -25,9 +25,32 @@ use crate::store::{Held, Lock, Owner, Records};
 /// The records or the rules cannot be read, or the kernel does not answer; or something could
 /// not be removed, and stays recorded.
 pub fn gc(settings: &Settings, dry_run: bool) -> Result<Vec<String>> {
-    let Some(mut run) = Run::existing(settings)? else { return Ok(Vec::new()) };
+    let mut run = match Run::existing(settings)? {
+        Some(run) => run,
+        None if dry_run => Run::on(Store::empty(), settings)?,
+        None => Run::open(settings)?,
+    };
     run.warn_of_damage();
-    if dry_run { run.garbage() } else { run.collect_garbage() }
+    let found = if dry_run { run.garbage()? } else { run.collect_garbage()? };
+    for one in run.living_unrecorded(&run.store.records()?)? {
+        run.log.warn(&one.tell("collect garbage"));
+    }
+    Ok(found)
+}
+
+/// Makes records of the networks, and of the containers that live, that no record tells of, and
+/// says which they were.
+///
+/// # Errors
+/// As for [`gc`].
+pub fn adopt(settings: &Settings) -> Result<Vec<String>> {
+    let mut run = Run::open(settings)?;
+    run.warn_of_damage();
+    let adopted = run.adopt()?;
+    if !adopted.is_empty() {
+        run.restore_rules()?;
+    }
+    Ok(adopted)
 }
 
 impl Run {
@@ -65,11 +88,10 @@ impl Run {
         for key in &of_nobody.lost {
             self.salvage(key)?;
         }
-        for link in &of_nobody.links {
-            if let (Ok(name), Ok(mac)) = (link.name.parse(), link.address.as_slice().try_into().map(Mac)) {
-                let deleted = self.machine.kernel.netlink().delete(&name, mac);
-                deleted.doing(|| format!("ip link del {name}"))?;
-            }
+        self.delete_host_ends(&of_nobody.dead)?;
+        for bridge in &of_nobody.bridges {
+            let name = self.adopt_network(bridge)?.name;
+            self.remove_network(&name)?;
         }
         of_nobody.claims.iter().try_for_each(|link| self.store.remove_link(link))?;
         let records = self.store.records()?;
@@ -79,6 +101,12 @@ impl Run {
         records.networks.iter().try_for_each(|network| self.claim_network(network))?;
         self.store.forget_damaged_networks()?;
         if !of_nobody.rules.is_empty() {
+            // The one rule that says what the host did before.
+            if records.networks.is_empty()
+                && of_nobody.rules.iter().any(|rule| rule.contains("-N NETNS-ONLY"))
+            {
+                self.undo_unless_needed(vec![&plan::switched_on(IP_FORWARD)], "collect garbage")?;
+            }
             self.remove_unowned_rules(None)?;
         }
         self.note_transactions();
@@ -87,15 +115,22 @@ impl Run {
 
     /// What no record tells of.
     fn of_nobody(&self, records: &Records) -> Result<OfNobody> {
-        let rules = if records.networks.is_empty() && records.damaged.is_empty() {
-            Vec::new()
-        } else {
-            let unread = self.unread(records)?;
-            self.machine.firewall.unowned(&all_rules(records), &|owner| is_of(&unread, owner))?
+        let nothing = records.networks.is_empty() && records.damaged.is_empty();
+        let unread = self.unread(records)?;
+        let rules = match self.machine.firewall.unowned(&all_rules(records), &|owner| is_of(&unread, owner)) {
+            // Those whose records are lost need what all share.
+            _ if nothing && (self.is_shared_host()? || !self.living_unrecorded(records)?.is_empty()) => {
+                Vec::new()
+            }
+            // Without its programs a firewall has no rules that we could ask for.
+            Err(_) if nothing => Vec::new(),
+            unowned => unowned?,
         };
+        let dead = self.dead_unrecorded(records)?;
         Ok(OfNobody {
             lost: self.lost(records)?,
-            links: self.unrecorded_links(records)?,
+            bridges: self.unneeded_bridges(records, &dead)?,
+            dead,
             claims: self.unlisted_claims(records)?,
             rules: rules.iter().map(|rule| format!("rule {rule}")).collect(),
         })
@@ -137,70 +172,17 @@ impl Run {
 
     /// Those whom only claims tell of, and whose process is gone.
     fn lost(&self, records: &Records) -> Result<Vec<Key>> {
-        let known: BTreeSet<Key> = records.containers.iter().map(|record| record.key()).collect();
-        let links = self.store.all_links()?;
         let liveness = Liveness::of(self.boot_id.clone());
-        let mut lost = BTreeSet::new();
-        let mut alive = BTreeSet::new();
-        for (link, owner) in &links {
-            let Owner::Container(key) = owner else { continue };
-            if known.contains(key) || records.incomplete.contains(key) {
-                continue;
-            }
+        let mut lost = self.keys_without_record(records)?;
+        for (link, owner) in self.store.all_links()? {
+            let Owner::Container(key) = &owner else { continue };
             let name = link.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let pid = name.split('@').next().and_then(|pid| pid.parse().ok());
             if link.starts_with("pids") && pid.is_some_and(|pid| liveness.may_run(pid)) {
-                alive.insert(key.clone());
-            }
-            lost.insert(key.clone());
-        }
-        Ok(lost.difference(&alive).cloned().collect())
-    }
-
-    /// Host ends of ours that are ports of bridges of ours, and that no record tells of and whose
-    /// container is gone. One whose container lives keeps its link: it goes with the container.
-    fn unrecorded_links(&self, records: &Records) -> Result<Vec<Link>> {
-        let links = self.machine.kernel.netlink().links().doing(|| "look at links")?;
-        let recorded = |link: &Link| {
-            let mut all = records.containers.iter().flat_map(|record| record.host_interfaces());
-            all.any(|name| name.as_str() == link.name)
-        };
-        let claimed = self.store.all_links()?;
-        let claimed = |link: &Link| {
-            let id = link.alias.as_deref().unwrap_or_default();
-            claimed.iter().any(|(_, owner)| matches!(owner, Owner::Container(key) if key.id() == id))
-        };
-        let ours = links.0.iter().filter(|link| {
-            let [first, second, ..] = link.address[..] else { return false };
-            let named = link.name.starts_with(HOST_END) && link.kind.as_deref() == Some("veth");
-            named && (first, second) == (0x02, HOST_MAC) && link.alias.is_some()
-        });
-        let liveness = Liveness::of(self.boot_id.clone());
-        let mut unrecorded = Vec::new();
-        for link in ours.filter(|link| !recorded(link) && !claimed(link)) {
-            // The other end is in a namespace that lives, or the link would be gone: only what
-            // its name says is dead is removed.
-            let pid = link.name.rsplit('-').next().and_then(|pid| pid.parse().ok());
-            if !pid.is_some_and(|pid| liveness.may_run(pid)) {
-                unrecorded.push(link.clone());
+                lost.remove(key);
             }
         }
-        for bridge in links.0.iter().filter(|link| link.kind.as_deref() == Some("bridge")) {
-            let recorded = records.networks.iter().any(|network| network.bridge.as_str() == bridge.name);
-            let has_ports = links.0.iter().any(|link| link.master == Some(bridge.index));
-            let elsewhere = || self.other_state_dir(bridge).is_some();
-            if !recorded && !has_ports && self.is_our_bridge(bridge)? && !elsewhere() {
-                unrecorded.push(bridge.clone());
-            }
-        }
-        Ok(unrecorded)
-    }
-
-    /// Whether a bridge has the MAC address that we give to one with its address.
-    fn is_our_bridge(&self, bridge: &Link) -> Result<bool> {
-        let addresses = self.machine.kernel.netlink().addresses(bridge.index);
-        let addresses = addresses.doing(|| format!("look at bridge {}", bridge.name))?;
-        Ok(addresses.iter().any(|address| bridge.address == value::mac(BRIDGE_MAC, address.ip()).0))
+        Ok(lost.into_iter().collect())
     }
 }
 
@@ -208,7 +190,9 @@ impl Run {
 struct OfNobody {
     /// Containers that only claims tell of.
     lost: Vec<Key>,
-    links: Vec<Link>,
+    /// Containers that only their host ends tell of.
+    dead: Vec<Unrecorded>,
+    bridges: Vec<Link>,
     claims: Vec<PathBuf>,
     rules: Vec<String>,
 }
@@ -216,7 +200,8 @@ struct OfNobody {
 impl OfNobody {
     fn names(&self) -> Vec<String> {
         let lost = self.lost.iter().map(|key| format!("container {} (without its record)", key.id()));
-        let links = self.links.iter().map(|link| format!("link {}", link.name));
+        let links = self.dead.iter().flat_map(|one| &one.links).chain(&self.bridges);
+        let links = links.map(|link| format!("link {}", link.name));
         let claims = self.claims.iter().map(|link| format!("claim {}", link.display()));
         lost.chain(links).chain(claims).chain(self.rules.iter().cloned()).collect()
     }

@@ -4,6 +4,7 @@
 //! Locks are taken in this order, and never the other way round: the rules' (shared), everything's,
 //! a record's own. Whoever has the rules' alone waits for nobody.
 
+mod adopt;
 pub mod apply;
 mod attach;
 mod claims;
@@ -22,14 +23,16 @@ mod run;
 mod salvage;
 mod stale;
 pub mod status;
+mod unrecorded;
 
 pub use attach::attach;
 pub use detach::{by_id, detach, detach_id};
 pub use dry_run::{plan_attach, plan_detach};
-pub use gc::gc;
+pub use gc::{adopt, gc};
 pub use machine::{apply_lines, lines, undo_lines};
 pub use network::{create, rm};
 pub use reload::{Reloaded, reload};
 pub use repair::repair;
 pub use rules::wanted_rules;
 pub use run::warn_of_damage;
+pub use unrecorded::{Unrecorded, unrecorded};

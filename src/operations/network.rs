@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use super::apply::{apply, undo};
-use super::forwarding::is_forwarding;
+use super::apply::apply;
 use super::run::Run;
 use super::stale::Obstacle;
+use super::unrecorded::Unrecorded;
 use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::model::container::Key;
@@ -14,11 +14,14 @@ use crate::model::link::BRIDGE_MAC;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::Link;
 use crate::model::record::Record;
-use crate::plan::{self, IP_FORWARD, NetworkPlan, Plan};
+use crate::plan::{self, NetworkPlan, Plan};
 use crate::store::{Claim, Owner, Store};
 
 /// How often to begin again, after having cleaned up or rebuilt the rules.
 const ATTEMPTS: usize = 16;
+
+const UNRECORDED: &str =
+    "`netns gc --adopt` makes a record of what the kernel knows of it; --force takes it away";
 
 /// Creates a network, or sets right what has drifted of it.
 ///
@@ -27,6 +30,7 @@ const ATTEMPTS: usize = 16;
 pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
     let mut run = Run::open(settings)?;
     run.warn_of_damage();
+    run.adopt_lost(&[spec])?;
     run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
         run.share_rules(None)?;
@@ -45,6 +49,10 @@ pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
         }
         let network = plan::network(spec, &host, &observed, known.as_ref(), &claimed)?;
         if run.apply_network(network, known)? {
+            let unrecorded = run.unrecorded_on(&spec.name)?;
+            unrecorded
+                .iter()
+                .for_each(|one| run.log.warn(&one.tell(format!("create network {}", spec.name))));
             return Ok(());
         }
         drop(lock);
@@ -54,38 +62,61 @@ pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
         .of(Kind::Busy))
 }
 
-/// Removes a network; one that is not there is fine.
+/// Removes a network; one that is not there is fine. One whose record is lost is found by its
+/// bridge and its rules.
 ///
 /// # Errors
 /// Containers are attached and `force` is not given (with it they are detached first); or
 /// something could not be undone and stays recorded.
-pub fn rm(settings: &Settings, name: &NetworkName, force: bool) -> Result<()> {
-    let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
+pub fn rm(settings: &Settings, spec: &NetworkSpec, force: bool) -> Result<()> {
+    let mut run = match Run::existing(settings)? {
+        Some(run) => run,
+        None if Run::on(Store::empty(), settings)?.has_traces(spec)? => Run::open(settings)?,
+        None => return Ok(()),
+    };
     run.warn_of_damage();
+    run.adopt_lost(&[spec])?;
     run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
         run.share_rules(None)?;
         let lock = run.store.lock()?;
-        let here = run.on_network(name)?;
-        let Some(first) = here.first() else {
-            let unread = run.unread_on(name)?;
-            if let (Some(key), false) = (unread.first(), force) {
-                let cause = format!("container {} is attached, whose record is damaged or lost", key.id());
-                let error = Error::new(format!("remove network {name}"), cause).of(Kind::Conflict);
-                return Err(error.hint("detach it first, or pass --force"));
-            }
-            unread.iter().try_for_each(|key| run.salvage(key))?;
-            return run.remove_network(name);
-        };
+        let (here, unread) = (run.on_network(&spec.name)?, run.unread_on(&spec.name)?);
+        let unrecorded = run.unrecorded_on(&spec.name)?;
         if !force {
-            let cause = format!("{} containers are attached, {} among them", here.len(), first.id());
-            let error = Error::new(format!("remove network {name}"), cause).of(Kind::Conflict);
-            return Err(error.hint("detach them first, or pass --force"));
+            refuse_where_used(&spec.name, &here, &unread, &unrecorded)?;
         }
-        let busy = run.leave(lock, &here)?;
-        run.wait_for(&busy)?;
+        if here.is_empty() {
+            unread.iter().try_for_each(|key| run.salvage(key))?;
+            run.delete_host_ends(&unrecorded)?;
+            run.remove_network(&spec.name)?;
+            return if unrecorded.is_empty() { Ok(()) } else { run.remove_unowned_rules(None) };
+        }
+        run.leave(lock, &here)?;
+        for key in here {
+            run.store.wait_for(&key)?;
+        }
     }
-    Err(Error::new(format!("remove network {name}"), "containers come again and again").of(Kind::Busy))
+    let error = Error::new(format!("remove network {}", spec.name), "containers come again and again");
+    Err(error.of(Kind::Busy))
+}
+
+/// Refuses to remove a network that containers are on.
+fn refuse_where_used(
+    name: &NetworkName,
+    here: &[Key],
+    unread: &[Key],
+    unrecorded: &[Unrecorded],
+) -> Result<()> {
+    let operation = format!("remove network {name}");
+    let cause = if let Some(first) = here.first() {
+        format!("{} containers are attached, {} among them", here.len(), first.id())
+    } else if let Some(first) = unread.first() {
+        format!("container {} is attached, whose record is damaged or lost", first.id())
+    } else {
+        let error = unrecorded.first().map(|one| one.tell(operation).hint(UNRECORDED));
+        return error.map_or(Ok(()), Err);
+    };
+    Err(Error::new(operation, cause).of(Kind::Conflict).hint("detach them first, or pass --force"))
 }
 
 impl Run {
@@ -147,7 +178,12 @@ impl Run {
         Ok(())
     }
 
-    fn begin_network(&self, network: &Network, known: Option<&Network>, applies: bool) -> Result<()> {
+    pub(super) fn begin_network(
+        &self,
+        network: &Network,
+        known: Option<&Network>,
+        applies: bool,
+    ) -> Result<()> {
         if known.is_none() {
             self.check_state_dir()?;
         }
@@ -179,7 +215,8 @@ impl Run {
     pub(super) fn other_state_dir<'a>(&self, link: &'a Link) -> Option<&'a Path> {
         let other = Path::new(link.alias.as_deref()?);
         let is_bridge = link.kind.as_deref() == Some("bridge") && link.address.starts_with(&[2, BRIDGE_MAC]);
-        let is_other = fs::canonicalize(other).ok()? != fs::canonicalize(self.state_dir()).ok()?;
+        let own = fs::canonicalize(self.state_dir()).unwrap_or_else(|_| self.state_dir().to_path_buf());
+        let is_other = fs::canonicalize(other).ok()? != own;
         let recorded = || Store::existing(other).ok()??.records().ok().map(|records| records.networks);
         let named = |networks: Vec<Network>| networks.iter().any(|n| n.bridge.as_str() == link.name);
         (is_bridge && is_other && recorded().is_some_and(named)).then_some(other)
@@ -249,14 +286,7 @@ impl Run {
             };
             steps.extend(last.then_some(step));
         }
-        if steps.iter().any(|step| is_forwarding(step))
-            && let Some(who) = self.relies_on_forwarding(&network)?
-        {
-            steps.retain(|step| !is_forwarding(step));
-            let left = Error::new(format!("remove network {name}"), format!("{IP_FORWARD} stays 1: {who}"));
-            self.log.warn(&left.hint(format!("`sysctl -w {IP_FORWARD}=0` once nobody needs it")));
-        }
-        undo(&steps, &mut self.machine)?;
+        self.undo_unless_needed(steps, &format!("remove network {name}"))?;
         self.store.forget_network(name)?;
         self.note_transactions();
         Ok(())

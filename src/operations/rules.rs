@@ -85,7 +85,8 @@ impl Run {
         if self.machine.firewall.rebuild(&rules, &|owner| is_of(&unread, owner))? {
             self.machine.forget_flows(Change::Add, &rules.iter().collect::<Vec<_>>());
         }
-        self.rebuilt = Some(rules);
+        // Those whom no record tells of have places of their own.
+        self.rebuilt = Some(rules.into_iter().chain(self.machine.firewall.found()?).collect());
         self.end_alone(alone)
     }
 

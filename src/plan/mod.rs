@@ -32,7 +32,7 @@ pub use devices::check_inside;
 pub use names::{directory, hosts_file, resolv_conf};
 pub use network::{IP_FORWARD, NetworkPlan, network};
 use steps::Steps;
-pub(crate) use steps::switched_on;
+pub(crate) use steps::{route_localnet, switched_on};
 pub use veth::host_interface;
 
 /// One container, and everything as it is found.
@@ -118,7 +118,7 @@ pub fn shared_names(request: &Request, ports: &[PortMapping], backend: Backend) 
     let blocks = blocks.filter(|block| block.backend() == backend).map(Step::Firewall);
     let bridges = request.networks.iter().map(|network| &network.network.bridge);
     let loopback = ports.iter().any(PortMapping::on_loopback);
-    let sysctls = bridges.filter(|_| loopback).map(steps::route_localnet);
+    let sysctls = bridges.filter(|_| loopback).map(route_localnet);
     let mut names: Vec<String> = blocks.chain(sysctls).filter_map(|step| step.shared_name()).collect();
     names.sort();
     names.dedup();
@@ -180,6 +180,18 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
     steps.devices(devices);
     steps.veths(request, &record, &networks, host.ipv6, has_gateway)?;
     finish(case, steps, record, networks)
+}
+
+/// The record of a container that has this already, though nobody has written it down.
+///
+/// # Errors
+/// Its MTU is larger than its network's.
+pub fn adopt(case: Case<'_>, attachments: Vec<Attachment>, networks: &[NetworkPlan]) -> Result<Record> {
+    let mut steps = Steps::new(case.claimed);
+    let record = Record { attachments, ..empty_record(case) };
+    steps.publish(&record, case.host, backend(case.request, &[]));
+    steps.veths(case.request, &record, networks, case.host.ipv6, false)?;
+    Ok(Record { steps: steps.held, ..record })
 }
 
 /// What a container takes that joins the network namespace of `mate`, who is attached already:

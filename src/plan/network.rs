@@ -13,7 +13,7 @@ use crate::model::observed::{Host, Link, ObservedNetwork, Route};
 use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
-use crate::model::value::{self, Mac};
+use crate::model::value::{self, Iface, Mac};
 
 /// The MTU where there is no default route to ask, in bytes: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
@@ -137,7 +137,8 @@ fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>
     }
     for subnet in spec.subnets.iter().map(|subnet| value::subnet(*subnet)) {
         let covering = |route: &&Route| {
-            let elsewhere = route.link_name.as_deref() != Some(bridge.as_str());
+            let called = observed.bridge.as_ref().map_or(bridge.as_str(), |found| &found.name);
+            let elsewhere = route.link_name.as_deref() != Some(called);
             elsewhere && route.destination.prefix() > 0 && overlap(route.destination, subnet)
         };
         if let Some(Route { destination, link_name, .. }) = observed.routes.iter().find(covering) {
@@ -200,6 +201,9 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
         steps.taken.extend(restored.iter().cloned());
         return;
     };
+    if let Some(link) = found.name.parse::<Iface>().ok().filter(|link| link != name) {
+        steps.taken.push(Step::Rename { link, name: name.clone() });
+    }
     // What is done to a bridge of ours goes with it; on somebody else's it is undone.
     let ours = steps.held.iter().any(|step| matches!(step, Step::AddBridge(_)));
     let mut set_right = |step| if ours { steps.taken.push(step) } else { steps.make(step) };

@@ -186,6 +186,6 @@ fn route_localnet_key(bridge: &Iface) -> String {
 }
 
 /// The step that lets the host route its loopback addresses out of a bridge.
-pub(super) fn route_localnet(bridge: &Iface) -> Step {
+pub(crate) fn route_localnet(bridge: &Iface) -> Step {
     switched_on(&route_localnet_key(bridge))
 }

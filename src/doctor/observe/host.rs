@@ -39,6 +39,7 @@ pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
         host,
         networks: records.networks.clone(),
         containers,
+        unrecorded: operations::unrecorded(records, &netlink)?,
     })
 }
 

@@ -63,6 +63,11 @@ impl Command {
         self.chain.starts_with(PREFIX)
     }
 
+    /// As [`Self::place`], for longer than the command lives.
+    pub(super) fn owned_place(&self) -> (&'static str, String) {
+        (self.table, self.chain.to_string())
+    }
+
     /// The chain that it makes or changes.
     pub(super) fn place(&self) -> (&'static str, &str) {
         (self.table, &self.chain)

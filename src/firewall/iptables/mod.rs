@@ -19,12 +19,14 @@
 //! | [`commands`](mod@commands) | a [`Rule`](crate::model::rule::Rule) as commands |
 //! | [`saved`] | what `iptables-save` prints: its words, and what of it is ours |
 //! | [`present`] | what is missing, left or unowned |
+//! | [`found`](mod@found) | what is there, read back to rules |
 //! | [`rebuild`](mod@rebuild) | how what is there becomes what should be |
 //! | [`restore`] | `iptables-restore`, which makes every change |
 //! | [`counted`], [`rulesets`] | for those who only read |
 
 mod commands;
 mod counted;
+mod found;
 mod present;
 mod rebuild;
 mod restore;
@@ -127,6 +129,11 @@ impl Iptables {
     fn waiting(&mut self, family: Family) -> Result<Waiting> {
         let expected = if family == Family::Ipv4 { self.expected.take() } else { None };
         expected.and_then(|starting| starting.join().ok()).unwrap_or_else(|| Waiting::start(family))
+    }
+
+    /// What is published, where, and whether the host forwards only ours.
+    pub(super) fn found(&self) -> Result<Vec<Rule>> {
+        Ok(everything(&[])?.iter().flat_map(|(_, saved)| found::found(saved)).collect())
     }
 
     fn is_unowned(rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<Vec<Command>> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::commands::{Command, Verb, commands};
 use super::rebuild::with_kept;
 use super::saved::Identity;
-use crate::firewall::owner::OF_ALL;
+use crate::firewall::owner::{OF_ALL, container_in};
 use crate::model::rule::{Family, Rule};
 
 /// The commands of those of `rules` that are for a family.
@@ -21,17 +21,29 @@ pub(super) fn missing(family: Family, rules: &[Rule], saved: &[Command]) -> Vec<
 }
 
 /// What is left of `rules` in what is `saved`: with a chain of theirs goes all that is in it,
-/// and all that leads to it.
+/// and all that leads to it, unless another container's rule is in it, whom no record tells of.
 pub(super) fn left(rules: &[Rule], saved: Vec<Command>) -> Vec<Command> {
     let ours: Vec<Command> = rules.iter().flat_map(commands).collect();
     let known: HashSet<Identity> = ours.iter().map(Command::identity).collect();
-    let chains = ours.iter().filter(|command| command.verb == Verb::NewChain);
-    let going: HashSet<(&str, &str)> = chains.map(Command::place).collect();
-    let goes = |command: &Command| {
-        let leads_there = || command.target().is_some_and(|target| going.contains(&(command.table, &target)));
-        going.contains(&command.place()) || known.contains(&command.identity()) || leads_there()
+    let of_another = |command: &&Command| {
+        let container = command.comment().is_some_and(|comment| container_in(&comment).is_some());
+        container && !known.contains(&command.identity())
     };
-    saved.into_iter().filter(goes).collect()
+    let staying: HashSet<_> = saved.iter().filter(of_another).map(Command::owned_place).collect();
+    let chains = ours.iter().filter(|command| command.verb == Verb::NewChain).map(Command::owned_place);
+    let going: HashSet<_> = chains.filter(|place| !staying.contains(place)).collect();
+    let goes = |command: &Command| {
+        let target = command.target().map(|target| (command.table, target));
+        let stays = target.as_ref().is_some_and(|target| staying.contains(target))
+            || command.verb == Verb::NewChain && staying.contains(&command.owned_place());
+        let leads_there = || target.is_some_and(|target| going.contains(&target));
+        !stays
+            && (going.contains(&command.owned_place())
+                || known.contains(&command.identity())
+                || leads_there())
+    };
+    let goes: Vec<bool> = saved.iter().map(goes).collect();
+    saved.into_iter().zip(goes).filter_map(|(command, goes)| goes.then_some(command)).collect()
 }
 
 /// What is of ours in what is `saved` and belongs to nobody in `rules`: rules of containers and

@@ -56,7 +56,7 @@ impl Command {
         self.value_of(&["--comment"]).filter(|comment| is_ours(comment))
     }
 
-    fn value_of(&self, names: &[&str]) -> Option<String> {
+    pub(super) fn value_of(&self, names: &[&str]) -> Option<String> {
         let mut options = self.options().into_iter();
         let option = options.find(|option| option.first().is_some_and(|name| names.contains(&name.as_str())));
         option.and_then(|option| option.into_iter().nth(1))

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::statics::{TABLE, word};
-use crate::firewall::owner::of_container;
-use crate::model::port::Protocol;
-use crate::model::rule::{Family, Rule};
+use crate::firewall::owner::{container_in, of_container};
+use crate::model::port::{PortMapping, Ports, Protocol};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::netfilter::{NESTED, attributes, find, put};
 
 // From `linux/netfilter/nf_tables.h`.
@@ -37,6 +37,8 @@ const MOST: usize = 256;
 /// The maps: ports of any address of the host, and those of one; the same for long ranges, whose
 /// ports are not counted.
 pub(super) const MAPS: [&str; 4] = ["publish", "publish_on", "publish_range", "publish_range_on"];
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,6 +86,26 @@ impl Element {
         ports.map(one).collect()
     }
 
+    /// What such elements mean: one rule for each, or for several that follow one another.
+    pub(super) fn published(mut all: Vec<Self>) -> Vec<Rule> {
+        let whole = |one: &Self| (one.comment.clone(), one.host_ip, one.protocol, one.to.0);
+        all.sort_by_key(|one| (whole(one), one.port));
+        let follows = |one: &Self, next: &Self| {
+            let (ports, inside) = (next.port.checked_sub(one.port), next.to.1.checked_sub(one.to.1));
+            whole(one) == whole(next) && (ports, inside) == (Some(1), Some(1))
+        };
+        let rule = |group: &[Self]| {
+            let (first, last) = (group.first()?, group.last()?);
+            let protocol = PROTOCOLS.into_iter().find(|protocol| number(*protocol) == first.protocol)?;
+            let host = Ports { first: first.port, last: last.port };
+            let container = Ports { first: first.to.1, last: last.to.1 };
+            let mapping = PortMapping { host_ip: first.host_ip, host, container, protocol };
+            let owner = container_in(&first.comment)?.to_owned();
+            Some(Rule::Publish { owner, mapping, to: first.to.0, backend: Backend::Nftables })
+        };
+        all.chunk_by(follows).filter_map(rule).collect()
+    }
+
     /// The map that it is in.
     pub(super) fn map(&self) -> &'static str {
         MAPS[usize::from(self.host_ip.is_some()) + if self.counted { 0 } else { 2 }]
@@ -94,8 +116,7 @@ impl Element {
     }
 
     fn protocol_name(&self) -> String {
-        let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-        let known = all.into_iter().find(|protocol| number(*protocol) == self.protocol);
+        let known = PROTOCOLS.into_iter().find(|protocol| number(*protocol) == self.protocol);
         known.map_or_else(|| self.protocol.to_string(), |protocol| protocol.to_string())
     }
 

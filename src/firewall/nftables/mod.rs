@@ -41,7 +41,7 @@ use std::process::Stdio;
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
-use super::owner::of_container;
+use super::owner::{of_container, of_network};
 use super::programs::{Running, find};
 use super::{Counted, Driver};
 use crate::error::{Doing, Error, Kind, Result};
@@ -109,6 +109,24 @@ impl Nftables {
             Err(_) if wanted.is_empty() => Ok(None),
             read => read,
         }
+    }
+
+    /// What is published.
+    pub(super) fn found(&self) -> Result<Vec<Rule>> {
+        let mut found = Vec::new();
+        for family in FAMILIES {
+            let table = self.read(&Wanted::of(family, []))?.unwrap_or_default();
+            found
+                .extend(Element::published(table.elements.into_iter().map(|(element, _)| element).collect()));
+        }
+        Ok(found)
+    }
+
+    /// Whether it has rules of the network on this bridge.
+    pub(super) fn has_network(&self, bridge: &str) -> bool {
+        let tables =
+            FAMILIES.map(|family| self.read(&Wanted::of(family, [])).ok().flatten().unwrap_or_default());
+        tables.iter().flat_map(|table| &table.rules).any(|rule| rule.comment == of_network(bridge))
     }
 
     /// Makes all changes, or none; why none, if that is because something is there already, or is

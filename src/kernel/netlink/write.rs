@@ -39,6 +39,36 @@ impl Netlink {
         self.set_mtu(&bridge.name, bridge.mtu).inspect_err(|_| drop(self.delete(&bridge.name, bridge.mac)))
     }
 
+    /// Deletes a bridge of ours, whatever somebody has called it since.
+    ///
+    /// # Errors
+    /// The kernel refuses; already gone is fine.
+    pub fn delete_bridge(&self, bridge: &Bridge) -> io::Result<()> {
+        self.delete(&bridge.name, bridge.mac)?;
+        match self.links()?.bridge_with(bridge.mac) {
+            Some(renamed) => or_gone(self.delete_link(renamed.index)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a link another name.
+    ///
+    /// # Errors
+    /// There is no such link, or the name is taken.
+    pub fn rename(&self, link: &Iface, name: &Iface) -> io::Result<()> {
+        let index = self.index(link.as_str())?;
+        let rename = || self.set_link(LinkUnspec::new_with_index(index).name(name.to_string()).build());
+        match rename() {
+            // Before Linux 6.2 a link that is up keeps its name.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                self.set_up(link, false)?;
+                let renamed = rename();
+                self.set_link(LinkUnspec::new_with_index(index).up().build()).and(renamed)
+            }
+            renamed => renamed,
+        }
+    }
+
     /// Changes a link by an `RTM_NEWLINK`.
     fn change(&self, message: LinkMessage) -> io::Result<()> {
         self.wait(self.handle.link().change(message).execute())

@@ -1,0 +1,210 @@
+//! Records are made anew of what the kernel knows: of networks by their bridges, of containers
+//! that live by their host ends and their rules. What else was done for them is not known: names,
+//! files, devices of the host.
+
+use std::path::PathBuf;
+
+use super::apply::apply;
+use super::attach::now;
+use super::rules::is_of;
+use super::run::Run;
+use super::unrecorded::{Unrecorded, address_of};
+use crate::error::{Doing, Error, Result};
+use crate::kernel::inside::visit;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::process;
+use crate::model::container::ContainerId;
+use crate::model::dns::Names;
+use crate::model::link::CONTAINER_MAC;
+use crate::model::network::{Network, NetworkName, NetworkSpec};
+use crate::model::observed::{Host, Link, Links};
+use crate::model::port::PortMapping;
+use crate::model::record::Attachment;
+use crate::model::request::{NetworkRequest, Request};
+use crate::model::rule::{Backend, Rule};
+use crate::model::sandbox::NetnsRef;
+use crate::model::step::Step;
+use crate::model::value::{self, Iface};
+use crate::plan::{self, Case, Claimed, IP_FORWARD, NetworkPlan};
+use crate::store::{Claim, Owner};
+
+impl Run {
+    /// Adopts what has no record, and says what it was; what cannot be adopted is told.
+    ///
+    /// # Errors
+    /// The records or the rules cannot be read, or the kernel does not answer.
+    pub(super) fn adopt(&mut self) -> Result<Vec<String>> {
+        self.share_rules(None)?;
+        let _lock = self.store.lock()?;
+        let mut adopted = Vec::new();
+        let records = self.store.records()?;
+        for bridge in self.unrecorded_bridges(&records)? {
+            adopted.push(format!("network {}", self.adopt_network(&bridge)?.name));
+        }
+        let published = self.machine.firewall.found()?;
+        for one in self.living_unrecorded(&records)? {
+            match self.adopt_container(&one, &published) {
+                Ok(()) => adopted.push(format!("container {}", one.id)),
+                Err(error) => self.log.warn(&error.during(format!("adopt container {}", one.id))),
+            }
+        }
+        self.note_transactions();
+        Ok(adopted)
+    }
+
+    /// Records a network by its bridge. The lock of everything is held.
+    pub(super) fn adopt_network(&mut self, bridge: &Link) -> Result<Network> {
+        let name: Iface = bridge.name.parse()?;
+        let spec = NetworkSpec {
+            name: NetworkName::from(&name),
+            subnets: bridge.addresses.clone(),
+            mtu: Some(bridge.mtu),
+            firewall: Some(self.machine.firewall.backend_of(name.as_str())),
+            bridge: name,
+        };
+        let (host, observed) = self.observe_network(&spec, true)?;
+        let mut claimed = self.claimed_by_network(&spec, None)?;
+        claimed.shared.extend(self.witnessed());
+        let NetworkPlan { network, steps } = plan::network(&spec, &host, &observed, None, &claimed)?;
+        self.begin_network(&network, None, true)?;
+        let others: Vec<&Step> = steps.iter().filter(|step| step.rule().is_none()).collect();
+        apply(&others, &mut self.machine).map_err(|failed| failed.error)?;
+        self.store.finish_network(&network.name)?;
+        Ok(network)
+    }
+
+    /// The shared steps that must have been taken for the first network: by the rule that goes with
+    /// it, the host did not forward before.
+    fn witnessed(&self) -> Vec<String> {
+        // Without its programs a firewall has no rules that we could ask for.
+        let found = self.machine.firewall.found().unwrap_or_default().into_iter();
+        let only_ours = found.filter(|rule| matches!(rule, Rule::OnlyOurs { .. })).map(Step::Firewall);
+        let steps = only_ours.flat_map(|rule| [rule, plan::switched_on(IP_FORWARD)]);
+        steps.filter_map(|step| step.shared_name()).collect()
+    }
+
+    /// Records the networks that are asked for and whose records are lost, by their bridges;
+    /// whether there were any. Their rules are there, for others too.
+    pub(super) fn adopt_lost(&mut self, specs: &[&NetworkSpec]) -> Result<bool> {
+        let mut adopted = false;
+        for spec in specs {
+            let _lock = self.store.lock()?;
+            if let Some(bridge) = self.lost_bridge(spec)? {
+                self.adopt_network(&bridge)?;
+                adopted = true;
+            }
+        }
+        if adopted {
+            self.restore_rules()?;
+        }
+        Ok(adopted)
+    }
+
+    fn adopt_container(&mut self, one: &Unrecorded, found: &[Rule]) -> Result<()> {
+        let operation = || "look for its network namespace";
+        let reference = one.netns.clone().ok_or_else(|| Error::new(operation(), "nobody lives in it"))?;
+        let (netns, sandbox) = process::open(&reference, &one.id)?;
+        let inside = visit(&netns, || Netlink::open()?.links().doing(operation))??;
+        let container = ContainerId { id: one.id.clone(), bundle: PathBuf::new() };
+        let (ports, backend) = self.adopted_ports(one, found)?;
+        let mut claimed = Claimed {
+            state_dir: self.state_dir().to_path_buf(),
+            boot_id: self.boot_id.clone(),
+            shared: self.store.all_shared()?.into_iter().collect(),
+            ports,
+            ..Claimed::default()
+        };
+        let mut request = nothing(container, reference);
+        let (mut host, mut attachments, mut networks) = (Host::default(), Vec::new(), Vec::new());
+        for link in &one.links {
+            let (network, attachment) = self.attachment(link, &inside)?;
+            let (name, bridge, subnets) =
+                (network.name.clone(), network.bridge.clone(), network.subnets.clone());
+            let (mtu, firewall) = (Some(network.mtu), backend.or(Some(network.firewall)));
+            let spec = NetworkSpec { name, bridge, subnets, mtu, firewall };
+            let (seen, observed) = self.observe_network(&spec, false)?;
+            if observed.route_localnet.as_deref() == Some("1") {
+                claimed.shared.extend(plan::route_localnet(&network.bridge).shared_name());
+            }
+            let networks_seen = std::mem::take(&mut host).networks;
+            host = seen;
+            host.networks = networks_seen.into_iter().chain([observed]).collect();
+            let interface = attachment.interface.clone();
+            request.networks.push(NetworkRequest {
+                network: spec,
+                interface,
+                static_ip: address_of(link),
+                mtu: Some(link.mtu),
+            });
+            attachments.push(attachment);
+            networks.push(NetworkPlan { network, steps: Vec::new() });
+        }
+        let case = Case { request: &request, host: &host, claimed: &claimed, sandbox: &sandbox, now: now() };
+        let record = plan::adopt(case, attachments, &networks)?;
+        for key in
+            self.keys_without_record(&self.store.records()?)?.into_iter().filter(|key| key.id() == one.id)
+        {
+            self.store.links_of(&key)?.iter().try_for_each(|link| self.store.remove_link(link))?;
+            self.store.forget_key(&key)?;
+        }
+        let _own = self.store.begin(&record)?;
+        self.store.finish(&record.key())
+    }
+
+    /// Its place on the network whose bridge the host end is a port of.
+    fn attachment(&self, link: &Link, inside: &Links) -> Result<(Network, Attachment)> {
+        let operation = || format!("look at link {}", link.name);
+        let missing = |what: &str| Error::new(operation(), format!("it has no {what}"));
+        let bridge = self.machine.kernel.netlink().links().doing(operation)?;
+        let bridge = bridge.bridge_of(link).ok_or_else(|| missing("bridge"))?;
+        let name = NetworkName::from(&bridge.name.parse::<Iface>()?);
+        let network = self.network(&name)?.ok_or_else(|| missing("network"))?;
+        let address = address_of(link).ok_or_else(|| missing("address"))?;
+        let subnet = network.subnets.iter().find(|subnet| subnet.contains(address));
+        let subnet = *subnet.ok_or_else(|| missing("address of its network"))?;
+        let peer = link.peer.and_then(|index| inside.by_index(index)).ok_or_else(|| missing("other end"))?;
+        let lease = ipnetwork::IpNetwork::new(address, subnet.prefix())
+            .map_err(|cause| Error::new(operation(), cause))?;
+        let attachment = Attachment {
+            network: Some(name),
+            bridge: Some(network.bridge.clone()),
+            interface: peer.name.parse()?,
+            host_interface: Some(link.name.parse()?),
+            mac: Some(value::mac(CONTAINER_MAC, address)),
+            addresses: vec![lease],
+            gateways: vec![subnet.ip()],
+        };
+        Ok((network, attachment))
+    }
+
+    /// The ports that its rules publish, but for those that somebody else has got meanwhile; and
+    /// who has the rules.
+    fn adopted_ports(&self, one: &Unrecorded, found: &[Rule]) -> Result<(Vec<PortMapping>, Option<Backend>)> {
+        let ids = [one.id.clone()];
+        let (mut ports, mut backend) = (Vec::new(), None);
+        for rule in found {
+            let Rule::Publish { owner, mapping, to, .. } = rule else { continue };
+            let of_another = |holder: Owner| !matches!(holder, Owner::Container(key) if key.id() == one.id);
+            let theirs = is_of(&ids, owner) && one.addresses().any(|address| address == *to);
+            if theirs && !self.store.holder(&Claim::Ports(*mapping))?.is_some_and(of_another) {
+                backend = Some(rule.backend());
+                ports.push(*mapping);
+            }
+        }
+        Ok((ports, backend))
+    }
+}
+
+/// A container that asks for nothing.
+fn nothing(container: ContainerId, netns: NetnsRef) -> Request {
+    Request {
+        container,
+        netns,
+        networks: Vec::new(),
+        devices: Vec::new(),
+        publish: Vec::new(),
+        ipfile: PathBuf::new(),
+        names: Names { hands_off: true, ..Names::default() },
+        name_netns: false,
+    }
+}
