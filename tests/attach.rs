@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::scene::ask;
 use crate::common::traffic::serve_tcp;
-use crate::common::{World, stderr, wait_for};
+use crate::common::{NETNS, World, stderr, wait_for};
 
 /// Makes a namespace as `ip netns` does, and attaches it with these arguments.
 fn blue(world: &World, args: &[&str]) {
@@ -203,4 +203,34 @@ fn every_command_knows_a_container_without_a_process() {
     );
     world.netns_ok(&["rm", "--force"], "");
     assert_eq!(world.links(), ["lo"]);
+}
+
+/// In a pid namespace of its own: a container's process dies while `netns` is held back at its
+/// `$1`th look at it, and its pid is given to a process of the host.
+const RECYCLED: &str = r#"
+unshare --net sleep 1000 & pid=$!
+while [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do :; done
+strace -f -o /run/test/trace -P /proc/$pid/stat -P /proc/$pid/ns/net -e trace=openat \
+    -e inject=openat:delay_enter=1500000:when=$1 "$2" attach $pid --id web & tracer=$!
+sleep 0.7
+kill -KILL $pid; wait $pid 2>/dev/null
+echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
+sleep 1000 & [ $! = $pid ] || echo "it was not given away"
+wait $tracer; echo "exit status $?"; cat /run/test/trace
+"#;
+
+#[test]
+fn a_pid_that_is_given_to_a_process_of_the_host_meanwhile_gets_the_host_no_interface() {
+    let Some(world) = World::new() else { return };
+    std::fs::write("/run/test/recycled", RECYCLED).unwrap();
+    // Each look at the pid: its start time, its namespace, and its start time again.
+    for look in 1..=3 {
+        let command =
+            format!("unshare --pid --fork --kill-child --mount-proc bash /run/test/recycled {look} {NETNS}");
+        let output = world.try_sh(&format!("timeout -s KILL 30 {command} 2>&1"));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!said.contains("it was not given away") && said.contains("(DELAYED)"), "look {look}: {said}");
+        assert!(said.contains("exit status 1"), "look {look}: {said}");
+        assert_eq!(world.links(), ["lo"], "look {look}: {said}");
+    }
 }

@@ -20,6 +20,7 @@ on_both_variants! {
     an_attach_deletes_nothing_from_the_firewall,
     a_flushed_firewall_does_not_keep_a_container_from_leaving,
     two_networks_work_side_by_side_and_keep_apart,
+    a_version_of_iptables_that_prints_otherwise_makes_no_rule_missing,
 }
 
 /// The chains that we jump from.
@@ -207,4 +208,44 @@ fn two_networks_work_side_by_side_and_keep_apart(world: World) {
     assert_eq!(ask(None, "127.0.0.1", "8080/tcp"), "web");
     assert!(web.pings("10.0.0.2") && web.pings("172.19.0.3"));
     assert_eq!(world.sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n", "the other one needs it");
+}
+
+/// As other versions print: masks in full, states in another order, no match that goes without saying.
+const OTHERWISE: &str = "s#172.19.0.0/16#172.19.0.0/255.255.0.0#; s/RELATED,ESTABLISHED,DNAT/DNAT,ESTABLISHED,RELATED/; \
+                         s/ -m (tcp|udp) / /; s/--dst-type LOCAL/--dst-type local/";
+
+fn a_version_of_iptables_that_prints_otherwise_makes_no_rule_missing(mut world: World) {
+    world.netns_ok(&["create"], "");
+    world.netns_ok(&["rm"], "");
+    let before = foreign(&world);
+    let [a, b] = [(); 2].map(|()| world.process());
+    world.attach_ok("a", a, &[("publish", "8080:80,8081:81,53:53/udp,9000-9999:9000-9999"), ("ipfile", "a")]);
+    let link = "/etc/alternatives/iptables-save";
+    let program = fs::read_link(link).expect("the variant's program");
+    fs::remove_file(link).expect("remove the link");
+    let script = format!("#!/bin/sh\n{} \"$@\" | sed -E '{OTHERWISE}'\n", program.display());
+    fs::write(link, script).expect("write the script");
+    fs::set_permissions(link, fs::Permissions::from_mode(0o755)).expect("chmod");
+    assert!(
+        world.rules().contains("172.19.0.0/255.255.0.0") && world.rules().contains("-p tcp --dport 8080 ")
+    );
+
+    assert_eq!(world.netns_ok(&["reload"], ""), "every rule is there\n");
+    world.sh("iptables -t nat -D NETNS-tcp-31 1");
+    assert_eq!(world.netns_ok(&["reload"], ""), "restored 1 rule\n");
+    let count = |what: &str| world.rules().matches(what).count();
+    assert_eq!((count("-j DNAT"), count("-j MASQUERADE"), count("-j NETNS-FORWARD")), (4, 3, 1));
+    world.sh("iptables -t raw -F NETNS-GUARD");
+    world.attach_ok("b", b, &[("publish", "8082:80"), ("ipfile", "b")]);
+    world.netns_ok(&["reload"], "");
+    assert_eq!(
+        (count("-j DNAT"), count("-j MASQUERADE"), count("-d 172.19.0.0/255.255.0.0 ! -i netns0 ")),
+        (5, 3, 1)
+    );
+    assert_eq!(world.netns_ok(&["gc"], ""), "");
+    world.detach_ok("a");
+    world.detach_ok("b");
+    world.netns_ok(&["rm"], "");
+    assert_eq!(foreign(&world), before);
+    assert!(!world.rules().contains("NETNS"), "{}", world.rules());
 }

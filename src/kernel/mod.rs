@@ -48,6 +48,9 @@ pub struct Kernel {
     /// The thread that enters the container, and what it has opened there.
     entering: Option<Entering>,
     inside: Option<Inside>,
+    /// Whether to wait for what the kernel gives back in its own time. Whoever tries again what
+    /// another run has waited for in vain does not.
+    pub waits: bool,
     log: Log,
 }
 
@@ -59,7 +62,7 @@ impl Kernel {
     /// No socket can be opened.
     pub fn open(log: Log) -> Result<Self> {
         let (netlink, sysctl) = (Netlink::open()?, Sysctl::default());
-        Ok(Self { netlink, sysctl, entering: None, inside: None, log })
+        Ok(Self { netlink, sysctl, entering: None, inside: None, waits: true, log })
     }
 
     /// Enters the network namespace that `netns` is open on, for the steps that are taken in it.

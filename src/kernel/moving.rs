@@ -34,7 +34,7 @@ pub(super) fn move_in(host: &Netlink, device: &MovedDevice, netns: BorrowedFd<'_
     }
     let Err(error) = host.set_link(device.message(netns)) else { return Ok(()) };
     // The kernel does one thing after the other, and the move is the first.
-    Err(Error::new(device, error).also(bring_back(host, device, log).err()))
+    Err(Error::new(device, error).also(bring_back(host, device, log, true).err()))
 }
 
 /// Whether it is in the container's namespace now.
@@ -50,9 +50,11 @@ pub fn is_inside(host: &Netlink, device: &MovedDevice) -> Result<bool> {
 /// because it was never moved or because the kernel gave it back when the container's
 /// namespace died, is only made what it was; one that the kernel destroyed is gone.
 ///
+/// To `wait` is for the kernel to give it back, which takes it a while.
+///
 /// # Errors
 /// It is nowhere to be found and must be somewhere, or it cannot be made what it was.
-pub(super) fn bring_back(host: &Netlink, device: &MovedDevice, log: &Log) -> Result<()> {
+pub(super) fn bring_back(host: &Netlink, device: &MovedDevice, log: &Log, wait: bool) -> Result<()> {
     let operation = || format!("bring {} back to the host", device.name);
     let here = Place::here(host.clone(), device).doing(operation)?;
     // A search through all processes, which what is here spares.
@@ -63,14 +65,14 @@ pub(super) fn bring_back(host: &Netlink, device: &MovedDevice, log: &Log) -> Res
         return_from(&inside, device, link.header.index).doing(operation)?;
         here.delete_forgeries(device).doing(operation)?;
     }
-    for _ in 0..PATIENCE {
+    for left in (0..if wait { PATIENCE } else { 1 }).rev() {
         if let Some(link) = here.find(device).doing(operation)? {
             return restore(host, device, &link, log);
         }
         if !will_return(device) {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(left.min(1).into()));
     }
     Err(Error::new(operation(), "it is neither here nor in the container")
         .hint("the kernel gives hardware back to the machine's first network namespace"))

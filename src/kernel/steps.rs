@@ -88,7 +88,7 @@ impl Kernel {
                 or_gone(self.netlink.delete_neighbour(link, *address)).doing(undoing)
             }
             Step::NameNetns { name, inode, .. } => named::remove(name, *inode).doing(undoing),
-            Step::MoveDevice(device) => moving::bring_back(&self.netlink, device, &self.log),
+            Step::MoveDevice(device) => moving::bring_back(&self.netlink, device, &self.log, self.waits),
             // Goes with what another step made, or is not the kernel's.
             _ => Ok(()),
         }

@@ -44,7 +44,12 @@ impl Run {
         let netlink = self.machine.kernel.netlink();
         let operation = || "look at links";
         let links = netlink.links().doing(operation)?;
-        for bridge in links.0.iter().filter(|link| !link.address.starts_with(&[0x02, BRIDGE_MAC])) {
+        let recorded = self.store.records()?.networks;
+        let ours = |link: &Link| {
+            let recorded = recorded.iter().any(|network| network.bridge.as_str() == link.name);
+            recorded || link.address.starts_with(&[0x02, BRIDGE_MAC])
+        };
+        for bridge in links.0.iter().filter(|link| !ours(link)) {
             if is_internal(bridge, &links) && !netlink.addresses(bridge.index).doing(operation)?.is_empty() {
                 return Ok(Some(format!("bridge {} may need it", bridge.name)));
             }

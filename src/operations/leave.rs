@@ -14,6 +14,8 @@ struct Leaving {
     record: Record,
     /// Its record's own lock, for as long as it is being undone.
     _lock: Lock,
+    /// Whether a run has tried before, and not come to an end.
+    again: bool,
     /// What is to be undone.
     steps: Vec<Step>,
     /// What could not be.
@@ -72,6 +74,7 @@ impl Run {
             busy.push(key.clone());
             return Ok(None);
         };
+        let again = self.store.pending(key)? == Some(Pending::Leaving);
         // A full disk keeps nobody from leaving.
         let said = self.store.set_pending(key, Pending::Leaving);
         said.err().iter().for_each(|error| self.log.warn(error));
@@ -94,7 +97,7 @@ impl Run {
         if rules.any(|rule| rule.backend().removes_together()) {
             self.store.ask_for_removal(key)?;
         }
-        Ok(Some(Leaving { record, _lock: lock, steps, failures: Vec::new() }))
+        Ok(Some(Leaving { record, _lock: lock, again, steps, failures: Vec::new() }))
     }
 
     /// Those who share the container's network namespace and do not leave.
@@ -148,7 +151,9 @@ impl Run {
         let removing = first.map(|lock| Ok((lock, self.start_removal()?))).transpose();
         for one in &mut *leaving {
             let steps: Vec<&Step> = one.steps.iter().collect();
+            self.machine.kernel.waits = !one.again;
             one.failures.extend(undo_others(&steps, &mut self.machine));
+            self.machine.kernel.waits = true;
         }
         match removing? {
             Some((lock, group)) => self.finish_removal(lock, &group),

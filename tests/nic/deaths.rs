@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::{ASKED, Kind, Scene};
 use crate::common::{Process, World, ask_for_in, state, stderr, wait_for};
@@ -59,6 +62,34 @@ fn one_that_the_kernel_gives_back_becomes_what_it_was() {
         clean_up(&mut scene.world, way);
         scene.assert_as(&before, way);
     }
+}
+
+#[test]
+fn one_that_is_nowhere_is_waited_for_once_and_keeps_nobody_else() {
+    let Some(mut scene) = Scene::new(Kind::Macvlan) else { return };
+    let web = scene.world.process();
+    scene.world.attach_ok("web", web, &[("nic", "nic0=lan"), ("ipfile", "web")]);
+    // As if it were hardware, which the kernel would give back; this it destroys.
+    scene.world.rewrite_record("web", |record| {
+        let steps = record["steps"].as_array_mut().expect("steps").iter_mut();
+        let mut devices = steps.filter_map(|step| step.pointer_mut("/move-device/before/identity/kind"));
+        *devices.next().expect("a device") = Value::Null;
+    });
+    scene.world.kill(web);
+    let timed = |what: &mut dyn FnMut() -> String| {
+        let started = Instant::now();
+        (what(), started.elapsed())
+    };
+    let nowhere = "it is neither here nor in the container";
+    let (said, took) = timed(&mut || stderr(&scene.world.detach("web")));
+    assert!(said.contains(nowhere) && took > Duration::from_secs(2), "{took:?}: {said}");
+    let next = scene.world.process();
+    for _ in 0..2 {
+        let (said, took) = timed(&mut || stderr(&scene.world.attach("next", next, &[("ipfile", "next")])));
+        assert!(said.contains(nowhere) && took < Duration::from_secs(2), "{took:?}: {said}");
+        scene.world.detach("next");
+    }
+    assert_eq!(scene.world.ls().as_array().map(Vec::len), Some(1), "still recorded");
 }
 
 #[test]

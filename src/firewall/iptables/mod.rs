@@ -19,6 +19,7 @@
 //! | [`commands`](mod@commands) | a [`Rule`](crate::model::rule::Rule) as commands |
 //! | [`saved`] | what `iptables-save` prints: its words, and what of it is ours |
 //! | [`present`] | what is missing, left or unowned |
+//! | [`otherwise`] | rules that a version of iptables prints otherwise |
 //! | [`found`](mod@found) | what is there, read back to rules |
 //! | [`rebuild`](mod@rebuild) | how what is there becomes what should be |
 //! | [`restore`] | `iptables-restore`, which makes every change |
@@ -27,6 +28,7 @@
 mod commands;
 mod counted;
 mod found;
+mod otherwise;
 mod present;
 mod rebuild;
 mod restore;
@@ -47,7 +49,7 @@ use present::{left, missing, unowned};
 use rebuild::{rebuild, with_all, with_kept};
 use restore::{Restore, Script, Waiting};
 pub use saved::words;
-use saved::{everything, families, print, read};
+use saved::{everything, families, known, print};
 
 /// The commands of a rule.
 pub(super) fn lines(rule: &Rule) -> Vec<String> {
@@ -107,7 +109,7 @@ impl Iptables {
                 if change == Change::Remove && ![Kind::Busy, Kind::TimedOut].contains(&failure.kind()) =>
             {
                 self.log.debug(&format!("# {failure}"));
-                let left = left(&rules, read(family)?);
+                let left = left(&rules, known(family, &rules)?);
                 self.run(family, Script::removal(left))
             }
             finished => {
@@ -187,7 +189,7 @@ impl Driver for Iptables {
     fn missing(&self, rules: &[Rule]) -> Result<Vec<String>> {
         let mut all = Vec::new();
         for family in families(rules) {
-            all.extend(texts(&missing(family, rules, &read(family)?)));
+            all.extend(texts(&missing(family, rules, &known(family, rules)?)));
         }
         Ok(all)
     }
@@ -195,7 +197,7 @@ impl Driver for Iptables {
     fn restore(&mut self, rules: &[Rule]) -> Result<Vec<String>> {
         let mut restored = Vec::new();
         for family in families(rules) {
-            let saved = read(family)?;
+            let saved = known(family, rules)?;
             let missing = texts(&missing(family, rules, &saved));
             if !missing.is_empty() {
                 missing.iter().for_each(|missing| self.log.debug(missing));

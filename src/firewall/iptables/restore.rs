@@ -157,6 +157,23 @@ pub(super) struct Restore {
 }
 
 impl Restore {
+    /// Waits for it where its orders only ask, and says which is the first that is denied.
+    ///
+    /// # Errors
+    /// It failed for another reason.
+    pub(super) fn refused(self) -> Result<Option<usize>> {
+        let program = self.running.program().to_owned();
+        let ended = self.running.finish(0)?;
+        if ended.status.success() {
+            return Ok(None);
+        }
+        let said = ended.said();
+        let line =
+            line_number(&said).filter(|line| self.script.lines.get(line - 1).is_some_and(Option::is_some));
+        let line = line.ok_or_else(|| Error::new(program, said))?;
+        Ok(Some(self.script.lines.iter().take(line - 1).flatten().count()))
+    }
+
     /// Waits for it, and says how many transactions of nftables it has made: one for each table,
     /// and none where it is the variant that has tables of its own.
     ///

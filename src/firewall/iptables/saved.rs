@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use super::commands::{Command, PREFIX, Verb, program};
+use super::otherwise::in_our_words;
 use super::restore::TABLES;
 use crate::error::Result;
 use crate::firewall::owner::is_ours;
@@ -92,7 +93,7 @@ pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
 pub(super) fn everything(rules: &[Rule]) -> Result<Vec<(Family, Vec<Command>)>> {
     let mut all = Vec::new();
     for family in [Family::Ipv4, Family::Ipv6] {
-        match read(family) {
+        match known(family, rules) {
             Ok(saved) => all.push((family, saved)),
             Err(error) if families(rules).any(|wanted| wanted == family) => return Err(error),
             // A host without its program, or without IPv6, has no rules of ours for it.
@@ -100,6 +101,14 @@ pub(super) fn everything(rules: &[Rule]) -> Result<Vec<(Family, Vec<Command>)>> 
         }
     }
     Ok(all)
+}
+
+/// As [`read`], with `rules` in our words whatever the program's are.
+///
+/// # Errors
+/// The tables cannot be read.
+pub(super) fn known(family: Family, rules: &[Rule]) -> Result<Vec<Command>> {
+    in_our_words(family, rules, read(family)?)
 }
 
 /// What is of ours in a family's tables: see [`parse`].
