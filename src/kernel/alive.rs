@@ -122,7 +122,7 @@ impl Liveness {
 }
 
 /// What is not there, or not to be seen, is `None`.
-fn if_any<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn if_any<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if process::is_hidden(&error) => Ok(None),
         found => found.map(Some),

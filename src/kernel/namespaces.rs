@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
-
+use super::alive::if_any;
 use super::named;
 use super::netlink::Netlink;
 use super::process::{netns_path, start_time};
@@ -45,7 +44,7 @@ pub(super) fn find(pid: Option<i32>, netns: u64) -> Option<File> {
 pub fn keepers(netlink: &Netlink, numbers: &[i32], ours: &[PathBuf]) -> io::Result<HashMap<i32, NetnsRef>> {
     let mut known: HashMap<u64, Option<i32>> = HashMap::new();
     let mut number = |path: &Path| {
-        let Some(netns) = or_gone(File::open(path))? else { return Ok(None) };
+        let Some(netns) = if_any(File::open(path))? else { return Ok(None) };
         let inode = netns.metadata()?.ino();
         if let Entry::Vacant(unknown) = known.entry(inode) {
             unknown.insert(netlink.number_of(netns.as_fd())?.filter(|number| numbers.contains(number)));
@@ -57,7 +56,7 @@ pub fn keepers(netlink: &Netlink, numbers: &[i32], ours: &[PathBuf]) -> io::Resu
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Some(number) = number(&entry.path().join("ns/net"))? else { continue };
-        let Some(started) = or_gone(start_time(pid))? else { continue };
+        let Some(started) = if_any(start_time(pid))? else { continue };
         if first.get(&number).is_none_or(|earliest| started < *earliest) {
             first.insert(number, started);
             found.insert(number, NetnsRef::Pid(pid));
@@ -70,16 +69,6 @@ pub fn keepers(netlink: &Netlink, numbers: &[i32], ours: &[PathBuf]) -> io::Resu
         }
     }
     Ok(found)
-}
-
-/// What is there; `None` of a process that has ended.
-fn or_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => {
-            Ok(None)
-        }
-        result => result.map(Some),
-    }
 }
 
 fn processes() -> impl Iterator<Item = PathBuf> {

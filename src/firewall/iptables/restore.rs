@@ -8,7 +8,7 @@ use std::process::Stdio;
 use super::commands::{Command, Verb, program};
 use super::saved::denials;
 use crate::error::{Error, Kind, Result};
-use crate::firewall::programs::{Running, find};
+use crate::firewall::programs::{MAX_TEXT, Running, find};
 use crate::model::rule::{Change, Family};
 
 /// How long it waits for the xtables lock (legacy only), in seconds.
@@ -163,7 +163,7 @@ impl Restore {
     /// It failed for another reason.
     pub(super) fn refused(self) -> Result<Option<usize>> {
         let program = self.running.program().to_owned();
-        let ended = self.running.finish(0)?;
+        let ended = self.running.finish(MAX_TEXT)?;
         if ended.status.success() {
             return Ok(None);
         }
