@@ -184,7 +184,8 @@ fn with_a_renamed_bridge(then: impl Fn(&mut World, crate::common::Process)) {
     world.sh("ip link set netns0 name foo");
     assert_eq!(crate::common::traffic::ask_tcp("127.0.0.1:8080"), "", "it is broken");
     then(&mut world, a);
-    assert_eq!(crate::common::traffic::ask_tcp("127.0.0.1:8080"), "a");
+    let answered = || crate::common::traffic::ask_tcp("127.0.0.1:8080") == "a";
+    assert!((0..4).any(|_| answered()), "on a busy machine a packet may be late");
     assert!(a.pings("172.19.0.1") && !world.links().contains(&"foo".to_owned()));
     world.sh("ip link set netns0 name bar");
     world.netns_ok(&["rm", "--force"], "");
