@@ -19,7 +19,8 @@ const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 pub(super) fn found(saved: &[Command]) -> Vec<Rule> {
     let known: HashSet<Identity> = saved.iter().map(Command::identity).collect();
     let is_whole = |rule: &Rule| commands(rule).iter().all(|command| known.contains(&command.identity()));
-    let only_ours = [true, false].map(|bridged| Rule::OnlyOurs { bridged }).into_iter().find(is_whole);
+    let only_ours = [true, false].map(|bridged| Rule::OnlyOurs { bridged, backend: Backend::Iptables });
+    let only_ours = only_ours.into_iter().find(is_whole);
     let mut rules: Vec<Rule> = only_ours.into_iter().collect();
     for rule in saved.iter().filter_map(published).filter(is_whole) {
         let block = match &rule {
@@ -79,7 +80,7 @@ mod tests {
         assert!(rules.iter().all(|rule| there.contains(rule)), "{there:#?}");
         assert_eq!(there.len(), ports.len() + 3, "with their blocks, each once");
         for bridged in [true, false] {
-            let only = Rule::OnlyOurs { bridged };
+            let only = Rule::OnlyOurs { bridged, backend: Backend::Iptables };
             assert_eq!(found(&saved(std::slice::from_ref(&only), &[])), [only]);
         }
     }

@@ -46,7 +46,7 @@ use super::programs::{Running, find};
 use super::{Counted, Driver};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::log::Log;
-use crate::model::rule::{Change, Family, Rule};
+use crate::model::rule::{Backend, Change, Family, Rule};
 use crate::netfilter::{Netfilter, transact};
 use element::{Element, command};
 use statics::{declarations, statics};
@@ -111,11 +111,18 @@ impl Nftables {
         }
     }
 
-    /// What is published.
+    /// What is published, and whether the host forwards only ours.
     pub(super) fn found(&self) -> Result<Vec<Rule>> {
         let mut found = Vec::new();
         for family in FAMILIES {
             let table = self.read(&Wanted::of(family, []))?.unwrap_or_default();
+            let only_ours =
+                [true, false].map(|bridged| Rule::OnlyOurs { bridged, backend: Backend::Nftables });
+            let is_there = |rule: &Rule| {
+                let wanted = Wanted::of(family, [rule]);
+                !wanted.is_empty() && wanted.missing_statics(&table).is_empty()
+            };
+            found.extend(only_ours.into_iter().find(is_there));
             found
                 .extend(Element::published(table.elements.into_iter().map(|(element, _)| element).collect()));
         }
