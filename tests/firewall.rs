@@ -249,3 +249,19 @@ fn a_version_of_iptables_that_prints_otherwise_makes_no_rule_missing(mut world: 
     assert_eq!(foreign(&world), before);
     assert!(!world.rules().contains("NETNS"), "{}", world.rules());
 }
+
+#[test]
+fn the_sixty_second_network_costs_an_attach_no_more_than_the_first() {
+    let Some(mut world) = World::new() else { return };
+    let names: Vec<[String; 4]> = (0..61)
+        .map(|n| ["--bridge".to_owned(), format!("n{n}"), "--ip".to_owned(), format!("10.{n}.0.1/24")])
+        .collect();
+    for network in &names {
+        let flags: Vec<&str> = network.iter().map(String::as_str).collect();
+        world.netns_ok(&[&flags[..], &["create"]].concat(), "");
+    }
+    let [a, b] = [(); 2].map(|()| world.process());
+    world.attach_ok("a", a, &[("publish", "8080:80"), ("ipfile", "a")]);
+    assert_eq!(programs_of_attach(&world, "b", b, "8081:80").len(), 1);
+    assert_eq!(world.netns_ok(&["reload"], ""), "every rule is there\n");
+}
