@@ -52,12 +52,13 @@ fn once_the_network_is_there_no_program_is_run() {
 #[test]
 fn a_human_sees_whose_a_port_is_and_how_many_have_called_it() {
     let Some(world) = world() else { return };
-    let scene = Scene::new(world, "8080:80,10.0.0.1:53:81/udp");
+    let scene = Scene::new(world, "8080:80,10.0.0.1:53:81/udp,9000-9099:9000-9099");
+    serve_tcp(scene.web, 9000, "range");
     let expected = [
         "tcp . 8080 comment \"netns container web\" : 172.19.0.2 . 80",
         "10.0.0.1 . udp . 53 comment \"netns container web\" : 172.19.0.2 . 81",
     ];
-    assert_eq!(elements(&scene.world), expected);
+    assert_eq!(elements(&scene.world)[..2], expected);
     for _ in 0..3 {
         assert_eq!(ask(Some(scene.other), "10.0.0.1", "8080/tcp"), "web");
     }
@@ -70,6 +71,8 @@ fn a_human_sees_whose_a_port_is_and_how_many_have_called_it() {
         format!("nft 'add element ip netns publish_on {{ {} }}'", expected[1]),
     ];
     assert_eq!(rules, commands);
+    let all = inspected["rules"].as_array().expect("rules");
+    assert!(all.len() == 3 && all[2].to_string().matches("netns container web").count() == 100, "{all:?}");
     assert_eq!((&counters[0]["packets"], &counters[1]["packets"]), (&3.into(), &0.into()));
     let examined = scene.world.netns(&["doctor", "web"], "");
     assert!(examined.status.success(), "{}", String::from_utf8_lossy(&examined.stdout));

@@ -25,8 +25,9 @@ fn records(world: &World) -> String {
 }
 
 /// The whole life of two containers with the hook in these stages, and of their network.
-fn a_whole_life(stages: &[&str]) {
+fn a_whole_life(firewall: &str, stages: &[&str]) {
     let Some(mut world) = World::new() else { return };
+    world.use_firewall(firewall);
     let internet = world.neighbour();
     rules_of_somebody_else(&world);
     let rules = world.rules();
@@ -75,12 +76,17 @@ fn without_counters(rules: &str) -> Vec<&str> {
 
 #[test]
 fn prestart_gives_a_network_and_poststop_takes_it_back() {
-    a_whole_life(&["prestart", "poststop"]);
+    a_whole_life("nft", &["prestart", "poststop"]);
 }
 
 #[test]
 fn create_runtime_gives_a_network_and_poststop_takes_it_back() {
-    a_whole_life(&["createRuntime", "poststop"]);
+    a_whole_life("nft", &["createRuntime", "poststop"]);
+}
+
+#[test]
+fn the_same_with_nftables() {
+    a_whole_life("nftables", &["createRuntime", "poststop"]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What this project wants of itself, and whether it is so. Pure.
 
 use super::cases::beside::RESTORE;
-use super::cases::{BESIDE, FULL_DOWN, FULL_UP, LEASES, ONCE, PORTS_UP, PROCESS, PROGRAM, SET_UP, TAKE_DOWN};
+use super::cases::{
+    BESIDE, FULL_DOWN, FULL_UP, LEASES, ONCE, PACKETS, PORTS_UP, PROCESS, PROGRAM, SET_UP, TAKE_DOWN,
+};
 use super::table::Table;
 
 /// Where a figure stands: table, row and column.
@@ -154,6 +156,12 @@ const GOALS: &[Goal] = &[
         "nftables, 10,000 ports: at most 1.1 times what it takes with ten",
         (FULL_UP, "1,000", NFT),
         Figure((FULL_UP, "1", NFT)),
+        AtMost(1.1),
+    ),
+    goal(
+        "nftables, first packet among 10,000 ports: at most 1.1 times that among one",
+        (PACKETS, "10,000, nftables", "connect"),
+        Figure((PACKETS, "one, nftables", "connect")),
         AtMost(1.1),
     ),
     goal(

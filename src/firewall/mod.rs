@@ -51,8 +51,15 @@ pub fn is_installed(backend: Backend) -> bool {
 pub struct Counted {
     /// The command that would make it.
     pub rule: String,
-    /// Packets that matched. Where destinations are changed it is the first packet of a
-    /// connection that passes: they are connections.
+    /// What has passed it, unless nobody counts.
+    pub passed: Option<Passed>,
+}
+
+/// Packets that matched. Where destinations are changed it is the first packet of a connection
+/// that passes: they are connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// How many.
     pub packets: u64,
     /// Their size, with the network layer's headers.
     pub bytes: u64,

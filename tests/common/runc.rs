@@ -17,7 +17,12 @@ impl World {
             fs::create_dir_all(bundle.join("rootfs").join(dir)).expect("create rootfs");
         }
         fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is not installed");
-        let hook = serde_json::json!([{ "path": NETNS }]);
+        let mut hook = serde_json::json!([{ "path": NETNS }]);
+        if !self.flags.is_empty() {
+            let args: Vec<&str> =
+                std::iter::once("netns").chain(self.flags.iter().map(String::as_str)).collect();
+            hook[0]["args"] = args.into();
+        }
         let hooks: serde_json::Map<String, serde_json::Value> =
             stages.iter().map(|stage| ((*stage).to_owned(), hook.clone())).collect();
         let caps = ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_KILL"];

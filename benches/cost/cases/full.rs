@@ -21,5 +21,5 @@ pub fn run(scale: &Scale) -> Vec<Table> {
     let note = "One container more, with ten ports of its own, is set up and taken down again.";
     let [up, mut down] = up_and_down([FULL_UP, FULL_DOWN], note, "containers up", &rows);
     beside::add(&mut down, &restores);
-    vec![up, down, packets::first(scale, &mut lanes[1])]
+    vec![up, down, packets::first(scale, &mut lanes[1..3])]
 }

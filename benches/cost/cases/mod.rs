@@ -27,7 +27,7 @@ pub struct Case {
 pub const CASES: [Case; 8] = [
     Case { name: "grow", what: "one container more, however many are up", run: grow::run },
     Case { name: "first", what: "the first container, network included", run: first::run },
-    Case { name: "ports", what: "no port, one, 32, a range of 1,000", run: ports::run },
+    Case { name: "ports", what: "no port, one, 32, 206, a range of 1,000", run: ports::run },
     Case { name: "full", what: "ten published ports for each of 1,000 containers", run: full::run },
     Case { name: "once", what: "100 at once, and one after the other", run: once::run },
     Case { name: "beside", what: "what taking down cannot avoid", run: beside::run },

@@ -16,20 +16,14 @@ use crate::cost::table::{Figure, Table, Unit};
 /// How many of the published ports are called, and how often each.
 const CALLED: usize = 40;
 
-/// `full` has ten published ports for each container, from 10,000 on.
-pub fn first<P: Peer + ?Sized>(scale: &Scale, full: &mut Lane<P>) -> Table {
+/// `full` have ten published ports for each container, from 10,000 on: with iptables, and with
+/// nftables.
+pub fn first<P: Peer + ?Sized>(scale: &Scale, full: &mut [Lane<P>]) -> Table {
     eprintln!("  first packets");
     let count = 10 * scale.ports_of;
-    let tree = {
-        let step = (scale.ports_of / CALLED).max(1);
-        let called: Vec<usize> = (0..scale.ports_of).step_by(step).collect();
-        let containers: Vec<Container> = called.iter().map(|at| full.up[*at]).collect();
-        connect(full, &containers, &called.iter().map(|at| port(10 * at)).collect::<Vec<_>>(), scale)
-    };
-    let mut few = Lane::new(Box::new(Ours::<false>::default()));
-    few.grow(|_| Ports::one(10_000));
-    let containers = few.up.clone();
-    let one = connect(&mut few, &containers, &[port(0)], scale);
+    let many: Vec<Vec<Duration>> = full.iter_mut().map(|lane| among_many(scale, lane)).collect();
+    let one = among_one(scale, Ours::<false>::default());
+    let one_of_nftables = among_one(scale, Ours::<true>::default());
     let mut flat = Lane::new(Box::new(Ours::<false>::default()));
     flat.grow(|_| Ports::None);
     publish_in_one_chain(&flat, count);
@@ -42,13 +36,28 @@ pub fn first<P: Peer + ?Sized>(scale: &Scale, full: &mut Lane<P>) -> Table {
     let mut table = Table::new(PACKETS, note, ["published ports", "connect"]);
     let rows = [
         ("one".to_owned(), one),
-        (format!("{}, our tree of blocks", thousands(count)), tree),
         (format!("{}, one chain of rules", thousands(count)), chain),
+        ("one, nftables".to_owned(), one_of_nftables),
     ];
-    for (name, times) in rows {
+    let names = ["our tree of blocks", "nftables"].map(|name| format!("{}, {name}", thousands(count)));
+    for (name, times) in rows.into_iter().chain(names.into_iter().zip(many)) {
         table.row(name, vec![Some(Figure::times(Unit::Micros, &times))]);
     }
     table
+}
+
+fn among_many<P: Peer + ?Sized>(scale: &Scale, full: &mut Lane<P>) -> Vec<Duration> {
+    let step = (scale.ports_of / CALLED).max(1);
+    let called: Vec<usize> = (0..scale.ports_of).step_by(step).collect();
+    let containers: Vec<Container> = called.iter().map(|at| full.up[*at]).collect();
+    connect(full, &containers, &called.iter().map(|at| port(10 * at)).collect::<Vec<_>>(), scale)
+}
+
+fn among_one(scale: &Scale, ours: impl Peer + 'static) -> Vec<Duration> {
+    let mut few = Lane::new(Box::new(ours));
+    few.grow(|_| Ports::one(10_000));
+    let containers = few.up.clone();
+    connect(&mut few, &containers, &[port(0)], scale)
 }
 
 fn port(number: usize) -> u16 {

@@ -9,7 +9,7 @@ use super::namespace;
 use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::failures;
-use crate::firewall::{self, Counted};
+use crate::firewall::{self, Counted, Passed};
 use crate::graph::written_json;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Kernel, process};
@@ -41,7 +41,7 @@ struct Inspection {
     routes: Vec<String>,
     more_routes: usize,
     rules: Vec<String>,
-    /// For each of the rules what has passed it.
+    /// For each of the rules that are counted what has passed it.
     rule_counters: Vec<RuleCounter>,
     steps: Vec<String>,
     /// Lines of the state directory's log.
@@ -111,7 +111,10 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     let mut backends: Vec<_> = record.rules().map(Rule::backend).collect();
     backends.dedup();
     let counted = firewall::counters_of(record.id(), &backends)?;
-    let counter = |Counted { rule, packets, bytes }| RuleCounter { rule, packets, bytes };
+    let counter = |Counted { rule, passed }: Counted| {
+        let Passed { packets, bytes } = passed?;
+        Some(RuleCounter { rule, packets, bytes })
+    };
     let first = record.first();
     let host_end = first.and_then(|first| first.host_interface.as_ref());
     Ok(Inspection {
@@ -127,7 +130,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
         routes,
         more_routes,
         rules: counted.iter().map(|counted| counted.rule.clone()).collect(),
-        rule_counters: counted.into_iter().map(counter).collect(),
+        rule_counters: counted.into_iter().filter_map(counter).collect(),
         steps: record.steps.iter().flat_map(lines).collect(),
         failures: failures::recall(&settings.state_dir, Some(record.id())),
     })

@@ -48,9 +48,12 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
         .cloned()
         .chain(more(inspection.more_routes))
         .for_each(|route| line("route", &route));
-    for counter in &inspection.rule_counters {
-        line("rule", &counter.rule);
-        line("  matched", &format!("{}  {}", count(counter.packets, "packet"), count(counter.bytes, "byte")));
+    for rule in &inspection.rules {
+        line("rule", rule);
+        for counter in inspection.rule_counters.iter().filter(|counter| counter.rule == *rule) {
+            let (packets, bytes) = (count(counter.packets, "packet"), count(counter.bytes, "byte"));
+            line("  matched", &format!("{packets}  {bytes}"));
+        }
     }
     record.ports.iter().for_each(|mapping| line("published", &mapping.to_string()));
     inspection.failures.iter().for_each(|failure| line("failure", failure));

@@ -10,9 +10,9 @@ use nix::unistd::{Pid, gettid};
 use super::commands::{MAX_COMMENT, PREFIX};
 use super::saved::words;
 use crate::error::{Doing, Error, Kind, Result};
-use crate::firewall::Counted;
 use crate::firewall::owner::of_container;
 use crate::firewall::programs::{DEADLINE, find};
+use crate::firewall::{Counted, Passed};
 
 /// The IPv4 rules that carry the comment of the container `owner`, in the order of their chains.
 ///
@@ -78,10 +78,11 @@ fn parse(line: &str) -> Counted {
         let mut number = || words.next().and_then(|word| word.parse().ok());
         if let (Some(packets), Some(bytes)) = (number(), number()) {
             let after = words.next().map_or_else(String::new, |after| format!(" {after}"));
-            return Counted { rule: rule(&format!("{}{after}", &line[..at])), packets, bytes };
+            let rule = rule(&format!("{}{after}", &line[..at]));
+            return Counted { rule, passed: Some(Passed { packets, bytes }) };
         }
     }
-    Counted { rule: rule(line), packets: 0, bytes: 0 }
+    Counted { rule: rule(line), passed: None }
 }
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
     fn counters_are_read_and_the_rule_is_as_it_was_made() {
         let line = "-A NETNS-tcp-31 -p tcp --dport 80 -m comment --comment \"netns container -c\" -c 3 180 -j DNAT --to-destination 172.19.0.2:80";
         let counted = parse(line);
-        assert_eq!((counted.packets, counted.bytes), (3, 180));
+        assert_eq!(counted.passed, Some(Passed { packets: 3, bytes: 180 }));
         assert_eq!(counted.rule, format!("iptables -t nat {}", line.replace(" -c 3 180", "")));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::statics::{TABLE, word};
+use crate::firewall::Passed;
 use crate::firewall::owner::{container_in, of_container};
 use crate::model::port::{PortMapping, Ports, Protocol};
 use crate::model::rule::{Backend, Family, Rule};
@@ -148,7 +149,7 @@ impl Element {
 
     /// Reads one from a list, and what has passed it. What others have put there with a key or
     /// data of another form is none.
-    pub(super) fn parse(family: Family, map: &str, element: &[u8]) -> Option<(Self, Passed)> {
+    pub(super) fn parse(family: Family, map: &str, element: &[u8]) -> Option<(Self, Option<Passed>)> {
         let mut key = find(find(element, KEY)?, VALUE)?;
         let mut data = find(find(element, DATA)?, VALUE)?;
         let host_ip = if map.ends_with("_on") { Some(address(family, &mut key)?) } else { None };
@@ -156,12 +157,9 @@ impl Element {
         let to = (address(family, &mut data)?, self::port(data)?);
         let comment = find(element, USERDATA).and_then(comment).unwrap_or_default();
         let counted = MAPS[..2].contains(&map);
-        Some((Self { host_ip, protocol, port, to, counted, comment }, passed(element).unwrap_or_default()))
+        Some((Self { host_ip, protocol, port, to, counted, comment }, passed(element)))
     }
 }
-
-/// Packets and bytes.
-pub(super) type Passed = (u64, u64);
 
 fn passed(element: &[u8]) -> Option<Passed> {
     let expression = find(element, EXPRESSION)?;
@@ -170,7 +168,7 @@ fn passed(element: &[u8]) -> Option<Passed> {
     }
     let counter = find(expression, EXPRESSION_DATA)?;
     let number = |kind| Some(u64::from_be_bytes(find(counter, kind)?.try_into().ok()?));
-    Some((number(COUNTER_PACKETS)?, number(COUNTER_BYTES)?))
+    Some(Passed { packets: number(COUNTER_PACKETS)?, bytes: number(COUNTER_BYTES)? })
 }
 
 /// The comment in user data.
@@ -208,7 +206,7 @@ pub(super) fn requests(elements: &[Element], whole: bool) -> Vec<(Vec<u8>, &Elem
 }
 
 /// The elements in the kernel's answer about a map.
-pub(super) fn listed(family: Family, map: &str, answer: &[u8]) -> Vec<(Element, Passed)> {
+pub(super) fn listed(family: Family, map: &str, answer: &[u8]) -> Vec<(Element, Option<Passed>)> {
     let list = find(answer, LIST_ELEMENTS).unwrap_or_default();
     attributes(list).filter_map(|(_, element)| Element::parse(family, map, element)).collect()
 }

@@ -43,7 +43,7 @@ use rtnetlink::sys::Socket;
 
 use super::owner::{of_container, of_network};
 use super::programs::{Running, find};
-use super::{Counted, Driver};
+use super::{Counted, Driver, Passed};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::log::Log;
 use crate::model::rule::{Backend, Change, Family, Rule};
@@ -76,12 +76,16 @@ pub(super) fn counters_of(owner: &str) -> Result<Vec<Counted>> {
     let socket = netfilter.socket().doing(|| "open a netlink socket")?;
     let comment = of_container(owner, element::MAX_COMMENT);
     let table = Table::read(socket, Family::Ipv4)?.unwrap_or_default();
-    let theirs = table.elements.into_iter().filter(|(element, _)| element.comment == comment);
-    let counted = |(element, (packets, bytes)): (Element, _)| {
-        let rule = command(Family::Ipv4, &[element]).map(|text| shown(&text)).unwrap_or_default();
-        Counted { rule, packets, bytes }
+    let mut theirs = table.elements;
+    theirs.retain(|(element, _)| element.comment == comment);
+    // Ports that are not counted are shown together.
+    let together = theirs.chunk_by(|(a, passed), (b, _)| passed.is_none() && a.map() == b.map());
+    let counted = |some: &[(Element, Option<Passed>)]| {
+        let elements: Vec<Element> = some.iter().map(|(element, _)| element.clone()).collect();
+        let rule = shown(&command(Family::Ipv4, &elements)?);
+        Some(Counted { rule, passed: some.first()?.1 })
     };
-    Ok(theirs.map(counted).collect())
+    Ok(together.filter_map(counted).collect())
 }
 
 /// One run's dealings with nftables.

@@ -6,11 +6,12 @@ use std::io;
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
-use super::element::{self, Element, Key, MAPS, Passed};
+use super::element::{self, Element, Key, MAPS};
 #[cfg(test)]
 use super::statics::Static;
 use super::statics::{TABLE, word};
 use crate::error::{Doing, Result};
+use crate::firewall::Passed;
 use crate::firewall::owner::is_ours;
 use crate::model::rule::Family;
 use crate::netfilter::{
@@ -57,7 +58,7 @@ impl Found {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) rules: Vec<Found>,
-    pub(super) elements: Vec<(Element, Passed)>,
+    pub(super) elements: Vec<(Element, Option<Passed>)>,
 }
 
 impl Table {

@@ -161,12 +161,12 @@ mod tests {
         let mut table = Table::default();
         assert_eq!(wanted.missing(&table).len(), 8 + 7 + 1);
         table.rules = wanted.statics.iter().map(Found::of).collect();
-        table.elements = wanted.elements.iter().map(|element| (element.clone(), (0, 0))).collect();
+        table.elements = wanted.elements.iter().map(|element| (element.clone(), None)).collect();
         assert_eq!((wanted.missing(&table), wanted.unowned(&table, &|_| false)), (vec![], vec![]));
         let old = Wanted::of(Family::Ipv4, &[network("old0", "10.1.0.0/16")]);
         table.rules.extend(old.statics.iter().map(Found::of));
         let lost = publish("lost", "9000-9001:80-81", "172.19.0.9");
-        table.elements.extend(Element::all(&lost).into_iter().map(|element| (element, (0, 0))));
+        table.elements.extend(Element::all(&lost).into_iter().map(|element| (element, None)));
         assert!(!wanted.has_its_statics(&table));
         let unowned = |keep: &dyn Fn(&str) -> bool| wanted.unowned(&table, keep).len();
         assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (7 + 1, 7));
