@@ -27,7 +27,7 @@ impl Run {
     pub(super) fn observe_network(&self, spec: &NetworkSpec, files: bool) -> Result<(Host, ObservedNetwork)> {
         let mut host = observe::host(&self.machine.kernel)?;
         if files {
-            host.resolver = rootfs::resolver::of_host();
+            host.resolver = rootfs::resolver::of_host()?;
         }
         Ok((host, self.network_now(spec, files)?))
     }
@@ -36,7 +36,7 @@ impl Run {
         let mut network = observe::network(&self.machine.kernel, &spec.bridge, &spec.subnets)?;
         if files {
             let file = plan::directory(self.state_dir(), &spec.name).join("resolv.conf");
-            network.resolv_conf = rootfs::resolver::read(&file);
+            network.resolv_conf = rootfs::resolver::read(&file)?;
         }
         network.has_iptables =
             spec.firewall != Some(Backend::Iptables) && firewall::is_installed(Backend::Iptables);
@@ -49,9 +49,9 @@ impl Run {
         let mut host = Host::default();
         if !request.networks.is_empty() {
             if files {
-                host.resolver = rootfs::resolver::of_host();
+                host.resolver = rootfs::resolver::of_host()?;
             }
-            host.files = rootfs::observe(&request.container, sandbox, &request.names, &self.log);
+            host.files = rootfs::observe(&request.container, sandbox, &request.names, &self.log)?;
         }
         let names: Vec<&Iface> = request.devices.iter().map(|device| &device.name).collect();
         host.devices = observe::devices(self.machine.kernel.netlink(), &names)?;

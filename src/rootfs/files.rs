@@ -87,7 +87,7 @@ pub fn root_of(sandbox: &Sandbox, id: &str) -> Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::open(path.as_str(), flags, Mode::empty()).doing(operation)?;
     // Asked afterwards: then it had the pid before too.
-    if process::is_running(sandbox) { Ok(File::from(root)) } else { Err(gone()) }
+    if process::is_running(sandbox).doing(operation)? { Ok(File::from(root)) } else { Err(gone()) }
 }
 
 /// The beginning of the resolv.conf, a plain file, of a process whose root is open as `root`.

@@ -25,10 +25,26 @@ mod process;
 pub mod resolver;
 pub mod view;
 
+use std::io;
+
+use nix::libc::{EINTR, EIO, EMFILE, ENFILE, ENOMEM};
+
 use crate::error::{Doing, Result};
 use crate::log::Log;
 use crate::model::step::Step;
 pub use observe::observe;
+
+/// What could be read; `None` if that is for a reason of its own, and not for want of descriptors
+/// or memory, of which nothing can be concluded.
+fn unless_scarce<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if !SCARCE.iter().any(|scarce| error.raw_os_error() == Some(*scarce)) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// What errors say that there is no more of something, or nothing at all.
+const SCARCE: [i32; 5] = [EMFILE, ENFILE, ENOMEM, EINTR, EIO];
 
 /// Whether a step is of this room.
 pub fn owns(step: &Step) -> bool {
@@ -52,8 +68,14 @@ pub fn apply(step: &Step, log: &Log) -> Result<()> {
         Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
         Step::MakeNames { dir } => names::make(dir).doing(|| step),
         Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
-        Step::WriteResolver { path, contents, .. } => names::write_resolver(path, contents).doing(|| step),
-        Step::Mount(mounts) => mounts::mount(mounts, log),
+        Step::WriteResolver { path, contents, shared } => {
+            let written = names::write_resolver(path, contents).doing(|| step);
+            let undo = || if *shared { Ok(()) } else { names::remove_resolver(path).doing(|| step) };
+            written.map_err(|error| error.also(undo().err()))
+        }
+        Step::Mount(mounts) => {
+            mounts::mount(mounts, log).map_err(|error| error.also(mounts::unmount(mounts).err()))
+        }
         _ => Ok(()),
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::process;
-use crate::error::Error;
+use super::{process, unless_scarce};
+use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::model::bundle::Bundle;
 use crate::model::container::ContainerId;
@@ -18,30 +18,38 @@ use crate::model::sandbox::Sandbox;
 const MAX_BYTES: u64 = 4 << 20;
 
 /// What the container's bundle says, and where its files are, if any of them may be mounted
-/// over. What cannot be read is not there, and `log` is told why.
-pub fn observe(container: &ContainerId, sandbox: &Sandbox, names: &Names, log: &Log) -> Files {
-    let bundle = bundle(&container.bundle).unwrap_or_else(|cause| {
+/// over. What is not fit to be read is not there, and `log` is told why.
+///
+/// # Errors
+/// There is no descriptor or no memory to read it.
+pub fn observe(container: &ContainerId, sandbox: &Sandbox, names: &Names, log: &Log) -> Result<Files> {
+    let read = bundle(&container.bundle).inspect_err(|cause| {
         let operation = format!("read config.json in bundle {}", container.bundle.display());
         log.debug(&format!("# {}", Error::new(operation, cause)));
-        None
     });
+    let operation = || format!("look at the files of {container}");
+    let bundle = unless_scarce(read).doing(operation)?.flatten();
     let wanted = bundle.is_some() || names.asks_for_hosts();
     let files = Files { bundle, ..Files::default() };
     match sandbox.pid() {
-        Some(pid) if wanted && !names.hands_off => of_process(pid, sandbox, files),
-        _ => files,
+        Some(pid) if wanted && !names.hands_off => of_process(pid, sandbox, files).doing(operation),
+        _ => Ok(files),
     }
 }
 
 /// Nothing, if another process has the pid by now.
-fn of_process(pid: i32, sandbox: &Sandbox, files: Files) -> Files {
-    let of = |path: &str| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let [mntns, root] = ["ns/mnt", "root"].map(|path| of(&format!("/proc/{pid}/{path}")));
-    if !process::is_running(sandbox) {
-        return files;
+fn of_process(pid: i32, sandbox: &Sandbox, files: Files) -> io::Result<Files> {
+    let of = |path: &str| {
+        let found = unless_scarce(fs::metadata(path))?;
+        io::Result::Ok(found.map(|found| (found.dev(), found.ino())))
+    };
+    let (mntns, root) = (of(&format!("/proc/{pid}/ns/mnt"))?, of(&format!("/proc/{pid}/root"))?);
+    if !process::is_running(sandbox)? {
+        return Ok(files);
     }
-    let mntns = mntns.filter(|inside| of("/proc/self/ns/mnt") != Some(*inside)).map(|(_, inode)| inode);
-    Files { mntns, before_pivot: root.is_some() && root == of("/"), ..files }
+    let own = of("/proc/self/ns/mnt")?;
+    let mntns = mntns.filter(|inside| own != Some(*inside)).map(|(_, inode)| inode);
+    Ok(Files { mntns, before_pivot: root.is_some() && root == of("/")?, ..files })
 }
 
 /// The `config.json` in a bundle; `None` if there is none, as where a container is attached by
@@ -102,9 +110,9 @@ mod tests {
         let asked = Names { aliases: vec!["db".parse().unwrap()], ..Names::default() };
         let container = ContainerId { id: "a".to_owned(), bundle: "".into() };
         let log = Log::stderr(Instant::now(), false);
-        let own = observe(&container, &sandbox(start_time), &asked, &log);
+        let own = observe(&container, &sandbox(start_time), &asked, &log).unwrap();
         assert_eq!((own.mntns, own.before_pivot), (None, true), "the host's own");
-        let other = observe(&container, &sandbox(start_time + 1), &asked, &log);
+        let other = observe(&container, &sandbox(start_time + 1), &asked, &log).unwrap();
         assert_eq!(other, Files::default());
     }
 }

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::leased;
+use super::{leased, unless_scarce};
+use crate::error::{Doing, Result};
 use crate::model::resolver::Resolver;
 
 /// Where the host's name servers are found: where its own programs look, and where those that
@@ -17,19 +18,29 @@ const PATHS: [&str; 3] =
 const MAX_BYTES: usize = 64 << 10;
 
 /// What a container can use of the first of the host's files that names a server for it.
-pub fn of_host() -> Resolver {
-    let mut found = PATHS.iter().filter_map(|path| read(Path::new(path)));
-    let usable =
-        found.find_map(|text| Some(Resolver::of_host(&text)).filter(|found| !found.servers.is_empty()));
-    usable.unwrap_or_default()
+///
+/// # Errors
+/// Those of [`read`].
+pub fn of_host() -> Result<Resolver> {
+    for path in PATHS {
+        let found = read(Path::new(path))?.map(|text| Resolver::of_host(&text));
+        if let Some(usable) = found.filter(|found| !found.servers.is_empty()) {
+            return Ok(usable);
+        }
+    }
+    Ok(Resolver::default())
 }
 
-/// The beginning of a file; `None` if it cannot be read. Containers may have it mounted.
-pub fn read(path: &Path) -> Option<String> {
+/// The beginning of a file; `None` if there is none that may be read. Containers may have it
+/// mounted.
+///
+/// # Errors
+/// There is no descriptor or no memory for it.
+pub fn read(path: &Path) -> Result<Option<String>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
     let mut bytes = vec![0; MAX_BYTES];
-    let length = leased::open(|| options.open(path)).ok()?.read(&mut bytes).ok()?;
-    bytes.truncate(length);
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    let read = leased::open(|| options.open(path)).and_then(|mut file| file.read(&mut bytes));
+    let length = unless_scarce(read).doing(|| format!("read {}", path.display()))?;
+    Ok(length.map(|length| String::from_utf8_lossy(&bytes[..length]).into_owned()))
 }

@@ -54,7 +54,7 @@ fn host(netlink: &Netlink) -> Result<Host> {
         parameters: links.0.iter().map(|link| (link.index, parameters(&sysctl, link))).collect(),
         routes: netlink.routes(&links).doing(operation)?,
         links,
-        resolvers: resolver::of_host().servers.iter().map(|server| server.0).collect(),
+        resolvers: resolver::of_host()?.servers.iter().map(|server| server.0).collect(),
     })
 }
 
