@@ -1,7 +1,7 @@
 //! Packets that are sent to see whether they arrive. Every wait is bounded.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::model::port::Protocol;
@@ -42,7 +42,7 @@ pub fn ask(protocol: Protocol, to: SocketAddr) -> Answer {
 
 /// An empty datagram, which is as little as can be asked of a service that we do not know.
 fn send(to: SocketAddr) -> io::Result<()> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(to)?;
     socket.send(&[])?;
     socket.set_read_timeout(Some(REFUSING))?;

@@ -55,7 +55,7 @@ impl Netlink {
         match self.neighbour(link, address)? {
             Some(Permanent | Noarp) => return Ok(true),
             None | Some(Failed | Incomplete | NeighbourState::None) => {
-                UdpSocket::bind("0.0.0.0:0")?.send_to(&[], (address, DISCARD)).map(drop)?;
+                UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(&[], (address, DISCARD)).map(drop)?;
             }
             Some(_) => self.ask_again(link, address)?,
         }
