@@ -1,4 +1,4 @@
-//! What is there to be copied or looked up: the files in `hooks/`, and the README.
+//! What is there to be copied or looked up: the files in `hooks/`, the README and `docs/`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -118,29 +118,72 @@ pub fn commands(help: &str) -> Vec<&str> {
     lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
 }
 
+/// The README and every page of `docs/`, each with its path from the root.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = std::fs::read_dir(root().join("docs")).expect("docs").map(|page| page.expect("page").path());
+    let pages = docs.chain([root().join("README.md")]);
+    pages.map(|path| (path.strip_prefix(root()).expect("in the root").to_owned(), read(&path))).collect()
+}
+
 #[test]
-fn the_readme_mentions_every_command_and_its_options() {
-    let (readme, help) = (read(&root().join("README.md")), help());
+fn every_link_in_the_documentation_leads_somewhere_and_every_page_is_one_link_from_the_readme() {
+    let pages = pages();
+    let readme = &pages.last().expect("README.md").1;
+    for (path, text) in &pages {
+        let link = format!("]({})", path.display());
+        assert!(path.ends_with("README.md") || readme.contains(&link), "README.md has no link to {link}");
+        for target in
+            text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+        {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if file.starts_with("http") {
+                continue;
+            }
+            let here = root().join(path);
+            let file = if file.is_empty() { here } else { here.parent().expect("directory").join(file) };
+            assert!(file.exists(), "{}: {target} leads nowhere", path.display());
+            let headings =
+                || read(&file).lines().filter(|line| line.starts_with('#')).map(slug).collect::<Vec<_>>();
+            assert!(
+                anchor.is_empty() || headings().iter().any(|heading| heading == anchor),
+                "{}: {target}: there is no such heading",
+                path.display()
+            );
+        }
+    }
+}
+
+/// A heading as part of an address.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn the_documentation_mentions_every_command_and_its_options() {
+    let docs: String = pages().into_iter().map(|(_, text)| text).collect();
+    let help = help();
     let commands = commands(&help);
     assert!(commands.contains(&"ls") && commands.contains(&"rm"), "{help}");
     for command in commands {
-        assert!(readme.contains(&format!("netns {command}")), "README.md does not mention {command}");
+        assert!(docs.contains(&format!("netns {command}")), "nothing mentions {command}");
         let output = run(std::process::Command::new(NETNS).args([command, "--help"]), "");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         for option in options(&text) {
-            assert!(readme.contains(option), "README.md does not mention {option} of {command}");
+            assert!(docs.contains(option), "nothing mentions {option} of {command}");
         }
     }
 }
 
 #[test]
-fn the_readme_gives_every_option_in_all_its_forms() {
-    let (readme, help) = (read(&root().join("README.md")), help());
+fn the_page_of_options_gives_each_in_all_its_forms() {
+    let (page, help) = (read(&root().join("docs/options.md")), help());
     let options = options(&help);
     assert!(options.contains("--bridge") && options.contains("--publish"), "{help}");
     for option in options.iter().filter(|option| **option != "--help") {
-        let row = readme.lines().find(|line| line.starts_with("| `") && line.contains(*option));
-        let row = row.unwrap_or_else(|| panic!("README.md has no row for {option}"));
+        let row = page.lines().find(|line| line.starts_with("| `") && line.contains(*option));
+        let row = row.unwrap_or_else(|| panic!("docs/options.md has no row for {option}"));
         let name = option.trim_start_matches('-');
         let variable = format!("NETNS_{}", name.replace('-', "_").to_uppercase());
         assert!(help.contains(&variable), "{option} has no environment variable {variable}");

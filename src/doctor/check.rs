@@ -1,6 +1,6 @@
 //! Which faults there are.
 
-/// The names of the checks, as `--json` and the README have them.
+/// The names of the checks, as `--json` and `docs/doctor.md` have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
     /// A container is dead, or was attached half way only.
