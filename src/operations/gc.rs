@@ -73,16 +73,17 @@ impl Run {
     fn collect_garbage(&mut self) -> Result<Vec<String>> {
         let lock = self.store.lock()?;
         let pending = self.store.all_pending()?;
-        let interrupted = self.finish_interrupted_networks()?;
+        let mut interrupted = self.finish_interrupted_networks()?;
         // Of those who were killed before their first claim or after their last, nothing is left.
         self.attend_to(&pending)?;
-        let mut removed: Vec<String> = interrupted.iter().map(|name| format!("network {name}")).collect();
         self.set_aside_damaged()?;
         let stale = self.stale_of(&self.store.records()?)?;
-        removed.extend(names(&stale));
+        let mut removed = names(&stale);
         let cleaned = if stale.is_empty() { drop_lock(lock) } else { self.clean_up(lock, &stale) };
         self.share_rules(None)?;
         let _lock = self.store.lock()?;
+        interrupted.extend(self.finish_interrupted_networks()?);
+        removed.extend(interrupted.iter().map(|name| format!("network {name}")));
         let of_nobody = self.of_nobody(&self.store.records()?)?;
         removed.extend(of_nobody.names());
         for key in &of_nobody.lost {

@@ -293,11 +293,15 @@ impl Run {
     }
 
     /// Undoes the networks that a run was killed in the middle of making or removing: such a run
-    /// had the lock of everything. Which they were.
+    /// had the lock of everything. Those on which a container is stay until it is cleaned up, since
+    /// its rules stand in theirs. Which they were.
     pub(super) fn finish_interrupted_networks(&mut self) -> Result<Vec<NetworkName>> {
         let mut interrupted = Vec::new();
         for owner in self.store.all_pending()? {
             let Owner::Network(name) = owner else { continue };
+            if !self.on_network(&name)?.is_empty() {
+                continue;
+            }
             if let Err(error) = self.remove_network(&name) {
                 self.log.warn(&error);
             }
