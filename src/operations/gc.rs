@@ -15,7 +15,7 @@ use crate::model::container::Key;
 use crate::model::observed::Link;
 use crate::model::step::Step;
 use crate::plan::{self, IP_FORWARD};
-use crate::store::{Held, Lock, Owner, Records, Store};
+use crate::store::{Held, Owner, Records, Store};
 
 /// Removes every container that is dead or was attached half way only, every claim of one whose
 /// record is lost, and every link and rule of ours that no record tells of, and says which; with
@@ -79,7 +79,12 @@ impl Run {
         self.set_aside_damaged()?;
         let stale = self.stale_of(&self.store.records()?)?;
         let mut removed = names(&stale);
-        let cleaned = if stale.is_empty() { drop_lock(lock) } else { self.clean_up(lock, &stale) };
+        let cleaned = if stale.is_empty() {
+            drop(lock);
+            Ok(())
+        } else {
+            self.clean_up(lock, &stale)
+        };
         self.share_rules(None)?;
         let _lock = self.store.lock()?;
         interrupted.extend(self.finish_interrupted_networks()?);
@@ -206,11 +211,6 @@ impl OfNobody {
         let claims = self.claims.iter().map(|link| format!("claim {}", link.display()));
         lost.chain(links).chain(claims).chain(self.rules.iter().cloned()).collect()
     }
-}
-
-fn drop_lock(lock: Lock) -> Result<()> {
-    drop(lock);
-    Ok(())
 }
 
 fn names(keys: &[Key]) -> Vec<String> {
