@@ -98,9 +98,9 @@ fn a_joined_namespace_gets_nothing_but_its_ports() {
 fn a_static_address_and_every_name_are_the_ones_asked_for() {
     let options = Options {
         bridge: Some("br7".parse().unwrap()),
-        ip: Some("10.7.0.254/24".parse().unwrap()),
+        ip: vec!["10.7.0.254/24".parse().unwrap()],
         iface: Some("net1".parse().unwrap()),
-        static_ip: Some("10.7.0.9".parse().unwrap()),
+        static_ip: vec!["10.7.0.9".parse().unwrap()],
         ipfile: Some("/run/address".to_owned()),
         ..Options::default()
     };

@@ -40,7 +40,7 @@ fn a_bridge_that_cannot_be_one_is_refused() {
         format!("use bridge netns0: it carries 10.9.0.1/24, not 172.19.0.1/16{wrong}")
     );
     let known = attach(Options::default(), &fresh_host(), &Known::default(), "web", 42).unwrap();
-    let options = Options { ip: Some("10.9.0.1/24".parse().unwrap()), ..Options::default() };
+    let options = Options { ip: vec!["10.9.0.1/24".parse().unwrap()], ..Options::default() };
     assert_eq!(
         refusal(options, &host_with_network(), &after(&known)),
         format!("use bridge netns0: it carries 172.19.0.1/16, not 10.9.0.1/24{wrong}")
@@ -65,8 +65,8 @@ fn a_subnet_that_a_route_leads_to_is_refused() {
 
 #[test]
 fn an_address_or_a_port_that_is_taken_is_refused_with_its_holder() {
-    let network = || Options { ip: Some("172.19.0.1/29".parse().unwrap()), ..Options::default() };
-    let fixed = |address: &str| Options { static_ip: Some(address.parse().unwrap()), ..network() };
+    let network = || Options { ip: vec!["172.19.0.1/29".parse().unwrap()], ..Options::default() };
+    let fixed = |address: &str| Options { static_ip: vec![address.parse().unwrap()], ..network() };
     let mut known = Known::default();
     for (host, pid) in [(2, 2), (3, 3), (4, 4), (5, 5)] {
         let options = fixed(&format!("172.19.0.{host}"));
@@ -107,7 +107,7 @@ fn an_address_that_the_bridge_itself_has_is_leased_to_nobody() {
     host.networks[0].bridge.as_mut().unwrap().addresses.extend(foreign);
     let plan = attach(Options::default(), &host, &Known::default(), "web", 42).unwrap();
     assert_eq!(addresses(&plan), ["172.19.0.4/16"]);
-    let options = Options { static_ip: Some("172.19.0.3".parse().unwrap()), ..Options::default() };
+    let options = Options { static_ip: vec!["172.19.0.3".parse().unwrap()], ..Options::default() };
     assert_eq!(
         refusal(options, &host, &Known::default()),
         "use static address 172.19.0.3 for container 7f3a: bridge netns0 has it"

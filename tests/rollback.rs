@@ -59,8 +59,7 @@ fn goes_with(step: &Step) -> Option<String> {
         | Step::Hairpin { link }
         | Step::SetMaster { link, .. }
         | Step::PinPort { link, .. }
-        | Step::AddSourceRoute { link, .. }
-        | Step::AddRoute { link, .. }
+        | Step::AddRoute { link: Some(link), .. }
         | Step::SetUp { netns: Netns::Pid(_), link }
         | Step::AddAddress { netns: Netns::Pid(_), link, .. } => Some(link.to_string()),
         Step::WriteResolver { path, .. } => path.parent().map(|dir| dir.display().to_string()),

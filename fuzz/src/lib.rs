@@ -10,7 +10,7 @@ use netns::model::container::ContainerId;
 use netns::model::network::Network;
 use netns::model::observed::Host;
 use netns::model::record::Record;
-use netns::model::request::Request;
+use netns::model::request::{NetworkRequest, Request};
 use netns::model::rule::Rule;
 use netns::model::sandbox::{FoundBy, NetnsRef, Sandbox};
 use netns::model::step::Step;
@@ -56,12 +56,15 @@ fn planned(container: &ContainerId, layers: &[Options]) -> Result<Plan> {
 /// What is chosen where nobody holds anything.
 fn chosen(request: &Request) -> Result<Claimed> {
     let container = &request.container;
-    let address = |wanted| lease::choose::<Error>(container, wanted, None, |_| Ok(None));
+    let addresses = |wanted: &NetworkRequest| {
+        let free = |subnet: &_| lease::choose::<Error>(container, wanted, *subnet, None, |_| Ok(None));
+        wanted.network.subnets.iter().map(free).collect()
+    };
     let nobody = |other: &_| panic!("nobody publishes {other}");
     Ok(Claimed {
         state_dir: DEFAULT_STATE_DIR.into(),
         networks: request.networks.iter().map(|_| None).collect(),
-        addresses: request.networks.iter().map(address).collect::<Result<_>>()?,
+        addresses: request.networks.iter().map(addresses).collect::<Result<_>>()?,
         ports: ports::choose::<Error>(container, &request.publish, &[], |_, _| Ok(Vec::new()), nobody)?,
         slots: (1..=64).collect(),
         ..Claimed::default()

@@ -21,9 +21,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
+use ipnetwork::IpNetwork;
+
 use crate::model::container::ContainerId;
 use crate::model::dns::Names;
-use crate::model::network::{NetworkName, NetworkSpec};
+use crate::model::network::NetworkSpec;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::sandbox::NetnsRef;
 use crate::model::value::{Gateway, Mtu};
@@ -51,16 +53,18 @@ pub const ANNOTATION_PREFIX: &str = "org.netns.";
 pub fn resolve(layers: &[Options], container: ContainerId, netns: NetnsRef) -> Result<Request> {
     let options = Options::merge(layers);
     let networks = match options.no_bridge {
-        Some(true) if options.static_ip.is_some() => {
+        Some(true) if !options.static_ip.is_empty() => {
             let cause = "there is no bridge, and nothing that belongs to one";
             return Err(Error::new(format!("use a static address for {container}"), cause).of(Kind::Input));
         }
         Some(true) => Vec::new(),
         _ => vec![NetworkRequest {
-            network: described(&options)?,
-            interface: or_default(options.iface, DEFAULT_IFACE)?,
-            static_ip: options.static_ip,
+            static_ips: options.static_ip.clone(),
+            mac: options.mac,
+            default_route: !options.no_default_route.unwrap_or_default(),
+            routes: options.route.clone(),
             mtu: options.mtu.map(|Mtu(mtu)| mtu),
+            ..NetworkRequest::new(described(&options)?, or_default(options.iface.clone(), DEFAULT_IFACE)?)
         }],
     };
     Ok(Request {
@@ -92,10 +96,13 @@ pub fn network(layers: &[Options]) -> Result<NetworkSpec> {
 
 fn described(options: &Options) -> Result<NetworkSpec> {
     let bridge = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
-    let Gateway(ip) = or_default(options.ip, DEFAULT_IP)?;
+    let mut subnets: Vec<IpNetwork> = options.ip.iter().map(|Gateway(ip)| *ip).collect();
+    if subnets.is_empty() {
+        let Gateway(ip) = DEFAULT_IP.parse()?;
+        subnets.push(ip);
+    }
     let mtu = options.mtu.map(|Mtu(mtu)| mtu);
-    let (name, firewall) = (NetworkName::from(&bridge), options.firewall);
-    Ok(NetworkSpec { name, bridge, subnets: vec![ip], mtu, firewall })
+    Ok(NetworkSpec { mtu, firewall: options.firewall, ..NetworkSpec::described(bridge, subnets) })
 }
 
 fn or_default<T: FromStr<Err = Error>>(given: Option<T>, default: &str) -> Result<T> {
@@ -156,10 +163,8 @@ mod tests {
     #[test]
     fn every_default_is_the_documented_one() {
         let request = request(&[]);
-        let [NetworkRequest { network, interface, static_ip: None, mtu: None }] = &request.networks[..]
-        else {
-            panic!()
-        };
+        let [NetworkRequest { network, interface, .. }] = &request.networks[..] else { panic!() };
+        assert_eq!(request.networks[0], NetworkRequest::new(network.clone(), interface.clone()));
         assert_eq!((network.name.as_str(), network.bridge.as_str()), ("netns0", "netns0"));
         assert_eq!((network.subnets.len(), network.subnets[0].to_string()), (1, "172.19.0.1/16".to_owned()));
         assert_eq!((interface.as_str(), network.mtu), ("eth0", None));

@@ -12,8 +12,9 @@ use crate::error::{Error, Kind};
 use crate::model::dns::{Domain, HostName, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::port::Publish;
+use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
-use crate::model::value::{Gateway, Iface, Mtu};
+use crate::model::value::{Gateway, Iface, Mac, Mtu};
 
 /// Whether an annotation may set an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +71,8 @@ options! {
     bridge: Option<Iface> => ByPolicy,
 
     /// The bridge's address: the containers' gateway and subnet [default: 172.19.0.1/16]
-    #[arg(env = "NETNS_IP", value_name = "CIDR")]
-    ip: Option<Gateway> => ByPolicy,
+    #[arg(env = "NETNS_IP", value_name = "CIDR", value_delimiter = Gateway::DELIMITER)]
+    ip: Vec<Gateway> => ByPolicy,
 
     /// Interface inside the container [default: eth0]
     #[arg(env = "NETNS_IFACE", value_name = "NAME")]
@@ -86,8 +87,21 @@ options! {
     firewall: Option<Backend> => Never,
 
     /// The container's address [default: leased from the subnet]
-    #[arg(env = "NETNS_STATIC_IP", value_name = "ADDR")]
-    static_ip: Option<IpAddr> => Allowed,
+    #[arg(env = "NETNS_STATIC_IP", value_name = "ADDR", value_delimiter = IpAddr::DELIMITER)]
+    static_ip: Vec<IpAddr> => Allowed,
+
+    /// Link-layer address of the interface inside [default: from the container's address]
+    #[arg(env = "NETNS_MAC", value_name = "MAC")]
+    mac: Option<Mac> => Allowed,
+
+    /// Route of the container: CIDR [via ADDR] [metric N], or blackhole, unreachable, prohibit for via
+    #[arg(env = "NETNS_ROUTE", value_name = "ROUTE", value_delimiter = RouteSpec::DELIMITER)]
+    route: Vec<RouteSpec> => ByPolicy,
+
+    /// No default route for the container
+    #[arg(env = "NETNS_NO_DEFAULT_ROUTE", value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_default_route: Option<bool> => Allowed,
 
     /// Ports to publish, in the grammar of [`crate::model::port`].
     #[arg(env = "NETNS_PUBLISH", value_name = "SPEC", short = 'p', value_delimiter = Publish::DELIMITER)]
@@ -205,7 +219,7 @@ mod tests {
 
     /// The option set to a value that it takes, and that value.
     fn sample(field: &Field) -> (Options, &'static str) {
-        let values = ["true", "10.7.0.1", "10.7.0.1/24", "1400", "ndots:2", "nftables"];
+        let values = ["true", "10.7.0.1", "10.7.0.1/24", "1400", "ndots:2", "nftables", "02:00:00:00:00:07"];
         let mut set = values.into_iter().filter_map(|value| {
             let mut options = Options::default();
             (field.set)(&mut options, value).ok().map(|()| (options, value))

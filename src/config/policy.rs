@@ -31,7 +31,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::dns::Allowed;
 use crate::model::host_device::HostDevice;
 use crate::model::port::{DYNAMIC, Ports, Publish};
-use crate::model::value::{Iface, Mtu};
+use crate::model::value::{Gateway, Iface, Mtu};
 
 /// Bounds on annotations; `None` is no bound, and an empty list allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,13 +124,15 @@ impl Policy {
         let required = field.annotation == Annotation::ByPolicy && self.options.is_none();
         match name.as_str() {
             "publish" => options.publish.iter().try_for_each(|publish| self.check_publish(publish)),
-            "static-ip" => bound("static-ips", &self.static_ips, required, options.static_ip, |net, ip| {
-                net.contains(*ip)
+            "static-ip" => options.static_ip.iter().try_for_each(|ip| {
+                bound("static-ips", &self.static_ips, required, Some(ip), |net, ip| net.contains(**ip))
             }),
             "bridge" => bound("bridges", &self.bridges, required, options.bridge.as_ref(), |a, b| a == *b),
             "iface" => bound("ifaces", &self.ifaces, required, options.iface.as_ref(), |a, b| a == *b),
-            "ip" => bound("ips", &self.ips, required, options.ip.map(|ip| ip.0), |allowed, wanted| {
-                allowed.prefix() <= wanted.prefix() && allowed.contains(wanted.ip())
+            "ip" => options.ip.iter().try_for_each(|Gateway(ip)| {
+                bound("ips", &self.ips, required, Some(ip), |allowed, wanted| {
+                    allowed.prefix() <= wanted.prefix() && allowed.contains(wanted.ip())
+                })
             }),
             "alias" => options.alias.iter().try_for_each(|alias| {
                 bound("aliases", &self.aliases, required, Some(alias), |allowed, alias| allowed.allows(alias))

@@ -10,8 +10,9 @@ use crate::error::is_obeyed;
 use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::port::Publish;
+use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
-use crate::model::value::{Gateway, Iface, Mtu};
+use crate::model::value::{Gateway, Iface, Mac, Mtu};
 
 /// What one option is set to.
 pub(super) trait Setting {
@@ -104,6 +105,7 @@ displayed! {
     Backend {}
     IpAddr {}
     Iface {}
+    Mac {}
     Domain {}
     ResolverOption {}
     HostName {}
@@ -140,6 +142,12 @@ impl Value for PathBuf {
 impl Value for Mtu {
     fn text(&self) -> String {
         self.0.to_string()
+    }
+}
+
+impl Value for RouteSpec {
+    fn text(&self) -> String {
+        (*self).into()
     }
 }
 

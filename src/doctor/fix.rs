@@ -80,8 +80,7 @@ fn network(settings: &Settings, facts: &Facts, bridge: &Iface, mtu: Option<u32>)
     let Some(known) = facts.networks.iter().find(|network| network.bridge == *bridge) else {
         return Ok(());
     };
-    let (name, bridge, subnets) = (known.name.clone(), known.bridge.clone(), known.subnets.clone());
-    let spec = NetworkSpec { name, bridge, subnets, mtu, firewall: None };
+    let spec = NetworkSpec { mtu, firewall: None, ..known.spec() };
     operations::create(settings, &spec).map(drop)
 }
 

@@ -4,6 +4,7 @@ use super::facts::{Container, Inside, Stale};
 use super::{Check, Facts, Finding, Fix};
 use crate::model::network::Network;
 use crate::model::observed::Link;
+use crate::model::route::RouteSpec;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::Iface;
@@ -163,7 +164,7 @@ fn veth_steps(container: &Container) -> Vec<Step> {
             *netns != Netns::Host && (is_end(*netns, link.as_str()) || link.as_str() == "lo")
         }
         Step::AddAddress { netns, link, .. } => *netns != Netns::Host && is_end(*netns, link.as_str()),
-        Step::AddRoute { link, .. } | Step::AddSourceRoute { link, .. } => *link == attachment.interface,
+        Step::AddRoute { link, .. } => link.as_ref() == Some(&attachment.interface),
         _ => false,
     };
     let mut steps: Vec<Step> = container.record.steps.iter().filter(mine).cloned().collect();
@@ -195,7 +196,8 @@ fn interface(container: &Container, inside: &Inside) -> Option<Finding> {
         if wrong.is_empty() {
             wrong.push("it has no default route".to_owned());
         }
-        steps.push(Step::AddRoute { netns, gateway: container.gateway, link: interface.clone() });
+        let route = RouteSpec::default_via(container.gateway, None);
+        steps.push(Step::AddRoute { netns, route, link: Some(interface.clone()), table: None });
     }
     if wrong.is_empty() {
         return None;

@@ -16,6 +16,9 @@ fn link(index: u32, name: &str, kind: &str, address: &str) -> Link {
 
 fn network(bridge: &str, address: &str) -> Network {
     Network {
+        reach: Default::default(),
+        routes: Vec::new(),
+        dns: Vec::new(),
         name: bridge.parse().unwrap(),
         bridge: bridge.parse().unwrap(),
         subnets: vec![address.parse().unwrap()],

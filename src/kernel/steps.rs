@@ -32,8 +32,8 @@ impl Kernel {
             Step::AddAddress { netns, link, address } => {
                 self.socket(*netns)?.add_address(link, *address).doing(|| step)
             }
-            Step::AddRoute { netns, gateway, link } => {
-                self.socket(*netns)?.add_default_route(link, *gateway).doing(|| step)
+            Step::AddRoute { netns, route, link, table } => {
+                self.socket(*netns)?.add_route(route, link.as_ref(), *table).doing(|| step)
             }
             Step::AddHostRoute { address, link, mtu } => {
                 self.netlink.add_host_route(link, *address, *mtu).doing(|| step)
@@ -46,11 +46,8 @@ impl Kernel {
             Step::MoveDevice(device) => {
                 moving::move_in(&self.netlink, device, self.inside()?.netns(), &self.log)
             }
-            Step::AddSourceRoute { netns, gateway, link } => {
-                self.socket(*netns)?.add_source_route(link, *gateway).doing(|| step)
-            }
-            Step::AddSourceRule { netns, source } => {
-                self.socket(*netns)?.add_source_rule(*source).doing(|| step)
+            Step::AddSourceRule { netns, source, table } => {
+                self.socket(*netns)?.add_source_rule(*source, *table).doing(|| step)
             }
             Step::Firewall(_)
             | Step::WriteFile { .. }

@@ -60,7 +60,7 @@ impl HostDevice {
                 let gateway = value.parse().map_err(|_| format!("'{value}' is not an IP address"))?;
                 self.gateway = Some(gateway);
             }
-            "mac" => self.mac = Some(mac(value)?),
+            "mac" => self.mac = Some(value.parse().map_err(|error: Error| error.to_string())?),
             "mtu" => {
                 let Mtu(mtu) = value.parse().map_err(|error: Error| error.to_string())?;
                 self.mtu = Some(mtu);
@@ -129,15 +129,6 @@ fn address(text: &str) -> Result<IpNetwork, String> {
         return Err(format!("no host can have {address}"));
     }
     Ok(address)
-}
-
-fn mac(text: &str) -> Result<Mac, String> {
-    let mac = Mac::try_from(text.to_owned()).map_err(|error| error.to_string())?;
-    // The lowest bit of the first octet is that of a group (IEEE 802).
-    if mac.0[0] & 1 == 1 || mac.0 == [0; 6] {
-        return Err(format!("no interface can have the MAC address {mac}"));
-    }
-    Ok(mac)
 }
 
 impl fmt::Display for HostDevice {

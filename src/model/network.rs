@@ -7,7 +7,8 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::rule::Backend;
+use super::route::RouteSpec;
+use super::rule::{Backend, Family};
 use super::step::Step;
 use super::value::Iface;
 use crate::error::Error;
@@ -67,6 +68,76 @@ impl fmt::Display for NetworkName {
     }
 }
 
+/// What happens to the packets of a family between a network and the world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// They leave under the host's address; published ports are the host's.
+    #[default]
+    Nat,
+    /// They leave under the container's own address; published ports are that address's own, and
+    /// nobody from outside reaches any other.
+    Routed,
+    /// None leaves, and none comes in.
+    Isolated,
+}
+
+/// How far a network is from the others on this host. A published port is reached all the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// No other network is reached, and none reaches it.
+    #[default]
+    Strict,
+    /// It and others that are not strict reach each other, unless one is internal or isolated.
+    Normal,
+    /// As normal, though it may be internal or isolated itself.
+    None,
+}
+
+/// Who reaches a network's containers, and whom they reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Reach {
+    /// Of IPv4.
+    pub mode_ipv4: Mode,
+    /// Of IPv6.
+    pub mode_ipv6: Mode,
+    /// No route leads out; ports may be published to the host itself.
+    pub internal: bool,
+    /// From the other networks here.
+    pub isolate: Isolation,
+    /// Whether its containers reach each other.
+    pub inter_container: bool,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self {
+            mode_ipv4: Mode::default(),
+            mode_ipv6: Mode::default(),
+            internal: false,
+            isolate: Isolation::default(),
+            inter_container: true,
+        }
+    }
+}
+
+impl Reach {
+    /// That of a family.
+    pub fn mode(&self, family: Family) -> Mode {
+        match family {
+            Family::Ipv4 => self.mode_ipv4,
+            Family::Ipv6 => self.mode_ipv6,
+        }
+    }
+
+    /// Whether containers have a way out by it.
+    pub fn leads_out(&self, family: Family) -> bool {
+        !self.internal && self.mode(family) != Mode::Isolated
+    }
+}
+
 /// A network as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -76,6 +147,15 @@ pub struct Network {
     pub bridge: Iface,
     /// The bridge's addresses, each with the subnet that leases come from.
     pub subnets: Vec<IpNetwork>,
+    /// Who reaches its containers, and whom they reach.
+    #[serde(default)]
+    pub reach: Reach,
+    /// Routes that each of its containers gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteSpec>,
+    /// The name servers of its containers; none means those of the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
     /// Of the bridge, in bytes.
     pub mtu: u32,
     /// Who takes the rules of containers to come; those that are here have their own choice.
@@ -93,6 +173,20 @@ impl Network {
     pub fn gateways(&self) -> Vec<IpAddr> {
         self.subnets.iter().map(IpNetwork::ip).collect()
     }
+
+    /// As it would be asked for.
+    pub fn spec(&self) -> NetworkSpec {
+        NetworkSpec {
+            name: self.name.clone(),
+            bridge: self.bridge.clone(),
+            subnets: self.subnets.clone(),
+            reach: self.reach,
+            routes: self.routes.clone(),
+            dns: self.dns.clone(),
+            mtu: Some(self.mtu),
+            firewall: Some(self.firewall),
+        }
+    }
 }
 
 /// A network as it is asked for, every question answered.
@@ -104,6 +198,12 @@ pub struct NetworkSpec {
     pub bridge: Iface,
     /// The bridge's addresses, each with the subnet that leases come from.
     pub subnets: Vec<IpNetwork>,
+    /// Who reaches its containers, and whom they reach.
+    pub reach: Reach,
+    /// Routes that each of its containers gets.
+    pub routes: Vec<RouteSpec>,
+    /// The name servers of its containers; none means those of the host.
+    pub dns: Vec<IpAddr>,
     /// In bytes; `None` means that of the default route's link.
     pub mtu: Option<u32>,
     /// Who takes its rules; `None` means who has those of the network that is there, or else the default.
@@ -111,6 +211,20 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
+    /// One that is described by its bridge alone.
+    pub fn described(bridge: Iface, subnets: Vec<IpNetwork>) -> Self {
+        Self {
+            name: NetworkName::from(&bridge),
+            bridge,
+            subnets,
+            reach: Reach::default(),
+            routes: Vec::new(),
+            dns: Vec::new(),
+            mtu: None,
+            firewall: None,
+        }
+    }
+
     /// Who takes the rules of containers to come, where `known` is what is recorded of it.
     pub fn backend(&self, known: Option<&Network>) -> Backend {
         self.firewall.or(known.map(|known| known.firewall)).unwrap_or_default()

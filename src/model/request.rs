@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
+
 use super::container::ContainerId;
 use super::dns::Names;
 use super::host_device::HostDevice;
 use super::network::NetworkSpec;
 use super::port::Publish;
+use super::route::RouteSpec;
 use super::sandbox::NetnsRef;
-use super::value::Iface;
+use super::value::{Iface, Mac};
 
 /// What one container is to get, every question answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +42,37 @@ pub struct NetworkRequest {
     pub network: NetworkSpec,
     /// The interface's name inside.
     pub interface: Iface,
-    /// The one address that it must have; `None` leases one.
-    pub static_ip: Option<IpAddr>,
+    /// The addresses that it must have, at most one a subnet; one is leased in each other subnet.
+    pub static_ips: Vec<IpAddr>,
+    /// The interface's address; `None` derives it from its first IP address.
+    pub mac: Option<Mac>,
+    /// Whether the container's default routes may lead by this network.
+    pub default_route: bool,
+    /// Of those default routes: the lowest wins, and of equal ones the first network's.
+    pub metric: Option<u32>,
+    /// Routes besides those of the network.
+    pub routes: Vec<RouteSpec>,
     /// Of its own veth pair and of what is sent to it, in bytes; `None` means the network's.
     pub mtu: Option<u32>,
+}
+
+impl NetworkRequest {
+    /// A place on a network with nothing particular about it.
+    pub fn new(network: NetworkSpec, interface: Iface) -> Self {
+        Self {
+            network,
+            interface,
+            static_ips: Vec::new(),
+            mac: None,
+            default_route: true,
+            metric: None,
+            routes: Vec::new(),
+            mtu: None,
+        }
+    }
+
+    /// The address that it must have in a subnet.
+    pub fn static_ip(&self, subnet: IpNetwork) -> Option<IpAddr> {
+        self.static_ips.iter().copied().find(|ip| subnet.contains(*ip))
+    }
 }

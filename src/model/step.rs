@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::device::MovedDevice;
 use super::link::{Bridge, Veth};
 use super::mount::BindMounts;
+use super::route::RouteSpec;
 use super::rule::{Backend, Rule};
 use super::sandbox::Netns;
 use super::value::{Iface, Mac};
@@ -87,14 +88,18 @@ pub enum Step {
         /// With its prefix length; IPv4 gets the subnet's broadcast address too.
         address: IpNetwork,
     },
-    /// A container's default route.
+    /// A container's route.
     AddRoute {
         /// Where.
         netns: Netns,
-        /// The next hop.
-        gateway: IpAddr,
-        /// The link that it leaves by.
-        link: Iface,
+        /// The route.
+        route: RouteSpec,
+        /// The link that it leaves by, if it leads anywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<Iface>,
+        /// The number of its table; `None` means the main one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<u8>,
     },
     /// A route of the host to one container whose MTU is less than its network's.
     AddHostRoute {
@@ -166,26 +171,20 @@ pub enum Step {
     Mount(BindMounts),
     /// A device of the host moves into the container.
     MoveDevice(Box<MovedDevice>),
-    /// A default route for what is sent from one address, in a table of its own.
-    AddSourceRoute {
-        /// Where.
-        netns: Netns,
-        /// The next hop.
-        gateway: IpAddr,
-        /// The link that it leaves by.
-        link: Iface,
-    },
     /// What is sent from an address, and for which only the default route is left, takes that
-    /// of [`Self::AddSourceRoute`].
+    /// of another table.
     AddSourceRule {
         /// Where.
         netns: Netns,
         /// The address.
         source: IpAddr,
+        /// The table's number.
+        table: u8,
     },
 }
 
-/// The table of [`Step::AddSourceRoute`], inside a container.
+/// The first table of default routes for what is sent from one interface's addresses, inside a
+/// container: each interface has its own.
 pub const SOURCE_TABLE: u8 = 172;
 
 /// Where `ip-netns(8)` keeps names.
@@ -243,7 +242,7 @@ impl Step {
             Self::WriteResolver { shared: true, .. } => (Network, false, false),
             Self::WriteResolver { shared: false, .. } => (Container, false, true),
             Self::Mount(mounts) => (Container, false, mounts.runs),
-            Self::AddSourceRoute { .. } | Self::AddSourceRule { .. } => (Container, false, false),
+            Self::AddSourceRule { .. } => (Container, false, false),
         };
         Traits { scope, shared, undone }
     }
@@ -313,8 +312,10 @@ impl fmt::Display for Step {
                 let broadcast = if address.is_ipv4() { " brd +" } else { "" };
                 write!(f, "{netns}ip addr add {address}{broadcast} dev {link}")
             }
-            Self::AddRoute { netns, gateway, link } => {
-                write!(f, "{netns}ip route add default via {gateway} dev {link}")
+            Self::AddRoute { netns, route, link, table } => {
+                write!(f, "{netns}ip route add {route}")?;
+                link.iter().try_for_each(|link| write!(f, " dev {link}"))?;
+                table.map_or(Ok(()), |table| write!(f, " table {table}"))
             }
             Self::AddHostRoute { address, link, mtu } => {
                 write!(f, "ip route add {address} dev {link} mtu {mtu}")
@@ -337,11 +338,8 @@ impl fmt::Display for Step {
             }
             Self::Mount(mounts) => mounts.fmt(f),
             Self::MoveDevice(device) => device.fmt(f),
-            Self::AddSourceRoute { netns, gateway, link } => {
-                write!(f, "{netns}ip route add default via {gateway} dev {link} table {SOURCE_TABLE}")
-            }
-            Self::AddSourceRule { netns, source } => {
-                write!(f, "{netns}ip rule add from {source} lookup {SOURCE_TABLE} && ")?;
+            Self::AddSourceRule { netns, source, table } => {
+                write!(f, "{netns}ip rule add from {source} lookup {table} && ")?;
                 write!(f, "{netns}ip rule add lookup main suppress_prefixlength 0")
             }
         }

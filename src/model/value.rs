@@ -148,12 +148,24 @@ impl From<Mac> for String {
 impl TryFrom<String> for Mac {
     type Error = Error;
     fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for Mac {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
         let octets: Option<Vec<u8>> =
             text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
-        octets
-            .and_then(|octets| octets.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| Error::new(format!("MAC address '{text}'"), "it is not six octets"))
+        let refuse = |cause: &str| Error::new(format!("MAC address '{text}'"), cause);
+        let octets = octets.and_then(|octets| octets.try_into().ok());
+        let octets: [u8; 6] = octets.ok_or_else(|| refuse("it is not six octets"))?;
+        // The lowest bit of the first octet is that of a group (IEEE 802).
+        if octets[0] & 1 == 1 || octets == [0; 6] {
+            Err(refuse("no interface can have it"))
+        } else {
+            Ok(Self(octets))
+        }
     }
 }
 

@@ -55,12 +55,11 @@ impl Run {
     /// Records a network by its bridge. The lock of everything is held.
     pub(super) fn adopt_network(&mut self, bridge: &Link) -> Result<Network> {
         let name: Iface = bridge.name.parse()?;
+        let firewall = Some(self.machine.firewall.backend_of(name.as_str()));
         let spec = NetworkSpec {
-            name: NetworkName::from(&name),
-            subnets: bridge.addresses.clone(),
             mtu: Some(bridge.mtu),
-            firewall: Some(self.machine.firewall.backend_of(name.as_str())),
-            bridge: name,
+            firewall,
+            ..NetworkSpec::described(name, bridge.addresses.clone())
         };
         let (host, observed) = self.observe_network(&spec, true)?;
         let mut claimed = self.claimed_by_network(&spec, None)?;
@@ -118,10 +117,7 @@ impl Run {
         let (mut host, mut attachments, mut networks) = (Host::default(), Vec::new(), Vec::new());
         for link in &one.links {
             let (network, attachment) = self.attachment(link, &inside)?;
-            let (name, bridge, subnets) =
-                (network.name.clone(), network.bridge.clone(), network.subnets.clone());
-            let (mtu, firewall) = (Some(network.mtu), backend.or(Some(network.firewall)));
-            let spec = NetworkSpec { name, bridge, subnets, mtu, firewall };
+            let spec = NetworkSpec { firewall: backend.or(Some(network.firewall)), ..network.spec() };
             let (seen, observed) = self.observe_network(&spec, false)?;
             if observed.route_localnet.as_deref() == Some("1") {
                 claimed.shared.extend(plan::route_localnet(&network.bridge).shared_name());
@@ -131,10 +127,9 @@ impl Run {
             host.networks = networks_seen.into_iter().chain([observed]).collect();
             let interface = attachment.interface.clone();
             request.networks.push(NetworkRequest {
-                network: spec,
-                interface,
-                static_ip: address_of(link),
+                static_ips: address_of(link).into_iter().collect(),
                 mtu: Some(link.mtu),
+                ..NetworkRequest::new(spec, interface)
             });
             attachments.push(attachment);
             networks.push(NetworkPlan { network, steps: Vec::new() });

@@ -282,7 +282,7 @@ impl Run {
             self.store.finish_network(&network.network.name)?;
         }
         for (name, address) in &plan.leased {
-            self.store.put_note(&cursor_note(name), &address.to_string());
+            self.store.put_note(&cursor_note(name, Family::of(*address)), &address.to_string());
         }
         self.note_transactions();
         self.store.finish(&plan.record.key())

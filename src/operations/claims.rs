@@ -6,6 +6,8 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use ipnetwork::IpNetwork;
+
 use super::observe::Known;
 use super::run::Run;
 use super::stale::{Admitted, Obstacle};
@@ -18,6 +20,7 @@ use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::request::{NetworkRequest, Request};
+use crate::model::rule::Family;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value;
@@ -68,7 +71,9 @@ impl Run {
         claimed.ports = self.choose_ports(request, host)?;
         if claimed.mates.is_empty() {
             for (wanted, observed) in request.networks.iter().zip(&host.networks) {
-                claimed.addresses.push(self.choose_address(request, wanted, observed)?);
+                let subnets = wanted.network.subnets.iter();
+                let chosen = subnets.map(|subnet| self.choose_address(request, wanted, *subnet, observed));
+                claimed.addresses.push(chosen.collect::<Admitted<_>>()?);
             }
         }
         let backend = plan::backend(request, &claimed.networks);
@@ -128,15 +133,17 @@ impl Run {
         &self,
         request: &Request,
         wanted: &NetworkRequest,
+        subnet: IpNetwork,
         observed: &ObservedNetwork,
     ) -> Admitted<IpAddr> {
         let network = &wanted.network.name;
-        let cursor = self.store.note(&cursor_note(network)).and_then(|text| text.parse().ok());
+        let (asked, family) = (wanted.static_ip(subnet).is_some(), Family::of(subnet.ip()));
+        let cursor = self.store.note(&cursor_note(network, family)).and_then(|text| text.parse().ok());
         let (mut tries, mut all) = (0, None);
-        lease::choose(&request.container, wanted, cursor, |address| {
+        lease::choose(&request.container, wanted, subnet, cursor, |address| {
             let claim = Claim::Lease(network.clone(), address);
             tries += 1;
-            if wanted.static_ip.is_none() && tries > TRIES {
+            if !asked && tries > TRIES {
                 let leased = match &all {
                     Some(leased) => leased,
                     None => all.insert(self.store.leases(network)?),
@@ -145,7 +152,7 @@ impl Run {
                     return self.named(&Owner::Unknown, false);
                 }
             } else if let Some(owner) = self.store.holder(&claim)? {
-                return self.named(&owner, wanted.static_ip.is_some());
+                return self.named(&owner, asked);
             }
             Ok(self.has_address(wanted, observed, address)?)
         })
@@ -277,9 +284,12 @@ impl Run {
     }
 }
 
-/// Where the address is noted that a network leased last.
-pub(super) fn cursor_note(network: &NetworkName) -> String {
-    format!("lease:{network}")
+/// Where the address of a family is noted that a network leased last.
+pub(super) fn cursor_note(network: &NetworkName, family: Family) -> String {
+    match family {
+        Family::Ipv4 => format!("lease:{network}"),
+        Family::Ipv6 => format!("lease6:{network}"),
+    }
 }
 
 /// How many lines a hosts file has.

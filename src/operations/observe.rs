@@ -80,7 +80,7 @@ impl Run {
             (host.ip_forward, host.ipv6) = (ip_forward, ipv6);
             (host.with_forwarding, host.bridge_netfilter) = (with_forwarding, bridge_netfilter);
         }
-        let mut known = Vec::new();
+        let (mut known, mut names) = (Vec::new(), Vec::new());
         for wanted in &request.networks {
             let stamp = self.store.network_stamp(&wanted.network.name);
             known.push(Known { stamp, network: self.network(&wanted.network.name)? });
@@ -89,7 +89,10 @@ impl Run {
             let mut failure = None;
             let netlink = self.machine.kernel.netlink();
             let container = &request.container;
-            plan::host_interface(container, sandbox, &wanted.interface, |name| {
+            let name = plan::host_interface(container, sandbox, &wanted.interface, |name| {
+                if names.contains(name) {
+                    return true;
+                }
                 match netlink.link(name.as_str()).doing(|| format!("look at link {name}")) {
                     Ok(None) => false,
                     Ok(Some(_)) => {
@@ -102,6 +105,7 @@ impl Run {
                     }
                 }
             })?;
+            names.push(name);
             failure.map_or(Ok(()), Err)?;
         }
         Ok(known)

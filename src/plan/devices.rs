@@ -12,6 +12,7 @@ use crate::model::host_device::HostDevice;
 use crate::model::observed::Device;
 use crate::model::record::{Attachment, Record};
 use crate::model::request::Request;
+use crate::model::route::RouteSpec;
 use crate::model::sandbox::Sandbox;
 use crate::model::step::Step;
 use crate::model::value::{self, Iface, Mac};
@@ -222,7 +223,8 @@ impl Steps<'_> {
                 self.make(Step::AddAddress { netns, link: link.clone(), address });
             }
             if let Some(gateway) = device.gateway {
-                self.make(Step::AddRoute { netns, gateway, link });
+                let route = RouteSpec::default_via(gateway, None);
+                self.make(Step::AddRoute { netns, route, link: Some(link), table: None });
             }
         }
     }

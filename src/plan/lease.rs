@@ -1,16 +1,16 @@
 //! Which address a container gets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::container::ContainerId;
 use crate::model::request::NetworkRequest;
 use crate::model::value;
 
-/// The address that a container gets on a network: the one that it asks for, or the next free
-/// one. `cursor` is the address that was leased last, and `holder` says who has an address.
+/// The address that a container gets in the subnet of `gateway`: the one that it asks for, or the
+/// next free one. `cursor` is the address that was leased last, and `holder` says who has an address.
 ///
 /// A freed address rests until the cursor has come round to it again, so that nobody's ARP or
 /// conntrack entries for its last owner catch the next one. The network's, the broadcast and
@@ -21,11 +21,12 @@ use crate::model::value;
 pub fn choose<E: From<Error>>(
     container: &ContainerId,
     wanted: &NetworkRequest,
+    gateway: IpNetwork,
     cursor: Option<IpAddr>,
     mut holder: impl FnMut(IpAddr) -> std::result::Result<Option<String>, E>,
 ) -> std::result::Result<IpAddr, E> {
-    let gateway = gateway_of(wanted)?;
-    if let Some(address) = wanted.static_ip {
+    check_all(wanted)?;
+    if let Some(address) = wanted.static_ip(gateway) {
         check(gateway, address)?;
         return match holder(address)? {
             None => Ok(address),
@@ -35,7 +36,7 @@ pub fn choose<E: From<Error>>(
             }
         };
     }
-    for address in candidates(gateway, cursor)? {
+    for address in candidates(gateway, cursor) {
         if holder(address)?.is_none() {
             return Ok(address);
         }
@@ -49,34 +50,62 @@ pub fn choose<E: From<Error>>(
     .into())
 }
 
-fn gateway_of(wanted: &NetworkRequest) -> Result<IpNetwork> {
-    let gateway = wanted.network.subnets.first().copied();
-    gateway
-        .ok_or_else(|| Error::new(format!("lease from network {}", wanted.network.name), "it has no subnet"))
+/// Checks that each address that is asked for is in a subnet of the network, and no two in one.
+///
+/// # Errors
+/// It is not.
+fn check_all(wanted: &NetworkRequest) -> Result<()> {
+    let subnets = &wanted.network.subnets;
+    for address in &wanted.static_ips {
+        let refuse =
+            |cause: String| Err(Error::new(format!("use static address {address}"), cause).of(Kind::Input));
+        let Some(subnet) = subnets.iter().find(|subnet| subnet.contains(*address)) else {
+            let all: Vec<String> = subnets.iter().map(|subnet| value::subnet(*subnet).to_string()).collect();
+            return refuse(format!("it is not in the network's subnet {}", all.join(" or ")));
+        };
+        if let Some(other) = wanted.static_ip(*subnet).filter(|other| other != address) {
+            return refuse(format!("{other} is asked for in the same subnet"));
+        }
+    }
+    Ok(())
 }
 
 /// Every address of `gateway`'s subnet that a container can have, from the one after `cursor`
 /// on, going round.
-///
-/// # Errors
-/// The network is not IPv4.
-pub fn candidates(gateway: IpNetwork, cursor: Option<IpAddr>) -> Result<impl Iterator<Item = IpAddr>> {
-    let subnet = ipv4(gateway)?;
-    let (first, last) = (u32::from(subnet.network()) + 1, u32::from(subnet.broadcast()) - 1);
-    let start = match cursor {
-        Some(IpAddr::V4(cursor)) if (first..last).contains(&u32::from(cursor)) => u32::from(cursor) + 1,
-        _ => first,
-    };
-    let all = (start..=last).chain(first..start).map(|address| IpAddr::V4(Ipv4Addr::from(address)));
-    Ok(all.filter(move |address| *address != gateway.ip()))
+pub fn candidates(gateway: IpNetwork, cursor: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let (first, last) = hosts(gateway);
+    let cursor = cursor.filter(|cursor| cursor.is_ipv4() == gateway.is_ipv4()).map(number);
+    let start = cursor.filter(|cursor| (first..last).contains(cursor)).map_or(first, |cursor| cursor + 1);
+    let all = (start..=last).chain(first..start).map(move |number| address(number, gateway));
+    all.filter(move |address| *address != gateway.ip())
+}
+
+/// The first and the last address of a subnet that a host can have: not the network's own, which
+/// in IPv6 is that of all routers, and in IPv4 not the broadcast address.
+fn hosts(gateway: IpNetwork) -> (u128, u128) {
+    let (first, last) = (number(gateway.network()) + 1, number(gateway.broadcast()));
+    (first, if gateway.is_ipv4() { last - 1 } else { last })
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => ip.into(),
+    }
+}
+
+/// The address of this number in the family of `gateway`.
+fn address(number: u128, gateway: IpNetwork) -> IpAddr {
+    match u32::try_from(number) {
+        Ok(number) if gateway.is_ipv4() => Ipv4Addr::from(number).into(),
+        _ => Ipv6Addr::from(number).into(),
+    }
 }
 
 /// How many containers `gateway`'s subnet has addresses for.
 pub fn capacity(gateway: IpNetwork) -> u64 {
-    match gateway {
-        IpNetwork::V4(network) => u64::from(network.size()).saturating_sub(3),
-        IpNetwork::V6(_) => 0,
-    }
+    let (first, last) = hosts(gateway);
+    u64::try_from(last - first).unwrap_or(u64::MAX)
 }
 
 /// Checks an address that was asked for by name.
@@ -84,29 +113,19 @@ pub fn capacity(gateway: IpNetwork) -> u64 {
 /// # Errors
 /// It is outside the subnet, or the network's, the broadcast or the gateway's own address.
 pub fn check(gateway: IpNetwork, wanted: IpAddr) -> Result<()> {
-    let subnet = ipv4(gateway)?;
     let refuse =
         |cause: String| Err(Error::new(format!("use static address {wanted}"), cause).of(Kind::Input));
-    let IpAddr::V4(address) = wanted else {
-        return refuse(format!("the network {subnet} is IPv4"));
-    };
-    if !subnet.contains(address) {
-        return refuse(format!("it is not in the network's subnet {}/{}", subnet.network(), subnet.prefix()));
+    if !gateway.contains(wanted) {
+        return refuse(format!("it is not in the network's subnet {}", value::subnet(gateway)));
     }
-    if address == subnet.network() || address == subnet.broadcast() {
-        return refuse(format!("it is the network or broadcast address of {subnet}"));
+    let (first, last) = hosts(gateway);
+    if !(first..=last).contains(&number(wanted)) {
+        return refuse(format!("it is the network or broadcast address of {gateway}"));
     }
     if wanted == gateway.ip() {
         return refuse("it is the gateway's".to_owned());
     }
     Ok(())
-}
-
-fn ipv4(gateway: IpNetwork) -> Result<Ipv4Network> {
-    match gateway {
-        IpNetwork::V4(network) => Ok(network),
-        IpNetwork::V6(_) => Err(Error::new(format!("lease from {gateway}"), "it is not IPv4")),
-    }
 }
 
 #[cfg(test)]
@@ -120,7 +139,7 @@ mod tests {
     }
 
     fn next(gateway: IpNetwork, cursor: Option<IpAddr>, taken: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-        candidates(gateway, cursor).unwrap().find(|address| !taken(*address))
+        candidates(gateway, cursor).find(|address| !taken(*address))
     }
 
     #[test]
@@ -149,7 +168,7 @@ mod tests {
             ("172.19.0.0", "network or broadcast"),
             ("172.19.255.255", "network or broadcast"),
             ("172.19.0.1", "the gateway's"),
-            ("::1", "IPv4"),
+            ("::1", "not in the network's subnet 172.19.0.0/16"),
         ] {
             let error = check(network, address.parse().unwrap()).unwrap_err().to_string();
             assert!(error.contains(cause), "{error}");

@@ -8,6 +8,7 @@ pub mod lease;
 mod names;
 mod network;
 pub mod ports;
+mod routes;
 mod steps;
 mod veth;
 
@@ -63,8 +64,8 @@ pub struct Claimed {
     pub mates: Vec<Record>,
     /// The shared steps that somebody holds, by their [`Step::shared_name`].
     pub shared: BTreeSet<String>,
-    /// The address chosen on each network.
-    pub addresses: Vec<IpAddr>,
+    /// The addresses chosen on each network, one a subnet.
+    pub addresses: Vec<Vec<IpAddr>>,
     /// The port mappings chosen.
     pub ports: Vec<PortMapping>,
     /// Free lines of the hosts file, as many as the container may need.
@@ -164,21 +165,22 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
     let mut steps = Steps::new(claimed);
     let mut record = empty_record(case);
     for (at, wanted) in request.networks.iter().enumerate() {
-        if let (Some(network), Some(address)) = (networks.get(at), claimed.addresses.get(at)) {
-            let attachment = attachment(case, wanted, &network.network, *address, &record)?;
+        if let (Some(network), Some(addresses)) = (networks.get(at), claimed.addresses.get(at)) {
+            let attachment = attachment(case, wanted, &network.network, addresses, &record)?;
             record.attachments.push(attachment);
         }
     }
     steps.publish(&record, host, backend(request, &claimed.networks));
     // Before the veth pair: while the namespace is empty an interface keeps its number there.
-    let has_gateway =
-        devices.iter().any(|(device, _)| device.gateway.is_some_and(|gateway| gateway.is_ipv4()));
+    let gateways: Vec<IpAddr> = devices.iter().filter_map(|(device, _)| device.gateway).collect();
     if record.attachments.is_empty() {
         steps.loopback(&record);
         record.attachments.extend(devices::attachment(&devices));
     }
     steps.devices(devices);
-    steps.veths(request, &record, &networks, host.ipv6, has_gateway)?;
+    steps.veths(request, &record, &networks, host.ipv6)?;
+    steps.routes(request, &record, &networks, &gateways)?;
+    steps.hairpin(&record);
     finish(case, steps, record, networks)
 }
 
@@ -190,7 +192,9 @@ pub fn adopt(case: Case<'_>, attachments: Vec<Attachment>, networks: &[NetworkPl
     let mut steps = Steps::new(case.claimed);
     let record = Record { attachments, ..empty_record(case) };
     steps.publish(&record, case.host, backend(case.request, &[]));
-    steps.veths(case.request, &record, networks, case.host.ipv6, false)?;
+    steps.veths(case.request, &record, networks, case.host.ipv6)?;
+    steps.routes(case.request, &record, networks, &[])?;
+    steps.hairpin(&record);
     Ok(Record { steps: steps.held, ..record })
 }
 
@@ -199,8 +203,8 @@ pub fn adopt(case: Case<'_>, attachments: Vec<Attachment>, networks: &[NetworkPl
 fn join(case: Case<'_>, mate: &Record) -> Result<Plan> {
     let Case { request, host, claimed, .. } = case;
     let has = |wanted: &IpAddr| mate.addresses().any(|address| address.ip() == *wanted);
-    let fixed = request.networks.iter().filter_map(|network| network.static_ip);
-    if let Some(wanted) = fixed.clone().find(|wanted| !has(wanted)) {
+    let mut fixed = request.networks.iter().flat_map(|network| &network.static_ips);
+    if let Some(wanted) = fixed.find(|wanted| !has(wanted)) {
         return Err(Error::new(
             format!("use static address {wanted} for {}", request.container),
             format!("it shares the network namespace of {}", mate.container),
@@ -235,9 +239,11 @@ fn finish(
     steps.ipfile(case.request, &record);
     record.steps = steps.held;
     let wanted = case.request.networks.iter().zip(&case.claimed.addresses);
-    let leased = wanted.filter(|(wanted, _)| wanted.static_ip.is_none());
-    let leased = leased.map(|(wanted, address)| (wanted.network.name.clone(), *address)).collect();
-    Ok(Plan { networks, record, steps: steps.taken, leased })
+    let leased = wanted.flat_map(|(wanted, addresses)| {
+        let leased = addresses.iter().filter(|address| !wanted.static_ips.contains(address));
+        leased.map(|address| (wanted.network.name.clone(), *address))
+    });
+    Ok(Plan { networks, record, steps: steps.taken, leased: leased.collect() })
 }
 
 /// The record of a container that has nothing yet.
@@ -256,23 +262,26 @@ fn attachment(
     case: Case<'_>,
     wanted: &NetworkRequest,
     network: &Network,
-    address: IpAddr,
+    addresses: &[IpAddr],
     record: &Record,
 ) -> Result<Attachment> {
     let Case { request, host, sandbox, .. } = case;
-    let operation = || format!("lease {address} for {}", request.container);
-    let of_subnet = |subnet: &&IpNetwork| subnet.contains(address);
-    let subnet = network.subnets.iter().find(of_subnet);
-    let subnet = subnet.ok_or_else(|| Error::new(operation(), "it is in no subnet of the network"))?;
-    let lease = IpNetwork::new(address, subnet.prefix()).map_err(|cause| Error::new(operation(), cause))?;
+    let mut leases = Vec::new();
+    for address in addresses {
+        let operation = || format!("lease {address} for {}", request.container);
+        let subnet = network.subnets.iter().find(|subnet| subnet.contains(*address));
+        let subnet = subnet.ok_or_else(|| Error::new(operation(), "it is in no subnet of the network"))?;
+        let lease = IpNetwork::new(*address, subnet.prefix());
+        leases.push(lease.map_err(|cause| Error::new(operation(), cause))?);
+    }
     let taken = |name: &_| host.taken.contains(name) || record.host_interfaces().any(|own| own == name);
     Ok(Attachment {
         network: Some(network.name.clone()),
         bridge: Some(network.bridge.clone()),
         interface: wanted.interface.clone(),
         host_interface: Some(host_interface(&request.container, sandbox, &wanted.interface, taken)?),
-        mac: Some(value::mac(CONTAINER_MAC, address)),
-        addresses: vec![lease],
-        gateways: vec![subnet.ip()],
+        mac: wanted.mac.or(addresses.first().map(|address| value::mac(CONTAINER_MAC, *address))),
+        addresses: leases,
+        gateways: network.gateways(),
     })
 }

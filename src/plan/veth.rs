@@ -19,7 +19,7 @@ const DIGITS: u128 = 0x0fff_ffff;
 pub(super) const MAX_ALIAS: usize = 255;
 
 impl Steps<'_> {
-    /// The veth pair of each network, its addresses and its routes.
+    /// The veth pair of each network, and its addresses.
     ///
     /// # Errors
     /// A container asks for a larger MTU than its network has.
@@ -29,10 +29,9 @@ impl Steps<'_> {
         record: &Record,
         networks: &[NetworkPlan],
         ipv6: bool,
-        has_gateway: bool,
     ) -> Result<()> {
         let wanted = request.networks.iter().zip(networks);
-        for (at, (attachment, (wanted, network))) in record.attachments.iter().zip(wanted).enumerate() {
+        for (attachment, (wanted, network)) in record.attachments.iter().zip(wanted) {
             let of_all = network.network.mtu;
             let mtu = wanted.mtu.unwrap_or(of_all);
             if mtu > of_all {
@@ -42,10 +41,6 @@ impl Steps<'_> {
             if mtu < of_all {
                 self.host_routes(attachment, mtu);
             }
-            self.default_route(record, attachment, has_gateway || at > 0);
-        }
-        if !networks.is_empty() {
-            self.hairpin(record);
         }
         Ok(())
     }
@@ -54,7 +49,7 @@ impl Steps<'_> {
         let Attachment { bridge: Some(bridge), host_interface: Some(name), .. } = attachment else { return };
         let Some(address) = attachment.addresses.first() else { return };
         let (netns, peer) = (record.sandbox.netns(), attachment.interface.clone());
-        let mac = value::mac(CONTAINER_MAC, address.ip());
+        let mac = attachment.mac.unwrap_or_else(|| value::mac(CONTAINER_MAC, address.ip()));
         self.make(Step::AddVeth(Veth {
             name: name.clone(),
             mac: value::mac(HOST_MAC, address.ip()),
@@ -89,24 +84,6 @@ impl Steps<'_> {
         let Some(bridge) = &attachment.bridge else { return };
         for address in attachment.addresses.iter().map(|address| address.ip()) {
             self.make(Step::AddHostRoute { address, link: bridge.clone(), mtu });
-        }
-    }
-
-    /// By this network, unless the container has another default route. Then only what is sent
-    /// from its address here leaves by it: the answers of published ports must not go another
-    /// way than the questions came.
-    fn default_route(&mut self, record: &Record, attachment: &Attachment, has_another: bool) {
-        let netns = record.sandbox.netns();
-        for gateway in attachment.gateways.iter().copied() {
-            let link = attachment.interface.clone();
-            if !has_another {
-                self.make(Step::AddRoute { netns, gateway, link });
-                continue;
-            }
-            self.make(Step::AddSourceRoute { netns, gateway, link });
-            for address in &attachment.addresses {
-                self.make(Step::AddSourceRule { netns, source: address.ip() });
-            }
         }
     }
 }

@@ -119,8 +119,11 @@ impl Known {
         let mates: Vec<Record> = mates.cloned().collect();
         let mut addresses = Vec::new();
         for (wanted, observed) in request.networks.iter().zip(&host.networks).filter(|_| mates.is_empty()) {
-            let holder = |address| Ok(self.holder(wanted, observed, address));
-            addresses.push(lease::choose(&request.container, wanted, None, holder)?);
+            let choose = |subnet: &_| {
+                let holder = |address| Ok(self.holder(wanted, observed, address));
+                lease::choose(&request.container, wanted, *subnet, None, holder)
+            };
+            addresses.push(wanted.network.subnets.iter().map(choose).collect::<Result<_>>()?);
         }
         let recorded = |wanted: &NetworkRequest| {
             self.networks.iter().find(|network| network.name == wanted.network.name).cloned()

@@ -45,6 +45,7 @@ fn what_reaches_the_host_or_another_network_a_policy_must_allow() {
         ("nic", "ens6=eth1,mtu=1400", "nics = [\"ens6\"]"),
         ("nic", "ens6,force", "nics = [\"ens6,force\"]"),
         ("no-bridge", "true", "options = [\"no-bridge\"]"),
+        ("route", "10.9.0.0/16 via 172.19.0.9", "options = [\"route\"]"),
         ("name-netns", "true", "options = [\"name-netns\"]"),
     ];
     let listed: Vec<_> = FIELDS.iter().filter(|field| field.annotation == Annotation::ByPolicy).collect();

@@ -9,13 +9,16 @@ use nix::libc;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteScope};
+use rtnetlink::packet_route::route::{
+    RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
 use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 
 use super::{Netlink, or_gone};
 use crate::model::link::Bridge;
-use crate::model::step::SOURCE_TABLE;
+use crate::model::route::{RouteSpec, Target};
+use crate::model::rule::Family;
 use crate::model::value::{Iface, Mac};
 
 /// See [`Netlink::await_carrier`]; in milliseconds.
@@ -190,13 +193,23 @@ impl Netlink {
         self.wait(request.execute())
     }
 
-    /// Adds a default route.
+    /// Adds a route, to a table of its own if one is named. What leads nowhere, or is in such a
+    /// table, may be there already.
     ///
     /// # Errors
-    /// The gateway is not reachable over the link, or there is a default route (`EEXIST`).
-    pub fn add_default_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
-        let route = default_route(self.index(link.as_str())?, gateway);
-        self.wait(self.handle.route().add(route).execute())
+    /// The next hop is not reachable over the link, or there is such a route (`EEXIST`).
+    pub(in crate::kernel) fn add_route(
+        &self,
+        route: &RouteSpec,
+        link: Option<&Iface>,
+        table: Option<u8>,
+    ) -> io::Result<()> {
+        let index = link.map(|link| self.index(link.as_str())).transpose()?;
+        let mut message = route_message(route, index);
+        // One byte: a higher number would need an attribute.
+        message.header.table = table.unwrap_or(message.header.table);
+        let added = self.wait(self.handle.route().add(message).execute());
+        if table.is_some() || !route.has_a_link() { or_there(added) } else { added }
     }
 
     /// Adds a route, unless it is there.
@@ -223,21 +236,12 @@ impl Netlink {
         self.wait(self.handle.route().del(route).execute())
     }
 
-    /// Adds a default route to [`SOURCE_TABLE`].
-    pub(in crate::kernel) fn add_source_route(&self, link: &Iface, gateway: IpAddr) -> io::Result<()> {
-        let mut route = default_route(self.index(link.as_str())?, gateway);
-        // One byte: a higher number would need an attribute.
-        route.header.table = SOURCE_TABLE;
-        self.put_route(route)
-    }
-
-    /// Sends what comes from `source` by that table, unless the main one knows better than by
-    /// its default route. The rules stay when a container that still runs is detached, and then
+    /// Sends what comes from `source` by a table, unless the main one knows better than by its
+    /// default route. The rules stay when a container that still runs is detached, and then
     /// lead nowhere.
-    pub(in crate::kernel) fn add_source_rule(&self, source: IpAddr) -> io::Result<()> {
+    pub(in crate::kernel) fn add_source_rule(&self, source: IpAddr, table: u8) -> io::Result<()> {
         let rule = || {
-            let mut request =
-                self.handle.rule().add().table_id(SOURCE_TABLE.into()).action(RuleAction::ToTable);
+            let mut request = self.handle.rule().add().table_id(table.into()).action(RuleAction::ToTable);
             let inet = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
             request.message_mut().header.family = inet;
             request
@@ -253,12 +257,35 @@ impl Netlink {
     }
 }
 
-/// The default route by the link with this number.
-fn default_route(link: u32, gateway: IpAddr) -> RouteMessage {
-    match gateway {
-        IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(link).build(),
-        IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).output_interface(link).build(),
-    }
+/// A route, by the link with this number.
+fn route_message(route: &RouteSpec, link: Option<u32>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family = match route.family() {
+        Family::Ipv4 => AddressFamily::Inet,
+        Family::Ipv6 => AddressFamily::Inet6,
+    };
+    header.destination_prefix_length = route.destination.prefix();
+    header.table = RouteHeader::RT_TABLE_MAIN;
+    header.protocol = RouteProtocol::Static;
+    (header.kind, header.scope) = match route.to {
+        Target::Via(_) => (RouteType::Unicast, RouteScope::Universe),
+        Target::Link => (RouteType::Unicast, RouteScope::Link),
+        Target::Blackhole => (RouteType::BlackHole, RouteScope::Universe),
+        Target::Unreachable => (RouteType::Unreachable, RouteScope::Universe),
+        Target::Prohibit => (RouteType::Prohibit, RouteScope::Universe),
+    };
+    let hop = if let Target::Via(hop) = route.to { Some(hop.into()) } else { None };
+    let destination =
+        (!route.is_default()).then(|| RouteAttribute::Destination(route.destination.ip().into()));
+    let attributes = [
+        destination,
+        hop.map(RouteAttribute::Gateway),
+        link.map(RouteAttribute::Oif),
+        route.metric.map(RouteAttribute::Priority),
+    ];
+    message.attributes.extend(attributes.into_iter().flatten());
+    message
 }
 
 /// The route to one address by the link with this number.

@@ -1,0 +1,105 @@
+//! The routes of a container: by which of its networks it reaches the world, and how what came by
+//! one is answered by it.
+
+use std::net::IpAddr;
+
+use super::network::NetworkPlan;
+use super::steps::Steps;
+use crate::error::{Error, Kind, Result};
+use crate::model::record::{Attachment, Record};
+use crate::model::request::{NetworkRequest, Request};
+use crate::model::route::{RouteSpec, Target};
+use crate::model::rule::Family;
+use crate::model::sandbox::Netns;
+use crate::model::step::{SOURCE_TABLE, Step};
+
+impl Steps<'_> {
+    /// The default routes, by the network of the lowest metric, and of those by the first, unless
+    /// a device of the host has one (`gateways`); what is sent from the addresses on another network
+    /// leaves by that one all the same. Then the routes that were asked for.
+    ///
+    /// # Errors
+    /// A route's next hop is on none of the container's networks.
+    pub(super) fn routes(
+        &mut self,
+        request: &Request,
+        record: &Record,
+        networks: &[NetworkPlan],
+        gateways: &[IpAddr],
+    ) -> Result<()> {
+        let netns = record.sandbox.netns();
+        let wanted = request.networks.iter().zip(networks);
+        let places: Vec<_> = record.attachments.iter().zip(wanted).collect();
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let leads_out = |(at, (attachment, (wanted, network))): (usize, &Place<'_>)| {
+                let gateway = attachment.gateways.iter().find(|gateway| Family::of(**gateway) == family)?;
+                let leads = wanted.default_route && network.network.reach.leads_out(family);
+                leads.then_some((wanted.metric.unwrap_or_default(), at, *gateway))
+            };
+            let mut ways: Vec<_> = places.iter().enumerate().filter_map(leads_out).collect();
+            ways.sort_unstable();
+            let mut has_default = gateways.iter().any(|gateway| Family::of(*gateway) == family);
+            for (metric, at, gateway) in ways {
+                let (attachment, (wanted, _)) = places[at];
+                let default = !has_default || wanted.metric.is_some_and(|_| metric > 0);
+                if default {
+                    self.make(default_route(netns, attachment, gateway, wanted.metric, None));
+                }
+                if has_default {
+                    self.answers(netns, attachment, gateway, at);
+                }
+                has_default = true;
+            }
+        }
+        for (attachment, (wanted, network)) in &places {
+            for route in network.network.routes.iter().chain(&wanted.routes) {
+                self.asked_for(record, attachment, *route)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is sent from the addresses here leaves by here, though the default route leads elsewhere.
+    fn answers(&mut self, netns: Netns, attachment: &Attachment, gateway: IpAddr, at: usize) {
+        let table = u8::try_from(at).unwrap_or_default().saturating_add(SOURCE_TABLE);
+        self.make(default_route(netns, attachment, gateway, None, Some(table)));
+        let same_family = |source: &IpAddr| source.is_ipv4() == gateway.is_ipv4();
+        for source in attachment.addresses.iter().map(|address| address.ip()).filter(same_family) {
+            self.make(Step::AddSourceRule { netns, source, table });
+        }
+    }
+
+    /// A route that the network's definition or the container asks for.
+    fn asked_for(&mut self, record: &Record, attachment: &Attachment, route: RouteSpec) -> Result<()> {
+        let operation = || format!("add route {route} to {}", record.container);
+        let on = |attachment: &&Attachment| match route.to {
+            Target::Via(hop) => attachment.addresses.iter().any(|address| address.contains(hop)),
+            _ => attachment.addresses.iter().any(|address| Family::of(address.ip()) == route.family()),
+        };
+        let place = [attachment].into_iter().chain(&record.attachments).find(on);
+        let Some(place) = place else {
+            let cause = match route.to {
+                Target::Via(hop) => format!("its next hop {hop} is on none of the container's networks"),
+                _ => format!("the container has no {} address", route.family()),
+            };
+            return Err(Error::new(operation(), cause).of(Kind::Input));
+        };
+        let link = route.has_a_link().then(|| place.interface.clone());
+        self.unless_held(Step::AddRoute { netns: record.sandbox.netns(), route, link, table: None });
+        Ok(())
+    }
+}
+
+/// A place on a network: as it will be, as it was asked for, and the network.
+type Place<'a> = (&'a Attachment, (&'a NetworkRequest, &'a NetworkPlan));
+
+fn default_route(
+    netns: Netns,
+    attachment: &Attachment,
+    gateway: IpAddr,
+    metric: Option<u32>,
+    table: Option<u8>,
+) -> Step {
+    let (route, link) = (RouteSpec::default_via(gateway, metric), Some(attachment.interface.clone()));
+    Step::AddRoute { netns, route, link, table }
+}
