@@ -5,13 +5,13 @@
 //! and its exit status says so.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::error::Error;
+use crate::error::{Doing, Error, Result};
 
 /// The most that is kept, in bytes; half of it in each of two files.
 pub const MAX_BYTES: u64 = 64 << 10;
@@ -23,7 +23,7 @@ const MAX_LINE: usize = 4 << 10;
 const PRIORITY: &str = "<27>";
 
 /// Where the failures are, the older ones in a file beside it.
-pub fn file(state_dir: &Path) -> PathBuf {
+fn file(state_dir: &Path) -> PathBuf {
     state_dir.join("log")
 }
 
@@ -48,6 +48,17 @@ pub fn recall(state_dir: &Path, id: Option<&str>) -> Vec<String> {
     }
     let of_container = |line: &&str| id.is_none_or(|id| line.contains(&format!("]: container {id}: ")));
     String::from_utf8_lossy(&text).lines().filter(of_container).map(str::to_owned).collect()
+}
+
+/// Forgets them.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn forget(state_dir: &Path) -> Result<()> {
+    [older(state_dir), file(state_dir)].iter().try_for_each(|path| match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.doing(|| format!("remove {}", path.display())),
+    })
 }
 
 fn older(state_dir: &Path) -> PathBuf {

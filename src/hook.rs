@@ -95,7 +95,7 @@ pub fn hook(settings: &Settings) -> std::result::Result<(), (Error, bool)> {
     let state = read_state().map_err(|error| (error, false))?;
     let done = match state.wants {
         Wants::Attach => {
-            state.request(settings).and_then(|request| operations::attach(settings, &request)).map(drop)
+            state.request(settings).and_then(|request| operations::attach(settings, request)).map(drop)
         }
         Wants::Detach => operations::detach(settings, &state.container),
     };

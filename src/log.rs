@@ -2,7 +2,7 @@
 //! away.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use std::time::{Instant, SystemTime};
 
 use crate::error::{Doing, Error, Result};
 
-/// Writes to standard output, which may be closed.
+/// Writes to standard output. A reader that has seen enough, as `head`, is no error.
 ///
 /// # Errors
-/// It is.
+/// It is closed, or full.
 pub fn print(text: &str) -> Result<()> {
-    std::io::stdout().lock().write_all(text.as_bytes()).doing(|| "write to standard output")
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.doing(|| "write to standard output"),
+    }
 }
 
 /// Where messages go. Writing never fails: the hook's outputs may be closed.

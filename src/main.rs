@@ -1,7 +1,6 @@
 //! The command line: what can be asked for, and one match.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,6 +16,7 @@ use netns::hook;
 use netns::install::inject::Extras;
 use netns::install::{self, Engine};
 use netns::kernel::signals;
+use netns::log::print;
 use netns::model::sandbox::NetnsRef;
 use netns::operations;
 
@@ -25,11 +25,8 @@ use netns::operations;
 /// Without a command it is an OCI hook (prestart, createRuntime and poststop alike): it reads
 /// the container's state JSON from standard input, and attaches or detaches by its status.
 #[derive(Parser)]
-#[command(name = "netns", version = VERSION, disable_version_flag = true)]
-#[command(after_help = "Every option is also an environment variable (NETNS_PUBLISH), a key of the \
-configuration file (publish = \"8080:80\") and, within the policy, an annotation of the container \
-(org.netns.publish). \
-Annotation, flag, environment, file, default: the first that is set wins.")]
+#[command(name = "netns", version = VERSION)]
+#[command(after_help = "`netns help options` lists the options of the hook, which commands take too.")]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,7 +40,7 @@ struct Told {
     #[command(flatten)]
     options: Options,
     /// Configuration file [default: /etc/netns-hook.toml, if it exists]
-    #[arg(long, global = true, env = "NETNS_CONFIG", value_name = "FILE", help_heading = "Options")]
+    #[arg(long, global = true, env = "NETNS_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -57,6 +54,12 @@ enum Command {
         /// As a JSON array
         #[arg(long)]
         json: bool,
+        /// Only the ids
+        #[arg(long, short, conflicts_with = "json")]
+        quiet: bool,
+        /// Long ids in full
+        #[arg(long)]
+        no_trunc: bool,
     },
     /// Remove the network; refused while containers are attached
     Rm {
@@ -79,12 +82,12 @@ enum Command {
     },
     /// Detach a container, running or not
     Detach {
-        /// The container's id
+        /// The container's id, the beginning of it, its hostname or an alias
         id: String,
     },
     /// Run a program of the host in a container's network
     Exec {
-        /// The container's id
+        /// The container's id, the beginning of it, its hostname or an alias
         id: String,
         /// The program and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -92,7 +95,7 @@ enum Command {
     },
     /// Show everything about one container
     Inspect {
-        /// The container's id
+        /// The container's id, the beginning of it, its hostname or an alias
         id: String,
         /// As a JSON object
         #[arg(long)]
@@ -112,7 +115,7 @@ enum Command {
     },
     /// Say why traffic fails, and what to do
     Doctor {
-        /// The container's id [default: all, and the networks]
+        /// The container's id, the beginning of it, its hostname or an alias [default: all, and the networks]
         id: Option<String>,
         /// Send packets too: to the gateway and to published ports, on this machine only
         #[arg(long)]
@@ -123,6 +126,12 @@ enum Command {
         /// As a JSON array
         #[arg(long)]
         json: bool,
+    },
+    /// Show why hooks failed
+    Failures {
+        /// Forget it instead
+        #[arg(long)]
+        clear: bool,
     },
     /// Remove what dead or interrupted containers left, and what of ours no record tells of
     Gc {
@@ -176,6 +185,12 @@ enum Command {
     },
     /// Print version and commit
     Version,
+    /// List the options that the hook and all commands take
+    #[command(after_help = "Each is also an environment variable (NETNS_PUBLISH), a key of the \
+    configuration file (publish = \"8080:80\") and, within the policy, an annotation of the container \
+    (org.netns.publish). \
+    Annotation, flag, environment, file, default: the first that is set wins.")]
+    Options,
 }
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("NETNS_COMMIT"), ")");
@@ -203,14 +218,17 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
     };
     let done = match command {
         Command::Create => commands::create(settings),
-        Command::Ls { json } => commands::ls::ls(settings, json),
+        Command::Ls { quiet: true, .. } => commands::ls::ids(settings),
+        Command::Ls { json, no_trunc, .. } => commands::ls::ls(settings, json, no_trunc),
         Command::Rm { force } => commands::rm(settings, force),
         Command::Attach { pid, netns, id } => {
             let netns = netns.map_or_else(|| NetnsRef::Pid(pid.unwrap_or_default()), NetnsRef::Path);
             commands::attach(settings, &netns, id)
         }
-        Command::Detach { id } => operations::detach_id(settings, &id),
-        Command::Exec { id, command } => commands::exec::exec(settings, &id, &command),
+        Command::Detach { id } => operations::detach_named(settings, &id),
+        Command::Exec { id, command } => {
+            return commands::exec::exec(settings, &id, &command).map_err(|error| (error, false));
+        }
         Command::Inspect { id, json } => commands::inspect::inspect(settings, &id, json),
         Command::Graph { format, watch, ascii } => graph::graph(settings, format, ascii, watch),
         Command::Doctor { id, probe, fix, json } => {
@@ -218,6 +236,7 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
             let healthy = doctor::doctor(settings, id.as_deref(), options).map_err(|error| (error, false))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Failures { clear } => commands::failures(settings, clear),
         Command::Gc { adopt: true, .. } => commands::adopt(settings),
         Command::Gc { dry_run, .. } => commands::gc(settings, dry_run),
         Command::Reload => commands::reload(settings),
@@ -226,12 +245,16 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
             install::inject::inject(settings, &bundle, Extras { net_raw, from_env })
         }
         Command::Install { engine, dry_run } => install::install(settings, engine, dry_run),
-        Command::Uninstall { engine } => install::uninstall(engine),
+        Command::Uninstall { engine } => {
+            commands::tell_attached(settings);
+            install::uninstall(engine)
+        }
         Command::Plan => commands::plan(settings),
         Command::Completions { shell } => commands::completions::completions(Cli::command(), shell),
-        Command::Man { dir } => commands::completions::man(Cli::command(), &dir),
-        Command::Version => {
-            let _ = writeln!(std::io::stdout(), "netns {VERSION}");
+        Command::Man { dir } => commands::completions::man(cli(), &dir),
+        Command::Version => print(&format!("netns {VERSION}\n")),
+        Command::Options => {
+            drop(cli().get_matches_from(["netns", "help", "options"]));
             Ok(())
         }
     };
@@ -240,32 +263,70 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
 
 /// Parses the arguments, or prints help or what is wrong with them and exits with 2.
 ///
-/// `-bridge br0` means `--bridge br0`, as the flags of the Go hook of this name may be written.
-///
 /// The hook starts often, mostly without a word, and never with a command: for its sake nothing
 /// is made known to the parser that is not needed, since that takes longer than everything else
 /// here.
 fn parse(mut args: Vec<OsString>) -> Cli {
-    let is_ours = |(name, _): (OsString, OsString)| name.as_encoded_bytes().starts_with(b"NETNS_");
-    if args.len() <= 1 && !std::env::vars_os().any(is_ours) {
+    let is_set = |(name, value): (OsString, OsString)| {
+        name.as_encoded_bytes().starts_with(b"NETNS_") && !value.is_empty()
+    };
+    if args.len() <= 1 && !std::env::vars_os().any(is_set) {
         return Cli { command: None, told: Told::default() };
     }
-    let mut hook = Told::augment_args(clap::Command::new("netns").disable_help_flag(true));
-    // What comes after `exec` is for another program.
-    for arg in args.iter_mut().skip(1).take_while(|arg| *arg != "exec") {
-        let Some(text) = arg.to_str() else { continue };
-        let name = text.strip_prefix('-').and_then(|rest| rest.split('=').next());
-        let is =
-            |name: &str| name.len() > 1 && hook.get_arguments().any(|known| known.get_long() == Some(name));
-        if name.is_some_and(is) {
-            *arg = format!("-{text}").into();
-        }
-    }
+    let hook = Told::augment_args(clap::Command::new("netns").disable_help_flag(true));
+    let mut hook = without_empty_variables(hook);
+    respell(&mut args, &hook);
     if let Ok(told) =
         hook.try_get_matches_from_mut(&args).and_then(|matches| Told::from_arg_matches(&matches))
     {
         return Cli { command: None, told };
     }
-    let matches = Cli::command().get_matches_from(args);
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let cli = cli();
+    cli.get_subcommands().for_each(|command| respell(&mut args, command));
+    Cli::from_arg_matches(&cli.get_matches_from(args)).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line, with help for an option only where it matters.
+fn cli() -> clap::Command {
+    let mut cli = without_empty_variables(Cli::command());
+    let options: Vec<clap::Arg> = cli.get_arguments().cloned().collect();
+    cli = cli.mut_args(|option| option.hide(true));
+    let of_every_run = ["state_dir", "config", "debug", "log"];
+    let matters = |command: &str, option: &str| match command {
+        "options" | "inject" | "install" => true,
+        "attach" | "plan" => !of_every_run.contains(&option),
+        "create" => ["bridge", "ip", "mtu", "firewall"].contains(&option),
+        "rm" => option == "bridge",
+        _ => false,
+    };
+    cli.mut_subcommands(|command| {
+        let name = command.get_name().to_owned();
+        command.args(options.iter().filter(|option| matters(&name, option.get_id().as_str())).cloned())
+    })
+}
+
+/// A variable that is empty says nothing.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|option| {
+        let is_empty = option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if is_empty { option.env(clap::builder::Resettable::Reset) } else { option }
+    })
+}
+
+/// Writes flags that `command` knows as it knows them: those of the Go hook of this name may have
+/// one dash or two, as `-bridge br0` and `--d`.
+fn respell(args: &mut [OsString], command: &clap::Command) {
+    // What comes after `exec` is for another program.
+    for arg in args.iter_mut().skip(1).take_while(|arg| *arg != "exec") {
+        let Some(text) = arg.to_str() else { continue };
+        let word = text.trim_start_matches('-');
+        let (dashes, name) = (text.len() - word.len(), word.split('=').next().unwrap_or(word));
+        let is_long = |known: &clap::Arg| name.len() > 1 && known.get_long() == Some(name);
+        let is_short = |known: &clap::Arg| known.get_short().is_some_and(|short| name == short.to_string());
+        if dashes == 1 && command.get_arguments().any(is_long) {
+            *arg = format!("--{word}").into();
+        } else if dashes == 2 && command.get_arguments().any(is_short) {
+            *arg = format!("-{word}").into();
+        }
+    }
 }

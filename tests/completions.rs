@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::{NETNS, run, stderr};
-use crate::hooks_files::{commands, help, options};
+use crate::common::{NETNS, World, run, stderr};
+use crate::hooks_files::{commands, help, help_of, options};
 
 /// A directory that is gone with it.
 struct Directory(PathBuf);
@@ -36,7 +36,7 @@ fn netns(args: &[&str]) -> String {
 fn offered(words: &str) -> Vec<String> {
     let last = words.split(' ').count() - 1;
     let ask = format!(
-        "source /dev/stdin; COMP_WORDS=({words}); COMP_CWORD={last}; \
+        "netns() {{ {NETNS} \"$@\"; }}; source /dev/stdin; COMP_WORDS=({words}); COMP_CWORD={last}; \
          $(complete -p netns | sed 's/.* -F \\([^ ]*\\) .*/\\1/') netns \"${{COMP_WORDS[{last}]}}\" \
          \"${{COMP_WORDS[{last}-1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     );
@@ -50,9 +50,22 @@ fn bash_completes_commands_and_options() {
     assert_eq!(offered("netns at"), ["attach"]);
     assert_eq!(offered("netns attach --nam"), ["--name-netns"]);
     assert_eq!(offered("netns completions el"), ["elvish"]);
-    for option in options(&help()) {
+    for option in options(&help_of("options")) {
         assert!(offered(&format!("netns {option}")).contains(&option.to_owned()), "{option}");
     }
+}
+
+#[test]
+fn ids_are_completed_wherever_a_command_takes_one() {
+    let Some(mut world) = World::new() else { return };
+    for id in ["web-1", "web-2", "db"] {
+        let process = world.process();
+        world.attach_ok(id, process, &[]);
+    }
+    for command in ["detach", "exec", "inspect", "doctor"] {
+        assert_eq!(offered(&format!("netns {command} web")), ["web-1", "web-2"]);
+    }
+    assert!(offered("netns attach web").iter().all(String::is_empty));
 }
 
 #[test]

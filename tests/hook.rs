@@ -216,7 +216,10 @@ fn one_id_in_two_bundles_is_two_containers() {
     let attached = world.snapshot();
     world.netns_ok(&[], &elsewhere(state("a", "creating", Some(b.pid), &[])));
     assert!(a.pings("172.19.0.3") && b.pings("172.19.0.2"), "each has an address of its own");
-    assert_refused(&world.netns(&["detach", "a"], ""), "find container a: there are two: in");
+    assert_refused(
+        &world.netns(&["detach", "a"], ""),
+        "detach container a: it could be any of 2: a of bundle",
+    );
     world.netns_ok(&[], &elsewhere(state("a", "stopped", None, &[])));
     world.assert_as(&attached);
     assert!(a.pings("172.19.0.1"), "the other one is left alone");

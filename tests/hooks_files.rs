@@ -98,7 +98,13 @@ fn the_hooks_readme_tells_where_each_file_goes() {
 
 /// What `netns --help` prints.
 pub fn help() -> String {
-    let output = run(std::process::Command::new(NETNS).arg("--help"), "");
+    help_of("")
+}
+
+/// What `netns help` prints of a command, or of none.
+pub fn help_of(command: &str) -> String {
+    let words = ["help", command].into_iter().filter(|word| !word.is_empty());
+    let output = run(std::process::Command::new(NETNS).args(words), "");
     assert!(output.status.success(), "{}", stderr(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -178,7 +184,7 @@ fn the_documentation_mentions_every_command_and_its_options() {
 
 #[test]
 fn the_page_of_options_gives_each_in_all_its_forms() {
-    let (page, help) = (read(&root().join("docs/options.md")), help());
+    let (page, help) = (read(&root().join("docs/options.md")), help_of("options"));
     let options = options(&help);
     assert!(options.contains("--bridge") && options.contains("--publish"), "{help}");
     for option in options.iter().filter(|option| **option != "--help") {

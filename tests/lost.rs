@@ -131,19 +131,19 @@ fn what_no_record_tells_of_is_removed_by_force_and_by_gc_when_it_is_dead(mut wor
         wait_for("the veth pairs to go", || !world.links().iter().any(|link| link.starts_with("netnsv0-")));
         world.sh(&format!("rm -r {part}"));
         world.netns_ok(&["gc"], "");
-        world.netns_ok(&["rm"], "");
+        world.netns(&["rm"], "");
         assert_nothing_left(&world, &before);
     }
 }
 
 #[test]
-fn rm_of_a_network_without_a_record_leaves_nothing_and_on_a_host_without_one_does_nothing() {
+fn rm_of_a_network_without_a_record_leaves_nothing_and_on_a_host_without_one_says_so() {
     let Some(world) = World::new() else { return };
     world.netns_ok(&["create"], "");
     world.netns_ok(&["rm"], "");
     world.sh("rm -r /run/netns-hook");
     let before = world.snapshot();
-    world.netns_ok(&["rm"], "");
+    assert!(stderr(&world.netns(&["rm"], "")).contains("there is none of this name"));
     world.assert_as(&before);
     for part in ["/run/netns-hook", "/run/netns-hook/networks/netns0.json"] {
         for gone in ["true", "ip link del netns0", "ip link set netns0 name foo"] {

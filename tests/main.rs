@@ -57,3 +57,4 @@ mod runc;
 mod sharing;
 mod sizes;
 mod store;
+mod typed;

@@ -67,7 +67,9 @@ fn a_policy_that_cannot_be_read_allows_nothing() {
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        said.contains("use policy.publish-port in configuration /run/test/policy.toml: unknown key"),
+        said.contains(
+            "use policy.publish-port in configuration /run/test/policy.toml, line 2, column 1: unknown key"
+        ),
         "{said}"
     );
     assert!(said.contains("hint: did you mean publish-ports?"), "{said}");

@@ -6,28 +6,30 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
-use super::container;
 use crate::config::Settings;
 use crate::error::{Doing, Error, Result};
 use crate::kernel::process;
 use crate::model::record::Record;
+use crate::operations::find;
 use crate::plan;
 use crate::rootfs::view;
 use crate::store::Records;
 
-/// Runs `command` in the place of this program, in the network of the container `id`.
+/// Runs `command` in the place of this program, in the network of the container `id`. Where it
+/// cannot be run that is told, and the exit status is a shell's: 127 if there is none, else 126.
 ///
 /// # Errors
-/// There is none called `id`, or several; its namespace is gone; the program cannot be run.
-pub fn exec(settings: &Settings, id: &str, command: &[OsString]) -> Result<()> {
+/// There is no container called `id`, or several; its namespace is gone.
+pub fn exec(settings: &Settings, id: &str, command: &[OsString]) -> Result<ExitCode> {
     let [program, arguments @ ..] = command else {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
     let records = Records::read(&settings.state_dir)?;
-    let record = container(&records, id, "find")?;
+    let record = find(&records, "find", id)?;
     let netns = namespace(&records, record)?;
     let resolv_conf = resolv_conf(settings, record);
     view::enter(netns).doing(|| format!("enter the network of container {id}"))?;
@@ -38,7 +40,10 @@ pub fn exec(settings: &Settings, id: &str, command: &[OsString]) -> Result<()> {
         failure.iter().for_each(|error| settings.log.warn(error));
     }
     let failure = Command::new(program).args(arguments).exec();
-    Err(Error::new(format!("run {} in the network of container {id}", program.display()), failure))
+    let status = if failure.kind() == ErrorKind::NotFound { 127 } else { 126 };
+    let operation = format!("run {} in the network of container {id}", program.display());
+    settings.log.error(&Error::new(operation, failure));
+    Ok(ExitCode::from(status))
 }
 
 /// The container's namespace: by its own process or path, or by that of another in the same.

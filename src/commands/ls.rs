@@ -12,6 +12,8 @@ use crate::graph::Port;
 use crate::kernel::netlink::Netlink;
 use crate::log::print;
 use crate::model::device::MovedDevice;
+use crate::model::hosts;
+use crate::model::network::NetworkName;
 use crate::model::record::Record;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
@@ -87,11 +89,21 @@ impl Device {
     }
 }
 
-/// Prints every container, as a table or as a JSON array.
+/// Prints the ids of all containers, a line each.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn ids(settings: &Settings) -> Result<()> {
+    let records = Records::read(&settings.state_dir)?;
+    print(&records.containers.iter().map(|record| format!("{}\n", record.id())).collect::<String>())
+}
+
+/// Prints every container, as a JSON array or as a table: with the short form of the ids that
+/// have one, unless they are wanted `whole`.
 ///
 /// # Errors
 /// The records cannot be read, or the kernel does not answer.
-pub fn ls(settings: &Settings, json: bool) -> Result<()> {
+pub fn ls(settings: &Settings, json: bool, whole: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records);
     let (statuses, netlink) = (Statuses::new(&records)?, Netlink::open()?);
@@ -101,19 +113,22 @@ pub fn ls(settings: &Settings, json: bool) -> Result<()> {
         let text = serde_json::to_string_pretty(&rows).doing(|| "write JSON")?;
         return print(&format!("{text}\n"));
     }
-    let head = ["IP", "LOCAL VETH", "PID", "STATUS", "CONTAINER", "PORTS"].map(str::to_owned);
+    let head = ["IP", "LOCAL VETH", "PID", "STATUS", "CONTAINER", "NETWORK", "PORTS"].map(str::to_owned);
     let ports = |record: &Record| record.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let cells = rows.into_iter().zip(&records.containers).map(|(row, record)| {
         let ips: Vec<String> = record.addresses().map(|address| address.ip().to_string()).collect();
         let [ip, pid] = [ips.join(","), row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())];
         let veth = row.host_interface.unwrap_or_else(|| "-".to_owned());
-        [ip, veth, pid, row.status.to_owned(), row.id, ports(record)]
+        let id = hosts::short(&row.id).filter(|_| !whole).map_or(row.id.clone(), str::to_owned);
+        let networks = record.attachments.iter().filter_map(|attachment| attachment.network.as_ref());
+        let networks = networks.map(NetworkName::as_str).collect::<Vec<_>>().join(",");
+        [ip, veth, pid, row.status.to_owned(), id, networks, ports(record)]
     });
     print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))?;
     let failures = failures::recall(&settings.state_dir, None);
     if let Some(last) = failures.last() {
-        let file = failures::file(&settings.state_dir);
-        settings.log.note(&format!("{} failures in {}, last: {last}", failures.len(), file.display()));
+        let all = "`netns failures` shows all, and with --clear forgets them";
+        settings.log.note(&format!("{} hooks failed, last: {last}\n  hint: {all}", failures.len()));
     }
     Ok(())
 }

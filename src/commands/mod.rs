@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result, is_obeyed};
+use crate::failures;
 use crate::hook::{Wants, read_state};
 use crate::log::print;
 use crate::model::container::{ContainerId, check_id};
@@ -33,7 +34,7 @@ pub fn attach(settings: &Settings, netns: &NetnsRef, id: Option<String>) -> Resu
     check_id(&id)?;
     let container = ContainerId { id, bundle: Path::new("").into() };
     let request = settings.request(container, netns, &Default::default())?;
-    operations::attach(settings, &request).map(drop)
+    operations::attach(settings, request).map(drop)
 }
 
 /// `/proc/PID/ns/net` is that of a process.
@@ -59,7 +60,7 @@ fn by_path(path: &Path) -> Result<(NetnsRef, String)> {
 /// # Errors
 /// Those of [`operations::create`].
 pub fn create(settings: &Settings) -> Result<()> {
-    operations::create(settings, &settings.network()?)
+    operations::create(settings, settings.network()?)
 }
 
 /// Removes the network that the options describe.
@@ -90,6 +91,30 @@ fn list(found: &[String]) -> Result<()> {
     print(&found.iter().map(|what| format!("{what}\n")).collect::<String>())
 }
 
+/// Shows why hooks failed, or forgets it.
+///
+/// # Errors
+/// The files cannot be removed.
+pub fn failures(settings: &Settings, forget: bool) -> Result<()> {
+    if forget {
+        return failures::forget(&settings.state_dir);
+    }
+    list(&failures::recall(&settings.state_dir, None))
+}
+
+/// Tells that containers are attached still, to who takes the hook from their engine.
+pub fn tell_attached(settings: &Settings) {
+    let containers = Records::read(&settings.state_dir).map(|records| records.containers).unwrap_or_default();
+    if let Some(first) = containers.first() {
+        settings.log.note(&format!(
+            "{} containers are attached, {} among them: until they are gone they need this program, \
+             and docker's the wrapper",
+            containers.len(),
+            first.id()
+        ));
+    }
+}
+
 /// Restores missing rules, and says how many; and before that, what has another firewall now.
 ///
 /// # Errors
@@ -113,7 +138,7 @@ pub fn reload(settings: &Settings) -> Result<()> {
 pub fn plan(settings: &Settings) -> Result<()> {
     let state = read_state()?;
     let lines = match state.wants {
-        Wants::Attach => operations::plan_attach(settings, &state.request(settings)?)?,
+        Wants::Attach => operations::plan_attach(settings, state.request(settings)?)?,
         Wants::Detach => operations::plan_detach(settings, &state.container)?,
     };
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
@@ -123,16 +148,4 @@ pub fn plan(settings: &Settings) -> Result<()> {
 /// namespace's by now; the host end's name tells.
 fn namespace(record: &Record) -> (&str, u64, Option<&Iface>) {
     (&record.sandbox.boot_id, record.sandbox.netns, record.host_interfaces().next())
-}
-
-/// The one container called `id`.
-///
-/// # Errors
-/// There is none, or several; `operation` says what was to be done with it.
-fn container<'a>(records: &'a Records, id: &str, operation: &str) -> Result<&'a Record> {
-    operations::by_id(records, id)?.ok_or_else(|| {
-        Error::new(format!("{operation} container {id}"), "no container of this id is attached")
-            .of(Kind::NotFound)
-            .hint("`netns ls` shows those that are")
-    })
 }

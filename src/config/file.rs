@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use toml::{Table, Value};
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::{Spanned, Value};
 
 use super::options::{Options, find, unknown};
 use super::policy::Policy;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Doing, Error, Kind, Result};
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,34 +35,49 @@ pub fn read(path: &Path, required: bool) -> Result<File> {
 /// Reads the file's text; `path` is what errors call it.
 ///
 /// # Errors
-/// It is not TOML, or has an unknown key or a value that does not parse.
+/// It is not TOML, or has an unknown key or a value that does not parse; with line and column.
 pub fn parse(text: &str, path: &Path) -> Result<File> {
     let refuse = |operation: &str, cause: &str| Error::new(operation, cause).of(Kind::Input);
-    let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        refuse(&format!("read configuration {}", path.display()), error.message())
+    let place = |at: usize| {
+        let before = text.get(..at).unwrap_or(text);
+        let (line, column) = (before.split('\n').count(), before.rsplit('\n').next().unwrap_or_default());
+        format!("configuration {}, line {line}, column {}", path.display(), column.chars().count() + 1)
+    };
+    let table = DeTable::parse(text).map_err(|error| {
+        let at = error.span().unwrap_or_default().start;
+        refuse(&format!("read {}", place(at)), error.message())
     })?;
     let mut file = File::default();
-    for (name, value) in &table {
-        let using = |key: &str| format!("use {key} in configuration {}", path.display());
-        let operation = using(name);
+    for (key, value) in table.into_inner() {
+        let (at, name) = (key.span().start, key.into_inner());
+        let operation = format!("use {name} in {}", place(at));
         if name == "policy" {
-            let table = value.as_table().ok_or_else(|| refuse(&operation, "it must be a table"))?;
-            file.policy = Policy::parse(table, |key| using(&format!("policy.{key}")))?;
+            let table = value.get_ref().as_table().cloned();
+            let table = table.ok_or_else(|| refuse(&operation, "it must be a table"))?;
+            file.policy = Policy::parse(&plain(value)?, |key| {
+                let at = table.keys().find(|other| other.get_ref() == key).map_or(at, |key| key.span().start);
+                format!("use policy.{key} in {}", place(at))
+            })?;
             continue;
         }
-        let values = match value {
+        let values = match plain(value)? {
             Value::Array(values) => values.iter().map(scalar).collect(),
-            other => scalar(other).map(|one| vec![one]),
+            other => scalar(&other).map(|one| vec![one]),
         };
         let values: Vec<String> = values.ok_or_else(|| {
             refuse(&operation, "it must be a string, a number, true or false, or a list of them")
         })?;
-        let field = find(name).map_err(|nearest| unknown(&operation, "option", nearest))?;
+        let field = find(&name).map_err(|nearest| unknown(&operation, "option", nearest))?;
         for value in values {
             (field.set)(&mut file.options, &value).map_err(|cause| refuse(&operation, &cause))?;
         }
     }
     Ok(file)
+}
+
+/// A value without its place.
+fn plain<'de, T: Deserialize<'de>>(value: Spanned<DeValue<'de>>) -> Result<T> {
+    T::deserialize(ValueDeserializer::from(value)).doing(|| "read configuration")
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -82,22 +99,34 @@ mod tests {
         let options = parse(text, Path::new("/f")).unwrap().options;
         assert_eq!(options.bridge.unwrap().as_str(), "br7");
         assert_eq!(options.publish.len(), 2);
-        assert!(options.debug);
+        assert_eq!(options.debug, Some(true));
     }
 
     #[test]
     fn a_mistake_names_the_key_and_the_file() {
         for (text, message) in [
-            ("brigde = 'x'", "use brigde in configuration /f: unknown option\n  hint: did you mean bridge?"),
-            ("brigde = []", "use brigde in configuration /f: unknown option\n  hint: did you mean bridge?"),
-            ("mtu = 1.5", "use mtu in configuration /f: it must be a string, a number"),
-            ("mtu = 99999", "use mtu in configuration /f: mtu '99999': it must be from 68"),
-            ("ipfile = 'a\\u001bb'", "use ipfile in configuration /f: there are control characters in it"),
-            ("policy = 'strict'", "use policy in configuration /f: it must be a table"),
-            ("mtu = ", "read configuration /f: "),
+            (
+                "brigde = 'x'",
+                "use brigde in #, line 1, column 1: unknown option\n  hint: did you mean bridge?",
+            ),
+            (
+                "\n  brigde = []",
+                "use brigde in #, line 2, column 3: unknown option\n  hint: did you mean bridge?",
+            ),
+            ("mtu = 1.5", "use mtu in #, line 1, column 1: it must be a string, a number"),
+            ("mtu = 99999", "use mtu in #, line 1, column 1: mtu '99999': it must be from 68"),
+            ("ipfile = 'a\\u001bb'", "use ipfile in #, line 1, column 1: there are control characters in it"),
+            ("policy = 'strict'", "use policy in #, line 1, column 1: it must be a table"),
+            (
+                "[policy]\n\nmtu = []",
+                "use policy.mtu in #, line 3, column 1: unknown key\n  hint: did you mean mtus?",
+            ),
+            ("mtu = 1\nbridge = ä", "read #, line 2, column 10: "),
+            ("mtu = ", "read #, line 1, column 7: "),
         ] {
             let error = parse(&text.replace('\'', "\""), Path::new("/f")).unwrap_err();
-            assert!(error.to_string().starts_with(message), "{error}");
+            let message = message.replace('#', "configuration /f");
+            assert!(error.to_string().starts_with(&message), "{error}");
             assert_eq!(error.kind(), Kind::Input);
         }
     }

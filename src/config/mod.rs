@@ -21,8 +21,6 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
-use ipnetwork::IpNetwork;
-
 use crate::model::container::ContainerId;
 use crate::model::dns::Names;
 use crate::model::network::NetworkSpec;
@@ -96,13 +94,14 @@ pub fn network(layers: &[Options]) -> Result<NetworkSpec> {
 
 fn described(options: &Options) -> Result<NetworkSpec> {
     let bridge = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
-    let mut subnets: Vec<IpNetwork> = options.ip.iter().map(|Gateway(ip)| *ip).collect();
-    if subnets.is_empty() {
+    let (lent, mut subnets) = (options.ip.is_empty(), Vec::new());
+    subnets.extend(options.ip.iter().map(|Gateway(ip)| *ip));
+    if lent {
         let Gateway(ip) = DEFAULT_IP.parse()?;
         subnets.push(ip);
     }
     let mtu = options.mtu.map(|Mtu(mtu)| mtu);
-    Ok(NetworkSpec { mtu, firewall: options.firewall, ..NetworkSpec::described(bridge, subnets) })
+    Ok(NetworkSpec { lent, mtu, firewall: options.firewall, ..NetworkSpec::described(bridge, subnets) })
 }
 
 fn or_default<T: FromStr<Err = Error>>(given: Option<T>, default: &str) -> Result<T> {

@@ -42,7 +42,6 @@ macro_rules! options {
     ($($(#[$attribute:meta])* $field:ident: $kind:ty => $annotation:ident,)+) => {
         /// The options of one source; what it does not say is `None` or empty.
         #[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
-        #[command(next_help_heading = "Options")]
         pub struct Options {
             $($(#[$attribute])* #[arg(long, global = true)] pub $field: $kind,)+
         }
@@ -70,7 +69,7 @@ options! {
     #[arg(env = "NETNS_BRIDGE", value_name = "NAME")]
     bridge: Option<Iface> => ByPolicy,
 
-    /// The bridge's address: the containers' gateway and subnet [default: 172.19.0.1/16]
+    /// The bridge's address: the containers' gateway and subnet [default: its own, else 172.19.0.1/16]
     #[arg(env = "NETNS_IP", value_name = "CIDR", value_delimiter = Gateway::DELIMITER)]
     ip: Vec<Gateway> => ByPolicy,
 
@@ -115,7 +114,7 @@ options! {
     nic: Vec<HostDevice> => ByPolicy,
 
     /// No bridge, veth pair, lease or masquerade: only the interfaces of --nic
-    #[arg(env = "NETNS_NO_BRIDGE", value_name = "YES", value_parser = BoolishValueParser::new())]
+    #[arg(env = "NETNS_NO_BRIDGE", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     no_bridge: Option<bool> => ByPolicy,
 
@@ -125,7 +124,7 @@ options! {
 
     /// Show the container's network namespace in `ip netns`, under the container's id
     #[arg(env = "NETNS_NAME_NETNS", value_name = "BOOL", value_parser = BoolishValueParser::new())]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     name_netns: Option<bool> => ByPolicy,
 
     /// Name server in the container's resolv.conf [default: those of the host]
@@ -146,7 +145,7 @@ options! {
 
     /// Leave the container's resolv.conf and hosts alone
     #[arg(env = "NETNS_NO_DNS", value_name = "BOOL", value_parser = BoolishValueParser::new())]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     no_dns: Option<bool> => Allowed,
 
     /// Directory of leases and records [default: /run/netns-hook]
@@ -154,8 +153,9 @@ options! {
     state_dir: Option<PathBuf> => Never,
 
     /// Log each step, as ip(8) and the firewall would be told it, before it is taken
-    #[arg(env = "NETNS_DEBUG", short, value_parser = BoolishValueParser::new())]
-    debug: bool => Never,
+    #[arg(env = "NETNS_DEBUG", short, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    debug: Option<bool> => Never,
 
     /// Append what goes to standard error to this file as well
     #[arg(env = "NETNS_LOG", value_name = "FILE")]

@@ -56,22 +56,6 @@ impl<V: Value> Setting for Vec<V> {
     }
 }
 
-/// A flag without a value.
-impl Setting for bool {
-    fn set(&mut self, text: &str) -> Result<(), String> {
-        *self = Value::parse(text)?;
-        Ok(())
-    }
-
-    fn arguments(&self, name: &str) -> Vec<String> {
-        self.then(|| format!("--{name}")).into_iter().collect()
-    }
-
-    fn over(self, below: Self) -> Self {
-        self || below
-    }
-}
-
 /// What an option can be set to, once or in a list.
 pub(super) trait Value: FromStr<Err: Display> {
     /// The most of them that one container may ask for.

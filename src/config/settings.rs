@@ -37,10 +37,10 @@ impl Settings {
         let below = file.as_ref().map(|file| file.options.clone()).unwrap_or_default();
         let Options { state_dir, log, debug, .. } = flags.clone().over(below);
         let state_dir = state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
-        match Log::open(started, debug, log.as_deref()) {
+        match Log::open(started, debug.unwrap_or_default(), log.as_deref()) {
             Ok(log) => Self { state_dir, log, flags, config, file },
             Err(error) => {
-                let log = Log::stderr(started, debug);
+                let log = Log::stderr(started, debug.unwrap_or_default());
                 Self { state_dir, log, flags, config, file: file.and(Err(error)) }
             }
         }

@@ -81,7 +81,7 @@ fn network(settings: &Settings, facts: &Facts, bridge: &Iface, mtu: Option<u32>)
         return Ok(());
     };
     let spec = NetworkSpec { mtu, firewall: None, ..known.spec() };
-    operations::create(settings, &spec).map(drop)
+    operations::create(settings, spec)
 }
 
 fn mtu_of(settings: &Settings, facts: &Facts, bridge: &Iface, mtu: u32) -> Result<()> {

@@ -1,12 +1,11 @@
 //! Findings as text, and as JSON.
 
-use std::io::{Write, stdout};
-
 use serde::Serialize;
 
 use super::Finding;
 use super::observe::Observed;
 use crate::error::{Doing, Result};
+use crate::log::print;
 
 /// A finding as `--json` shows it. Fields are added, never renamed.
 #[derive(Debug, Serialize)]
@@ -38,7 +37,7 @@ impl<'a> Shown<'a> {
 /// Prints what was fixed and what is left.
 pub(super) fn show(observed: &Observed, fixed: &[Finding], left: &[Finding], json: bool) -> Result<()> {
     let text = if json { as_json(fixed, left)? } else { as_text(observed, fixed, left) };
-    stdout().lock().write_all(text.as_bytes()).doing(|| "write to standard output")
+    print(&text)
 }
 
 fn as_json(fixed: &[Finding], left: &[Finding]) -> Result<String> {

@@ -1,15 +1,14 @@
 //! The command: a picture in the format that is asked for.
 
-use std::io::{Write, stdout};
-
 use clap::ValueEnum;
 
 use super::collect::picture;
 use super::watch::is_screen;
 use super::{Picture, Style};
 use crate::config::Settings;
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::kernel::Kernel;
+use crate::log::print;
 use crate::operations::warn_of_damage;
 use crate::store::Records;
 
@@ -43,7 +42,7 @@ pub fn graph(settings: &Settings, format: Format, ascii: bool, watch: bool) -> R
     if watch {
         return super::watch::watch(settings, drawn);
     }
-    stdout().lock().write_all(drawn()?.as_bytes()).doing(|| "write to standard output")
+    print(&drawn()?)
 }
 
 fn draw(picture: &Picture, format: Format, style: Style) -> Result<String> {

@@ -153,10 +153,8 @@ fn add_net_raw(edit: &mut Edit) -> Result<()> {
 fn add_annotations(edit: &mut Edit) -> Result<()> {
     let variables: Vec<String> = edit.get(&["process", "env"])?.unwrap_or_default();
     for variable in variables {
-        let Some((name, value)) = variable.strip_prefix("NETNS_").and_then(|rest| rest.split_once('='))
-        else {
-            continue;
-        };
+        let setting = variable.strip_prefix("NETNS_").and_then(|rest| rest.split_once('='));
+        let Some((name, value)) = setting.filter(|(_, value)| !value.is_empty()) else { continue };
         let key = format!("{ANNOTATION_PREFIX}{}", name.to_ascii_lowercase().replace('_', "-"));
         let path = ["annotations", key.as_str()];
         if edit.get::<String>(&path)?.is_none() {

@@ -1,8 +1,10 @@
 //! What each step is to the kernel: one table to apply it and one to undo it.
 
+use std::io::ErrorKind;
+
 use super::netlink::{Netlink, or_gone};
 use super::{Kernel, moving, named};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 
@@ -21,7 +23,17 @@ impl Kernel {
             Step::AddVeth(veth) => {
                 let inside = self.inside()?;
                 let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
-                self.netlink.add_link(veth.message(bridge, inside.netns())).doing(|| step)
+                let added = self.netlink.add_link(veth.message(bridge, inside.netns()));
+                added.map_err(|error| match inside.netlink().link(veth.peer.as_str()) {
+                    Ok(Some(_)) if error.kind() == ErrorKind::AlreadyExists => {
+                        let cause = format!("the container has an interface {} already", veth.peer);
+                        Error::new(step, cause).of(Kind::Conflict).hint(
+                            "start it with `--network none`, so that its engine gives it no network; \
+                             --iface makes another interface beside it",
+                        )
+                    }
+                    _ => Error::new(step, error),
+                })
             }
             Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
             Step::Rename { link, name } => self.netlink.rename(link, name).doing(|| step),

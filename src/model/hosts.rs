@@ -43,8 +43,7 @@ pub fn slot(text: &str) -> Vec<u8> {
 /// What a container is called: its id and the short form of it, its hostname, its aliases.
 /// Names that cannot be one, or that it may not have, are left out.
 pub fn of(id: &str, hostname: Option<&str>, asked: &Names) -> Vec<HostName> {
-    let short = (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| &id[..12]);
-    let own = [Some(id), short, hostname].into_iter().flatten();
+    let own = [Some(id), short(id), hostname].into_iter().flatten();
     let own = own.filter_map(|name| name.parse().ok()).filter(|name| asked.allows(name));
     let mut names: Vec<HostName> = Vec::new();
     for name in own.chain(asked.aliases.iter().cloned()) {
@@ -53,6 +52,11 @@ pub fn of(id: &str, hostname: Option<&str>, asked: &Names) -> Vec<HostName> {
         }
     }
     names
+}
+
+/// The short form of an id as engines make them.
+pub fn short(id: &str) -> Option<&str> {
+    (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| &id[..12])
 }
 
 /// The lines that give `address` these names, each of which fits a slot.

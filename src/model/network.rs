@@ -180,6 +180,7 @@ impl Network {
             name: self.name.clone(),
             bridge: self.bridge.clone(),
             subnets: self.subnets.clone(),
+            lent: false,
             reach: self.reach,
             routes: self.routes.clone(),
             dns: self.dns.clone(),
@@ -198,6 +199,8 @@ pub struct NetworkSpec {
     pub bridge: Iface,
     /// The bridge's addresses, each with the subnet that leases come from.
     pub subnets: Vec<IpNetwork>,
+    /// Whether nobody asked for these: a bridge that is there lends its own.
+    pub lent: bool,
     /// Who reaches its containers, and whom they reach.
     pub reach: Reach,
     /// Routes that each of its containers gets.
@@ -217,6 +220,7 @@ impl NetworkSpec {
             name: NetworkName::from(&bridge),
             bridge,
             subnets,
+            lent: false,
             reach: Reach::default(),
             routes: Vec::new(),
             dns: Vec::new(),

@@ -92,6 +92,15 @@ impl Record {
         })
     }
 
+    /// What its neighbours call it: its id, its hostname, its aliases, where they can be names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let lines = self.steps.iter().filter_map(|step| match step {
+            Step::AddHost { line, .. } => Some(line),
+            _ => None,
+        });
+        lines.flat_map(|line| line.split(' ').skip(1))
+    }
+
     /// Its rules.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.steps.iter().filter_map(Step::rule)

@@ -56,12 +56,12 @@ impl Run {
     pub(super) fn adopt_network(&mut self, bridge: &Link) -> Result<Network> {
         let name: Iface = bridge.name.parse()?;
         let firewall = Some(self.machine.firewall.backend_of(name.as_str()));
-        let spec = NetworkSpec {
+        let mut spec = NetworkSpec {
             mtu: Some(bridge.mtu),
             firewall,
             ..NetworkSpec::described(name, bridge.addresses.clone())
         };
-        let (host, observed) = self.observe_network(&spec, true)?;
+        let (host, _, observed) = self.observe_network(&mut spec, true)?;
         let mut claimed = self.claimed_by_network(&spec, None)?;
         claimed.shared.extend(self.witnessed());
         let NetworkPlan { network, steps } = plan::network(&spec, &host, &observed, None, &claimed)?;
@@ -117,8 +117,8 @@ impl Run {
         let (mut host, mut attachments, mut networks) = (Host::default(), Vec::new(), Vec::new());
         for link in &one.links {
             let (network, attachment) = self.attachment(link, &inside)?;
-            let spec = NetworkSpec { firewall: backend.or(Some(network.firewall)), ..network.spec() };
-            let (seen, observed) = self.observe_network(&spec, false)?;
+            let mut spec = NetworkSpec { firewall: backend.or(Some(network.firewall)), ..network.spec() };
+            let (seen, _, observed) = self.observe_network(&mut spec, false)?;
             if observed.route_localnet.as_deref() == Some("1") {
                 claimed.shared.extend(plan::route_localnet(&network.bridge).shared_name());
             }

@@ -48,26 +48,26 @@ pub(super) enum Admission {
 ///
 /// # Errors
 /// Anything that keeps it from being attached; everything that was done is undone then.
-pub fn attach(settings: &Settings, request: &Request) -> Result<Vec<Attachment>> {
+pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachment>> {
     let (netns, sandbox) = process::open(&request.netns, &request.container.id)?;
     let mut run = Run::open(settings)?;
-    let expected = run.expected(request)?;
+    let expected = run.expected(&request)?;
     run.share_rules(expected)?;
     run.machine.start_entering(netns)?;
     run.warn_of_damage();
     if let Some(path) = sandbox.path() {
         run.log.debug(&format!("NETNS={}", path.display()));
     }
-    let mut host = run.observe_container(request, &sandbox)?;
+    let mut host = run.observe_container(&request, &sandbox)?;
     for _ in 0..ATTEMPTS {
         run.share_rules(expected)?;
         let seen = run.glance()?;
-        let networks = run.observe_networks(&mut host, request, &sandbox)?;
-        if run.adopt_lost(&lost(request, &host, &networks))? {
+        let networks = run.observe_networks(&mut host, &mut request, &sandbox)?;
+        if run.adopt_lost(&lost(&request, &host, &networks))? {
             continue;
         }
         let lock = run.store.lock()?;
-        match run.admit(request, &sandbox, &mut host, &networks, &seen) {
+        match run.admit(&mut request, &sandbox, &mut host, &networks, &seen) {
             Ok(Admission::Attached(record)) => return Ok(record.attachments),
             Ok(Admission::Planned(plan, changing)) if plan.makes_a_network() && !changing.is_empty() => {
                 drop(lock);
@@ -115,7 +115,7 @@ impl Run {
     /// Whether a container can be attached now, and how.
     fn admit(
         &mut self,
-        request: &Request,
+        request: &mut Request,
         sandbox: &Sandbox,
         host: &mut Host,
         networks: &[Known],

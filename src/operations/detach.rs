@@ -1,10 +1,10 @@
 //! A container gives its network back.
 
+use super::find::find;
 use super::run::Run;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::{ContainerId, Key};
-use crate::model::record::Record;
 use crate::model::rule::Rule;
 use crate::store::{Owner, Pending, Records, Store};
 
@@ -45,24 +45,26 @@ fn leave_later(settings: &Settings, container: &ContainerId) -> Result<()> {
     }
 }
 
-/// Detaches the container called `id`, which may still be running.
+/// Detaches the container that is called `name` (see [`find`]), which may still be running.
 ///
 /// # Errors
-/// As for [`detach`]; or containers of two bundles have this id.
-pub fn detach_id(settings: &Settings, id: &str) -> Result<()> {
+/// As for [`detach`]; or there is none, or there are several.
+pub fn detach_named(settings: &Settings, name: &str) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
-    if let Some(record) = by_id(&records, id)? {
-        return detach(settings, &record.container);
-    }
+    let unknown = match find(&records, "detach", name) {
+        Ok(record) => return detach(settings, &record.container),
+        Err(error) if error.kind() == Kind::NotFound => error,
+        Err(error) => return Err(error),
+    };
     // One whose record is damaged or lost is known by its key alone.
-    let Some(mut run) = Run::existing(settings)? else { return Ok(()) };
+    let Some(mut run) = Run::existing(settings)? else { return Err(unknown) };
     let damaged = records.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?));
     let claiming = run.store.all_links()?.into_iter().filter_map(|(_, owner)| match owner {
         Owner::Container(key) => Some(key),
         Owner::Network(_) | Owner::Unknown => None,
     });
-    let called = damaged.chain(claiming).find(|key| key.id() == id);
-    called.map_or(Ok(()), |key| run.detach(&key))
+    let called = damaged.chain(claiming).find(|key| key.id() == name);
+    run.detach(&called.ok_or(unknown)?)
 }
 
 impl Run {
@@ -92,24 +94,6 @@ impl Run {
         let expected = record.and_then(|record| record.rules().map(Rule::backend).next());
         let nobody_is_at_it = expected.is_some() && self.store.try_removals()?.is_some();
         self.share_rules(expected.filter(|_| nobody_is_at_it))
-    }
-}
-
-/// The one container called `id`, if there is one.
-///
-/// # Errors
-/// There are several, in different bundles.
-pub fn by_id<'a>(records: &'a Records, id: &str) -> Result<Option<&'a Record>> {
-    let mut called = records.containers.iter().filter(|record| record.id() == id);
-    let first = called.next();
-    match (first, called.next()) {
-        (Some(one), Some(other)) => {
-            let [one, other] = [one, other].map(|record| record.container.bundle.display().to_string());
-            let error =
-                Error::new(format!("find container {id}"), format!("there are two: in {one} and in {other}"));
-            Err(error.of(Kind::Input).hint("pipe in a state JSON with id and bundle"))
-        }
-        _ => Ok(first),
     }
 }
 

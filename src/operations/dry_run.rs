@@ -17,7 +17,7 @@ use crate::store::{Owner, Store};
 ///
 /// # Errors
 /// What would keep it from beginning.
-pub fn plan_attach(settings: &Settings, request: &Request) -> Result<Vec<String>> {
+pub fn plan_attach(settings: &Settings, mut request: Request) -> Result<Vec<String>> {
     let sandbox = process::observe(&request.netns, &request.container.id)?;
     let mut run = Run::on(readable(settings)?, settings)?;
     run.warn_of_damage();
@@ -25,7 +25,7 @@ pub fn plan_attach(settings: &Settings, request: &Request) -> Result<Vec<String>
     let stale = run.seen_stale()?;
     lines.extend(run.clean_up_lines(&stale)?);
     run.expect_gone(stale);
-    let attached = match run.namesake(request, &sandbox) {
+    let attached = match run.namesake(&request, &sandbox) {
         Err(Obstacle::Stale(keys)) => {
             lines.extend(run.clean_up_lines(&keys)?);
             run.expect_gone(keys);
@@ -36,9 +36,9 @@ pub fn plan_attach(settings: &Settings, request: &Request) -> Result<Vec<String>
     if attached.is_some() {
         return Ok(lines);
     }
-    let mut host = run.observe_container(request, &sandbox)?;
-    let networks = run.observe_networks(&mut host, request, &sandbox)?;
-    let (plan, _) = run.plan(request, &sandbox, &host, &networks).map_err(error)?;
+    let mut host = run.observe_container(&request, &sandbox)?;
+    let networks = run.observe_networks(&mut host, &mut request, &sandbox)?;
+    let (plan, _) = run.plan(&request, &sandbox, &host, &networks).map_err(error)?;
     lines.extend(apply_lines(&plan.all_steps().collect::<Vec<_>>()));
     Ok(lines)
 }

@@ -10,6 +10,7 @@ mod attach;
 mod claims;
 mod detach;
 mod dry_run;
+mod find;
 mod forwarding;
 mod gc;
 mod leave;
@@ -26,8 +27,9 @@ pub mod status;
 mod unrecorded;
 
 pub use attach::attach;
-pub use detach::{by_id, detach, detach_id};
+pub use detach::{detach, detach_named};
 pub use dry_run::{plan_attach, plan_detach};
+pub use find::find;
 pub use gc::{adopt, gc};
 pub use machine::{apply_lines, lines, undo_lines};
 pub use network::{create, rm};

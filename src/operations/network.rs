@@ -27,27 +27,26 @@ const UNRECORDED: &str =
 ///
 /// # Errors
 /// Anything that keeps it from being whole; everything that was done is undone then.
-pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
+pub fn create(settings: &Settings, mut spec: NetworkSpec) -> Result<()> {
     let mut run = Run::open(settings)?;
     run.warn_of_damage();
-    run.adopt_lost(&[spec])?;
+    run.adopt_lost(&[&spec])?;
     run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
         run.share_rules(None)?;
         let lock = run.store.lock()?;
         run.forget_old_networks()?;
-        let (host, observed) = run.observe_network(spec, true)?;
-        let known = run.network(&spec.name)?;
+        let (host, known, observed) = run.observe_network(&mut spec, true)?;
         if known.is_some() && run.rebuilt.is_none() && run.is_ruleset_changed() && run.nobody_pending()? {
             drop(lock);
             run.restore_rules()?;
             continue;
         }
-        let mut claimed = run.claimed_by_network(spec, known.clone())?;
+        let mut claimed = run.claimed_by_network(&spec, known.clone())?;
         if known.is_some() && observed.bridge.is_none() {
             run.read_everybody(&mut claimed)?;
         }
-        let network = plan::network(spec, &host, &observed, known.as_ref(), &claimed)?;
+        let network = plan::network(&spec, &host, &observed, known.as_ref(), &claimed)?;
         if run.apply_network(network, known)? {
             let unrecorded = run.unrecorded_on(&spec.name)?;
             unrecorded
@@ -62,18 +61,18 @@ pub fn create(settings: &Settings, spec: &NetworkSpec) -> Result<()> {
         .of(Kind::Busy))
 }
 
-/// Removes a network; one that is not there is fine. One whose record is lost is found by its
-/// bridge and its rules.
+/// Removes a network. One whose record is lost is found by its bridge and its rules.
 ///
 /// # Errors
-/// Containers are attached and `force` is not given (with it they are detached first); or
-/// something could not be undone and stays recorded.
+/// There is none; or containers are attached and `force` is not given (with it they are detached
+/// first); or something could not be undone and stays recorded.
 pub fn rm(settings: &Settings, spec: &NetworkSpec, force: bool) -> Result<()> {
-    let mut run = match Run::existing(settings)? {
-        Some(run) => run,
-        None if Run::on(Store::empty(), settings)?.has_traces(spec)? => Run::open(settings)?,
-        None => return Ok(()),
-    };
+    let seen = Run::on(Store::existing(&settings.state_dir)?.unwrap_or_else(Store::empty), settings)?;
+    if seen.store.network(&spec.name)?.is_none() && !seen.has_traces(spec)? {
+        let error = Error::new(format!("remove network {}", spec.name), "there is none of this name");
+        return Err(error.of(Kind::NotFound));
+    }
+    let mut run = Run::open(settings)?;
     run.warn_of_damage();
     run.adopt_lost(&[spec])?;
     run.try_to_collect_garbage();

@@ -1,6 +1,8 @@
 //! What planning has to know of the kernel and of a container's files: as few questions as the
 //! case at hand needs.
 
+use ipnetwork::IpNetwork;
+
 use super::run::Run;
 use crate::error::{Doing, Result};
 use crate::firewall;
@@ -11,7 +13,7 @@ use crate::model::port::{PortMapping, Protocol};
 use crate::model::request::Request;
 use crate::model::rule::Backend;
 use crate::model::sandbox::Sandbox;
-use crate::model::value::Iface;
+use crate::model::value::{Gateway, Iface};
 use crate::plan;
 use crate::rootfs;
 
@@ -23,13 +25,37 @@ pub(super) struct Known {
 }
 
 impl Run {
-    /// The host, and one network of it.
-    pub(super) fn observe_network(&self, spec: &NetworkSpec, files: bool) -> Result<(Host, ObservedNetwork)> {
+    /// The host, and one network of it as it is recorded and as it is; see [`Self::look_at`].
+    pub(super) fn observe_network(
+        &self,
+        spec: &mut NetworkSpec,
+        files: bool,
+    ) -> Result<(Host, Option<Network>, ObservedNetwork)> {
         let mut host = observe::host(&self.machine.kernel)?;
         if files {
             host.resolver = rootfs::resolver::of_host()?;
         }
-        Ok((host, self.network_now(spec, files)?))
+        let (known, observed) = self.look_at(spec, files)?;
+        Ok((host, known, observed))
+    }
+
+    /// A network as it is recorded and as it is. Where nobody asked for an address, it is from
+    /// here on that of the network or bridge that is there.
+    fn look_at(&self, spec: &mut NetworkSpec, files: bool) -> Result<(Option<Network>, ObservedNetwork)> {
+        let known = self.network(&spec.name)?;
+        if let Some(known) = known.as_ref().filter(|_| spec.lent) {
+            spec.subnets.clone_from(&known.subnets);
+        }
+        let observed = self.network_now(spec, files)?;
+        let addresses = observed.bridge.as_ref().map_or(&[][..], |bridge| &bridge.addresses);
+        let lendable =
+            |address: &&IpNetwork| address.is_ipv4() && address.to_string().parse::<Gateway>().is_ok();
+        let own = addresses.iter().find(lendable);
+        let lends = spec.lent && known.is_none() && !spec.subnets.iter().any(|own| addresses.contains(own));
+        if let Some(own) = own.filter(|_| lends) {
+            spec.subnets = vec![*own];
+        }
+        Ok((known, observed))
     }
 
     fn network_now(&self, spec: &NetworkSpec, files: bool) -> Result<ObservedNetwork> {
@@ -69,7 +95,7 @@ impl Run {
     pub(super) fn observe_networks(
         &self,
         host: &mut Host,
-        request: &Request,
+        request: &mut Request,
         sandbox: &Sandbox,
     ) -> Result<Vec<Known>> {
         let files = !request.names.hands_off;
@@ -81,10 +107,11 @@ impl Run {
             (host.with_forwarding, host.bridge_netfilter) = (with_forwarding, bridge_netfilter);
         }
         let (mut known, mut names) = (Vec::new(), Vec::new());
-        for wanted in &request.networks {
+        for wanted in &mut request.networks {
             let stamp = self.store.network_stamp(&wanted.network.name);
-            known.push(Known { stamp, network: self.network(&wanted.network.name)? });
-            host.networks.push(self.network_now(&wanted.network, files)?);
+            let (network, observed) = self.look_at(&mut wanted.network, files)?;
+            known.push(Known { stamp, network });
+            host.networks.push(observed);
             // Asked for in the order in which they are preferred.
             let mut failure = None;
             let netlink = self.machine.kernel.netlink();

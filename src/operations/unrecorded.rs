@@ -166,11 +166,12 @@ impl Run {
         Ok(bridges)
     }
 
-    /// Whether anything of a network is in the kernel, or rules of ours at all.
+    /// Whether anything of a network is in the kernel, or rules of ours where there is no network.
     pub(super) fn has_traces(&self, spec: &NetworkSpec) -> Result<bool> {
         // Without its programs a firewall has no rules that we could ask for.
         let rules = || self.machine.firewall.unowned(&[], &|_| false).unwrap_or_default();
-        Ok(self.lost_bridge(spec)?.is_some() || !self.is_shared_host()? && !rules().is_empty())
+        let nothing = self.store.records()?.networks.is_empty() && !self.is_shared_host()?;
+        Ok(self.lost_bridge(spec)?.is_some() || nothing && !rules().is_empty())
     }
 
     /// The bridge of a network that has no record, if it is one of ours.

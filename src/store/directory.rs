@@ -33,8 +33,11 @@ pub(super) fn check(dir: &Path) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         found => found.doing(operation)?,
     };
-    let hint =
-        "pass --state-dir with another one; what is in this one may be the state of containers that run";
+    let hint = if nix::unistd::geteuid().is_root() {
+        "pass --state-dir with another one; what is in this one may be the state of containers that run"
+    } else {
+        "run this as root"
+    };
     let cause = if !found.is_dir() {
         "it is not a directory"
     } else if found.uid() != nix::unistd::geteuid().as_raw() {

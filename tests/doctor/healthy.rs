@@ -90,7 +90,7 @@ fn a_container_that_is_not_there_is_an_error() {
     let Some(world) = World::new() else { return };
     let output = world.netns(&["doctor", "web"], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("look at container web: no container of this id is attached"));
+    assert!(stderr(&output).contains("look at container web: no container of this id or name is attached"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn reason_is_found(name: &str, world: &mut World, engine: &mut dyn Engine) {
     engine.start(world, Ask { id: "second", options: &publish, then_fails: false }).expect_err("refused");
     let ls = world.netns(&["ls"], "");
     let note = stderr(&ls);
-    assert!(note.contains("/run/netns-hook/log") && note.contains("8080"), "{name}: {note}");
+    assert!(note.contains("`netns failures` shows all") && note.contains("8080"), "{name}: {note}");
     let log = world.sh("cat /run/netns-hook/log");
     assert!(log.contains("already published by container"), "{name}: {log}");
     // The engine's own id of the container that failed, as the log has it.

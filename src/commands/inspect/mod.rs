@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::ls::Row;
 use super::namespace;
 use crate::config::Settings;
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Doing, Kind, Result};
 use crate::failures;
 use crate::firewall::{self, Counted, Passed};
 use crate::graph::written_json;
@@ -20,7 +20,7 @@ use crate::model::record::Record;
 use crate::model::rule::Rule;
 use crate::model::value::Iface;
 use crate::operations::status::Statuses;
-use crate::operations::{by_id, lines, warn_of_damage};
+use crate::operations::{find, lines, warn_of_damage};
 use crate::store::Records;
 
 /// Fields are added, never renamed.
@@ -85,13 +85,10 @@ struct RuleCounter {
 pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records);
-    let record = by_id(&records, id)?.ok_or_else(|| {
-        let failures = failures::recall(&settings.state_dir, Some(id));
-        let error = Error::new(format!("inspect container {id}"), "no container of this id is attached")
-            .of(Kind::NotFound);
-        match failures.last() {
-            Some(last) => error.hint(format!("its hook failed: {last}")),
-            None => error.hint("`netns ls` shows those that are"),
+    let record = find(&records, "inspect", id).map_err(|error| {
+        match failures::recall(&settings.state_dir, Some(id)).last() {
+            Some(last) if error.kind() == Kind::NotFound => error.hint(format!("its hook failed: {last}")),
+            _ => error,
         }
     })?;
     let inspection = look(settings, &records, record)?;

@@ -137,11 +137,14 @@ fn a_mistake_in_the_policy_names_its_key() {
     ] {
         let error = policy(text).unwrap_err().to_string();
         let key = text.split(' ').next().unwrap_or_default();
-        let operation = format!("use policy.{key} in configuration /f: ");
+        let operation = format!("use policy.{key} in configuration /f, line 2, column 1: ");
         assert!(error.starts_with(&operation) && error.contains(problem), "{error}");
     }
     let error = file::parse("policy = 'strict'", Path::new("/f")).unwrap_err().to_string();
-    assert!(error.contains("use policy in configuration /f: it must be a table"), "{error}");
+    assert!(
+        error.contains("use policy in configuration /f, line 1, column 1: it must be a table"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -12,7 +12,6 @@ use super::{Finding, diagnose};
 use crate::config::{DEFAULT_STATE_DIR, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::model::container::ContainerId;
-use crate::model::record::Record;
 use crate::operations;
 use crate::store::Records;
 
@@ -49,7 +48,7 @@ fn is(about: Option<&ContainerId>, container: &Container) -> bool {
 pub(super) fn observe(settings: &Settings, id: Option<&str>, probe: bool) -> Result<Observed> {
     let records = Records::read(&settings.state_dir)?;
     operations::warn_of_damage(&settings.log, &records);
-    let about = id.map(|id| called(&records, id)).transpose()?;
+    let about = id.map(|id| operations::find(&records, "look at", id)).transpose()?;
     let mut facts = host::observe(settings, &records)?;
     if settings.state_dir != Path::new(DEFAULT_STATE_DIR) {
         facts.netns = format!("netns --state-dir {}", quoted(&settings.state_dir));
@@ -68,12 +67,4 @@ pub(super) fn observe(settings: &Settings, id: Option<&str>, probe: bool) -> Res
     let about = about.map(|record| record.container.clone());
     container::observe(&mut facts, |container| probe && is(about.as_ref(), container));
     Ok(Observed { facts, about })
-}
-
-/// The one container of this id.
-fn called<'a>(records: &'a Records, id: &str) -> Result<&'a Record> {
-    operations::by_id(records, id)?.ok_or_else(|| {
-        let error = Error::new(format!("look at container {id}"), "no container of this id is attached");
-        error.of(Kind::NotFound).hint("`netns ls` shows those that are")
-    })
 }
