@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! OCI state on stdin   hook      ┐                                                     ┌ .ip file, exit status
+//! CNI_COMMAND + JSON   cni       ├                                                     ├ CNI result or error object
 //! command line         commands  ┴─> Request ─> operations::{attach, detach, gc, …}  ──┴ text, --json
 //!
 //! attach   lock: clean up what is stale -> observe -> plan (leases and ports chosen) -> claim + record   unlock
@@ -32,6 +33,7 @@
 //! | room | what is in it | may use |
 //! |---|---|---|
 //! | [`hook`] | standard input to an operation | operations config model failures log error |
+//! | [`cni`] | what a CNI client asks for to an operation | operations config model log error |
 //! | [`commands`] | the command line's other words | hook graph operations config plan store firewall kernel rootfs model failures log error |
 //! | [`doctor`] | why traffic fails, from what was observed | operations config plan store firewall kernel rootfs netfilter model log error |
 //! | [`graph`] | the network as a picture, in five formats | operations config store kernel model log error |
@@ -49,6 +51,7 @@
 //! | [`log`] | standard output, standard error and the log file | error |
 //! | [`error`] | what went wrong, in words | |
 
+pub mod cni;
 pub mod commands;
 pub mod config;
 pub mod doctor;

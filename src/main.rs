@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use netns::cni;
 use netns::commands;
 use netns::config::{Options, Settings};
 use netns::doctor;
@@ -199,7 +200,11 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let Cli { command, told: Told { options, config } } = parse(std::env::args_os().collect());
     let settings = Settings::new(started, options, config);
-    let reset = signals::reset().map_err(|error| (error, false));
+    let reset = signals::reset();
+    if cni::is_called() {
+        return cni::cni(&settings, reset);
+    }
+    let reset = reset.map_err(|error| (error, false));
     match reset.and_then(|()| run(command, &settings)) {
         Ok(status) => status,
         Err((error, forgiven)) => {

@@ -19,6 +19,7 @@ mod fuzzed;
 mod attach;
 mod bench;
 mod chaos;
+mod cni;
 mod completions;
 mod conntrack;
 mod damage;

@@ -117,7 +117,7 @@ fn ls_is_a_row_a_container() {
         "id": "web", "bundle": "/run/test", "pid": container.pid, "netns": null, "status": "running",
         "interface": "eth0", "host_interface": veth, "bridge": "netns0", "mac": "02:6e:ac:13:00:02",
         "addresses": ["172.19.0.2/16"], "gateway": "172.19.0.1", "since": null,
-        "published": [port(8080, 80, "tcp"), port(53, 53, "udp")], "nics": [],
+        "published": [port(8080, 80, "tcp"), port(53, 53, "udp")], "nics": [], "labels": {},
     });
     assert_eq!(listed, row);
 }

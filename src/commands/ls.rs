@@ -1,5 +1,6 @@
 //! One row a container.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -39,6 +40,8 @@ pub(super) struct Row {
     published: Vec<Port>,
     pub(super) since: String,
     pub(super) nics: Vec<Device>,
+    /// What else its caller knows of it, as a pod's name.
+    labels: BTreeMap<String, String>,
 }
 
 /// A device of the host that is inside.
@@ -72,6 +75,7 @@ impl Row {
             since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(record.since))
                 .to_string(),
             nics: record.devices().map(|device| Device::new(device, record)).collect(),
+            labels: record.labels.clone(),
         })
     }
 }

@@ -81,6 +81,7 @@ pub fn resolve(layers: &[Options], container: ContainerId, netns: NetnsRef) -> R
             allowed: None,
         },
         name_netns: options.name_netns.unwrap_or_default(),
+        labels: BTreeMap::new(),
     })
 }
 

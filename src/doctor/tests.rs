@@ -48,6 +48,7 @@ fn facts() -> Facts {
     let mapping =
         PortMapping { host_ip: None, host: single(8080), container: single(80), protocol: Protocol::Tcp };
     let record = Record {
+        labels: Default::default(),
         container: ContainerId { id: "web".to_owned(), bundle: "".into() },
         sandbox: Sandbox { netns: 7, boot_id: String::new(), found_by },
         attachments: vec![attachment(0), attachment(1)],

@@ -20,11 +20,25 @@ const MAX_SHOWN: usize = 180;
 pub struct ContainerId {
     /// As the runtime's state names it.
     pub id: String,
-    /// The bundle's absolute path; empty where the caller gave none.
+    /// The bundle's absolute path; empty where the caller gave none, and `cni:NETWORK/INTERFACE`,
+    /// which no path of a bundle is, for one interface of a container that came by CNI.
     pub bundle: PathBuf,
 }
 
+/// What the bundle begins with of what came by CNI.
+const CNI: &str = "cni:";
+
 impl ContainerId {
+    /// One interface of a container on one network, which is what CNI attaches.
+    pub fn of_cni(id: &str, network: &str, interface: &str) -> Self {
+        Self { id: id.to_owned(), bundle: format!("{CNI}{network}/{interface}").into() }
+    }
+
+    /// Network and interface of what came by CNI.
+    pub fn cni(&self) -> Option<(&str, &str)> {
+        self.bundle.to_str()?.strip_prefix(CNI)?.split_once('/')
+    }
+
     /// The name of its files in the state directory.
     pub fn key(&self) -> Key {
         let shown = self.id.get(..self.id.len().min(MAX_SHOWN)).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What is remembered of an attached container.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -27,6 +28,9 @@ pub struct Record {
     pub attachments: Vec<Attachment>,
     /// Its published ports.
     pub ports: Vec<PortMapping>,
+    /// What else its caller knows of it, as a pod's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it was attached, in seconds since 1970.
     pub since: u64,
     /// Every step, in the order of taking. They are undone backwards; one that another record

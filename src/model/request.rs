@@ -1,5 +1,6 @@
 //! What one container is to get.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -33,6 +34,25 @@ pub struct Request {
     pub names: Names,
     /// Whether `ip netns` is to show its network namespace.
     pub name_netns: bool,
+    /// What else is known of it, for whoever lists containers.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// A container that asks for nothing, and whose files are left alone.
+    pub fn new(container: ContainerId, netns: NetnsRef) -> Self {
+        Self {
+            container,
+            netns,
+            networks: Vec::new(),
+            devices: Vec::new(),
+            publish: Vec::new(),
+            ipfile: PathBuf::new(),
+            names: Names { hands_off: true, ..Names::default() },
+            name_netns: false,
+            labels: BTreeMap::new(),
+        }
+    }
 }
 
 /// One network that a container is to be attached to.
@@ -44,6 +64,8 @@ pub struct NetworkRequest {
     pub interface: Iface,
     /// The addresses that it must have, at most one a subnet; one is leased in each other subnet.
     pub static_ips: Vec<IpAddr>,
+    /// From which addresses to lease, as a first and a last one each; of a subnet without any, all.
+    pub ranges: Vec<(IpAddr, IpAddr)>,
     /// The interface's address; `None` derives it from its first IP address.
     pub mac: Option<Mac>,
     /// Whether the container's default routes may lead by this network.
@@ -63,6 +85,7 @@ impl NetworkRequest {
             network,
             interface,
             static_ips: Vec::new(),
+            ranges: Vec::new(),
             mac: None,
             default_route: true,
             metric: None,

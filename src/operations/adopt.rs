@@ -14,7 +14,6 @@ use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process;
 use crate::model::container::ContainerId;
-use crate::model::dns::Names;
 use crate::model::link::CONTAINER_MAC;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::{Host, Link, Links};
@@ -22,7 +21,6 @@ use crate::model::port::PortMapping;
 use crate::model::record::Attachment;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::rule::{Backend, Rule};
-use crate::model::sandbox::NetnsRef;
 use crate::model::step::Step;
 use crate::model::value::{self, Iface};
 use crate::plan::{self, Case, Claimed, IP_FORWARD, NetworkPlan};
@@ -113,7 +111,7 @@ impl Run {
             ports,
             ..Claimed::default()
         };
-        let mut request = nothing(container, reference);
+        let mut request = Request::new(container, reference);
         let (mut host, mut attachments, mut networks) = (Host::default(), Vec::new(), Vec::new());
         for link in &one.links {
             let (network, attachment) = self.attachment(link, &inside)?;
@@ -187,19 +185,5 @@ impl Run {
             }
         }
         Ok((ports, backend))
-    }
-}
-
-/// A container that asks for nothing.
-fn nothing(container: ContainerId, netns: NetnsRef) -> Request {
-    Request {
-        container,
-        netns,
-        networks: Vec::new(),
-        devices: Vec::new(),
-        publish: Vec::new(),
-        ipfile: PathBuf::new(),
-        names: Names { hands_off: true, ..Names::default() },
-        name_netns: false,
     }
 }

@@ -67,7 +67,11 @@ impl Run {
             claimed.networks.splice(0..0, networks);
         }
         (claimed.state_dir, claimed.boot_id) = (self.state_dir().to_path_buf(), self.boot_id.clone());
-        claimed.mates = mates;
+        // What comes by CNI shares nothing: each time it is an interface of its own.
+        match request.container.cni() {
+            Some(_) => claimed.beside = mates,
+            None => claimed.mates = mates,
+        }
         claimed.ports = self.choose_ports(request, host)?;
         if claimed.mates.is_empty() {
             for (wanted, observed) in request.networks.iter().zip(&host.networks) {
@@ -268,7 +272,7 @@ impl Run {
         Ok(free)
     }
 
-    /// Those who live in a network namespace already and share it with a newcomer.
+    /// Those who live in a network namespace already.
     pub(super) fn mates(&self, inode: u64, newcomer: &Key) -> Admitted<Vec<Record>> {
         let mut mates = Vec::new();
         for key in self.store.in_netns(inode)? {

@@ -67,6 +67,18 @@ pub fn detach_named(settings: &Settings, name: &str) -> Result<()> {
     run.detach(&called.ok_or(unknown)?)
 }
 
+/// Detaches every container that `is_one` of those who are to leave.
+///
+/// # Errors
+/// As for [`detach`], of each.
+pub fn detach_all(settings: &Settings, is_one: impl Fn(&ContainerId) -> bool) -> Result<()> {
+    let records = Records::read(&settings.state_dir)?;
+    let leaving =
+        records.containers.iter().map(|record| &record.container).filter(|container| is_one(container));
+    let failures = leaving.filter_map(|container| detach(settings, container).err());
+    Error::merge(failures.collect::<Vec<_>>()).map_or(Ok(()), Err)
+}
+
 impl Run {
     fn detach(&mut self, key: &Key) -> Result<()> {
         self.warn_of_damage();

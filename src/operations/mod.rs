@@ -7,6 +7,7 @@
 mod adopt;
 pub mod apply;
 mod attach;
+mod check;
 mod claims;
 mod detach;
 mod dry_run;
@@ -27,7 +28,8 @@ pub mod status;
 mod unrecorded;
 
 pub use attach::attach;
-pub use detach::{detach, detach_named};
+pub use check::{check, ready};
+pub use detach::{detach, detach_all, detach_named};
 pub use dry_run::{plan_attach, plan_detach};
 pub use find::find;
 pub use gc::{adopt, gc};

@@ -36,14 +36,14 @@ pub fn choose<E: From<Error>>(
             }
         };
     }
-    for address in candidates(gateway, cursor) {
+    for address in candidates(gateway, &wanted.ranges, cursor) {
         if holder(address)?.is_none() {
             return Ok(address);
         }
     }
     Err(Error::new(
         format!("lease an address in {} for {container}", value::subnet(gateway)),
-        format!("all {} are taken", capacity(gateway)),
+        format!("all {} are taken", capacity(gateway, &wanted.ranges)),
     )
     .of(Kind::Exhausted)
     .hint("`netns ls` shows by whom; `netns detach ID` frees one")
@@ -70,14 +70,29 @@ fn check_all(wanted: &NetworkRequest) -> Result<()> {
     Ok(())
 }
 
-/// Every address of `gateway`'s subnet that a container can have, from the one after `cursor`
-/// on, going round.
-pub fn candidates(gateway: IpNetwork, cursor: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
+/// Every address of `gateway`'s subnet that a container can have, of the `ranges` that are in it if
+/// there are any, from the one after `cursor` on, going round.
+pub fn candidates(
+    gateway: IpNetwork,
+    ranges: &[(IpAddr, IpAddr)],
+    cursor: Option<IpAddr>,
+) -> impl Iterator<Item = IpAddr> {
+    let ranges = within(gateway, ranges);
+    let cursor = cursor.filter(|cursor| cursor.is_ipv4() == gateway.is_ipv4()).map_or(0, number);
+    let after =
+        ranges.clone().into_iter().map(move |(first, last)| (first.max(cursor.saturating_add(1)), last));
+    let before = ranges.into_iter().map(move |(first, last)| (first, last.min(cursor)));
+    let all = after.chain(before).flat_map(|(first, last)| first..=last);
+    all.map(move |number| address(number, gateway)).filter(move |address| *address != gateway.ip())
+}
+
+/// The first and the last address of each range that leases come from.
+fn within(gateway: IpNetwork, ranges: &[(IpAddr, IpAddr)]) -> Vec<(u128, u128)> {
     let (first, last) = hosts(gateway);
-    let cursor = cursor.filter(|cursor| cursor.is_ipv4() == gateway.is_ipv4()).map(number);
-    let start = cursor.filter(|cursor| (first..last).contains(cursor)).map_or(first, |cursor| cursor + 1);
-    let all = (start..=last).chain(first..start).map(move |number| address(number, gateway));
-    all.filter(move |address| *address != gateway.ip())
+    let here = ranges.iter().filter(|(first, _)| gateway.contains(*first));
+    let here = here.map(|(from, to)| (number(*from).max(first), number(*to).min(last)));
+    let here: Vec<_> = here.filter(|(first, last)| first <= last).collect();
+    if here.is_empty() { vec![(first, last)] } else { here }
 }
 
 /// The first and the last address of a subnet that a host can have: not the network's own, which
@@ -102,10 +117,13 @@ fn address(number: u128, gateway: IpNetwork) -> IpAddr {
     }
 }
 
-/// How many containers `gateway`'s subnet has addresses for.
-pub fn capacity(gateway: IpNetwork) -> u64 {
-    let (first, last) = hosts(gateway);
-    u64::try_from(last - first).unwrap_or(u64::MAX)
+/// How many containers `gateway`'s subnet, or the `ranges` in it, have addresses for.
+pub fn capacity(gateway: IpNetwork, ranges: &[(IpAddr, IpAddr)]) -> u64 {
+    let ranges = within(gateway, ranges);
+    let own = number(gateway.ip());
+    let taken = u128::from(ranges.iter().any(|(first, last)| (*first..=*last).contains(&own)));
+    let all: u128 = ranges.iter().map(|(first, last)| last - first + 1).sum();
+    u64::try_from(all - taken).unwrap_or(u64::MAX)
 }
 
 /// Checks an address that was asked for by name.
@@ -139,7 +157,7 @@ mod tests {
     }
 
     fn next(gateway: IpNetwork, cursor: Option<IpAddr>, taken: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-        candidates(gateway, cursor).find(|address| !taken(*address))
+        candidates(gateway, &[], cursor).find(|address| !taken(*address))
     }
 
     #[test]
@@ -157,7 +175,22 @@ mod tests {
     #[test]
     fn a_full_subnet_says_so() {
         assert_eq!(next(gateway("10.0.0.1/29"), None, |_| true), None);
-        assert_eq!(capacity(gateway("10.0.0.1/29")), 5);
+        assert_eq!(capacity(gateway("10.0.0.1/29"), &[]), 5);
+    }
+
+    #[test]
+    fn leases_come_from_the_ranges_and_go_round_in_them() {
+        let range = |first: &str, last: &str| (first.parse().unwrap(), last.parse().unwrap());
+        let ranges =
+            [range("10.0.0.8", "10.0.0.9"), range("10.0.0.0", "10.0.0.2"), range("fd00::8", "fd00::8")];
+        let all = |gateway_at: &str, cursor: &str| -> Vec<String> {
+            let found = candidates(gateway(gateway_at), &ranges, Some(cursor.parse().unwrap()));
+            found.map(|address| address.to_string()).collect()
+        };
+        assert_eq!(all("10.0.0.1/28", "10.0.0.8"), ["10.0.0.9", "10.0.0.8", "10.0.0.2"]);
+        assert_eq!(all("fd00::1/64", "fd00::8"), ["fd00::8"]);
+        assert_eq!(capacity(gateway("10.0.0.1/28"), &ranges), 3);
+        assert_eq!(capacity(gateway("10.0.9.1/28"), &ranges), 13, "there are none in it");
     }
 
     #[test]
@@ -210,7 +243,7 @@ mod tests {
             let gateway_ip = Ipv4Addr::from((network & !(size - 1)) + 1 + gateway_at % (size - 2));
             let gateway = IpNetwork::new(gateway_ip.into(), prefix).unwrap();
             let (mut cursor, mut seen) = (Some(Ipv4Addr::from(cursor).into()), BTreeSet::new());
-            for _ in 0..capacity(gateway) {
+            for _ in 0..capacity(gateway, &[]) {
                 cursor = next(gateway, cursor, |_| false);
                 prop_assert!(seen.insert(cursor), "{cursor:?} again");
             }

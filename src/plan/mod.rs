@@ -62,6 +62,8 @@ pub struct Claimed {
     pub networks: Vec<Option<Network>>,
     /// Those who share the container's network namespace.
     pub mates: Vec<Record>,
+    /// Those who have other interfaces in it.
+    pub beside: Vec<Record>,
     /// The shared steps that somebody holds, by their [`Step::shared_name`].
     pub shared: BTreeSet<String>,
     /// The addresses chosen on each network, one a subnet.
@@ -253,6 +255,7 @@ fn empty_record(Case { request, claimed, sandbox, now, .. }: Case<'_>) -> Record
         sandbox: sandbox.clone(),
         attachments: Vec::new(),
         ports: claimed.ports.clone(),
+        labels: request.labels.clone(),
         since: now,
         steps: Vec::new(),
     }

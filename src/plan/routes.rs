@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::Claimed;
 use super::network::NetworkPlan;
 use super::steps::Steps;
 use crate::error::{Error, Kind, Result};
@@ -38,7 +39,9 @@ impl Steps<'_> {
             };
             let mut ways: Vec<_> = places.iter().enumerate().filter_map(leads_out).collect();
             ways.sort_unstable();
-            let mut has_default = gateways.iter().any(|gateway| Family::of(*gateway) == family);
+            let mut has_default = gateways.iter().any(|gateway| Family::of(*gateway) == family)
+                || beside(self.claimed)
+                    .any(|(route, table)| route.is_default() && route.family() == family && table.is_none());
             for (metric, at, gateway) in ways {
                 let (attachment, (wanted, _)) = places[at];
                 let default = !has_default || wanted.metric.is_some_and(|_| metric > 0);
@@ -61,7 +64,8 @@ impl Steps<'_> {
 
     /// What is sent from the addresses here leaves by here, though the default route leads elsewhere.
     fn answers(&mut self, netns: Netns, attachment: &Attachment, gateway: IpAddr, at: usize) {
-        let table = u8::try_from(at).unwrap_or_default().saturating_add(SOURCE_TABLE);
+        let taken = |table: &u8| beside(self.claimed).any(|(_, other)| other == Some(*table));
+        let table = (SOURCE_TABLE..u8::MAX).filter(|table| !taken(table)).nth(at).unwrap_or(u8::MAX);
         self.make(default_route(netns, attachment, gateway, None, Some(table)));
         let same_family = |source: &IpAddr| source.is_ipv4() == gateway.is_ipv4();
         for source in attachment.addresses.iter().map(|address| address.ip()).filter(same_family) {
@@ -88,6 +92,14 @@ impl Steps<'_> {
         self.unless_held(Step::AddRoute { netns: record.sandbox.netns(), route, link, table: None });
         Ok(())
     }
+}
+
+/// The routes of those who have other interfaces in the namespace, with their tables.
+fn beside(claimed: &Claimed) -> impl Iterator<Item = (&RouteSpec, Option<u8>)> {
+    claimed.beside.iter().flat_map(|record| &record.steps).filter_map(|step| match step {
+        Step::AddRoute { route, table, .. } => Some((route, *table)),
+        _ => None,
+    })
 }
 
 /// A place on a network: as it will be, as it was asked for, and the network.

@@ -133,6 +133,7 @@ impl Known {
             boot_id: sandbox.boot_id.clone(),
             networks: request.networks.iter().map(recorded).collect(),
             mates,
+            beside: Vec::new(),
             shared: self.shared(),
             addresses,
             ports: self.ports(request, host)?,
