@@ -135,7 +135,7 @@ fn what_the_fuzzers_demand_of_a_plan_holds_of_usual_ones() {
         ..publish("8080:80 53:53/udp 81")
     };
     for options in [Options::default(), asked] {
-        crate::fuzzed::check_plan(&crate::fuzzed::container("web"), &[options]);
+        crate::fuzzed::check_plan(&crate::fuzzed::container("web"), &options, &[]);
     }
 }
 

@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
         Ok(file) => file,
         Err(error) => return check_error(&error),
     };
-    check_plan(&container("web"), &[file.options]);
+    check_plan(&container("web"), &file.options, &file.networks);
     // No policy makes more of an annotation than it is, or falls over one.
     for (name, value) in
         [("publish", "22:22,80"), ("static-ip", "10.0.0.1"), ("mtu", "1400"), ("bridge", "b0")]

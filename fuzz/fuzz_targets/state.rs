@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
     match config::annotations(&state.annotations, &Policy::default()) {
         Ok(options) => {
             assert!(options.state_dir.is_none() && options.log.is_none() && !options.debug);
-            check_plan(container, &[options]);
+            check_plan(container, &options, &[]);
         }
         Err(error) => check_error(&error),
     }

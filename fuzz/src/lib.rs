@@ -7,7 +7,7 @@ use netns::config::{self, DEFAULT_STATE_DIR, Options};
 use netns::error::{Error, Result, is_obeyed};
 use netns::firewall;
 use netns::model::container::ContainerId;
-use netns::model::network::Network;
+use netns::model::network::{Network, NetworkSpec};
 use netns::model::observed::Host;
 use netns::model::record::Record;
 use netns::model::request::{NetworkRequest, Request};
@@ -26,8 +26,8 @@ pub fn check_error(error: &Error) {
 }
 
 /// Plans `container` on an untouched host, and checks every step and both records.
-pub fn check_plan(container: &ContainerId, layers: &[Options]) {
-    match planned(container, layers) {
+pub fn check_plan(container: &ContainerId, options: &Options, defined: &[NetworkSpec]) {
+    match planned(container, options, defined) {
         Ok(plan) => {
             let networks = plan.networks.iter().flat_map(|network| &network.network.steps);
             plan.all_steps().chain(networks).chain(&plan.record.steps).for_each(check_step);
@@ -44,8 +44,9 @@ pub fn check_plan(container: &ContainerId, layers: &[Options]) {
     }
 }
 
-fn planned(container: &ContainerId, layers: &[Options]) -> Result<Plan> {
-    let request = config::resolve(layers, container.clone(), NetnsRef::Pid(4242))?;
+fn planned(container: &ContainerId, options: &Options, defined: &[NetworkSpec]) -> Result<Plan> {
+    let told = Options::default();
+    let request = config::resolve(options, &told, defined, container.clone(), NetnsRef::Pid(4242))?;
     let found_by = FoundBy::Process { pid: 4242, start_time: 1 };
     let sandbox = Sandbox { netns: 2, boot_id: "boot".to_owned(), found_by };
     let host = Host { ip_forward: "0".to_owned(), ipv6: true, ..Host::default() };

@@ -211,7 +211,7 @@ impl Config {
             return Err(Fault::config("use ipam", "it names no subnet, and \"network\" no network"));
         }
         let mut spec = NetworkSpec::described(bridge, subnets);
-        spec.firewall = settings.network()?.firewall;
+        spec.firewall = settings.network(None)?.firewall;
         spec.mtu = (self.mtu > 0).then_some(self.mtu);
         // Whoever is no gateway leads nowhere.
         spec.reach.internal = !self.is_gateway && !self.is_default_gateway && self.ipam.routes.is_empty();

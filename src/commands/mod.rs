@@ -60,7 +60,7 @@ fn by_path(path: &Path) -> Result<(NetnsRef, String)> {
 /// # Errors
 /// Those of [`operations::create`].
 pub fn create(settings: &Settings) -> Result<()> {
-    operations::create(settings, settings.network()?)
+    operations::create(settings, settings.network(None)?)
 }
 
 /// Removes the network that the options describe.
@@ -68,7 +68,7 @@ pub fn create(settings: &Settings) -> Result<()> {
 /// # Errors
 /// Those of [`operations::rm`].
 pub fn rm(settings: &Settings, force: bool) -> Result<()> {
-    operations::rm(settings, &settings.network()?, force)
+    operations::rm(settings, &settings.network(None)?, force)
 }
 
 /// Collects garbage, and says what it was.

@@ -6,9 +6,11 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
+use super::definition;
 use super::options::{Options, find, unknown};
 use super::policy::Policy;
 use crate::error::{Doing, Error, Kind, Result};
+use crate::model::network::NetworkSpec;
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct File {
     pub options: Options,
     /// What annotations may ask for.
     pub policy: Policy,
+    /// The networks that it defines.
+    pub networks: Vec<NetworkSpec>,
 }
 
 /// Reads the file; one that does not exist says nothing, unless it was asked for by name
@@ -45,7 +49,8 @@ pub fn parse(text: &str, path: &Path) -> Result<File> {
     };
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().unwrap_or_default().start;
-        refuse(&format!("read {}", place(at)), error.message())
+        let told = refuse(&format!("read {}", place(at)), error.message());
+        if error.message().contains("duplicate") { told.hint("say each name once") } else { told }
     })?;
     let mut file = File::default();
     for (key, value) in table.into_inner() {
@@ -58,6 +63,10 @@ pub fn parse(text: &str, path: &Path) -> Result<File> {
                 let at = table.keys().find(|other| other.get_ref() == key).map_or(at, |key| key.span().start);
                 format!("use policy.{key} in {}", place(at))
             })?;
+            continue;
+        }
+        if name == "network" && value.get_ref().is_table() {
+            file.networks = definition::parse(&value, place)?;
             continue;
         }
         let values = match plain(value)? {

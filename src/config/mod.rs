@@ -1,6 +1,6 @@
 //! Flags, environment, file and annotations to one [`Request`]: every default and every check, once.
 //!
-//! Pure but for [`file::read`] and [`Settings::new`]. The form of each value is in the model (`value`,
+//! Pure but for [`file::read`], the machine's id and [`Settings::new`]. The form of each value is in the model (`value`,
 //! `port`, `host_device`, `dns`).
 //!
 //! | file | what is in it |
@@ -8,25 +8,27 @@
 //! | `options` | every option, declared once |
 //! | `setting` | what an option of each kind is as text |
 //! | `file` | the configuration file |
+//! | `definition` | the networks that it defines |
+//! | `networks` | which of them a container is attached to |
 //! | `policy` | what annotations may ask for |
 //! | `settings` | the layers of one run |
 
+mod definition;
 pub mod file;
+mod networks;
 mod options;
 pub mod policy;
 mod setting;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::container::ContainerId;
 use crate::model::dns::Names;
 use crate::model::network::NetworkSpec;
-use crate::model::request::{NetworkRequest, Request};
+use crate::model::request::Request;
 use crate::model::sandbox::NetnsRef;
-use crate::model::value::{Gateway, Mtu};
 pub use options::Options;
 use options::{Annotation, find, unknown};
 use policy::Policy;
@@ -37,34 +39,24 @@ pub use settings::Settings;
 pub const DEFAULT_STATE_DIR: &str = "/run/netns-hook";
 /// The optional configuration file.
 pub const DEFAULT_CONFIG: &str = "/etc/netns-hook.toml";
-const DEFAULT_BRIDGE: &str = "netns0";
-const DEFAULT_IFACE: &str = "eth0";
-const DEFAULT_IP: &str = "172.19.0.1/16";
 const DEFAULT_IPFILE: &str = ".ip";
 /// What an annotation of ours begins with.
 pub const ANNOTATION_PREFIX: &str = "org.netns.";
 
-/// Answers every question from the layers, the first that has an answer winning.
+/// What a container is to get: of its own options, `annotated`, and of the administrator's below
+/// them, `told`, the first that has an answer wins.
 ///
 /// # Errors
-/// A static address is asked for and no bridge.
-pub fn resolve(layers: &[Options], container: ContainerId, netns: NetnsRef) -> Result<Request> {
-    let options = Options::merge(layers);
-    let networks = match options.no_bridge {
-        Some(true) if !options.static_ip.is_empty() => {
-            let cause = "there is no bridge, and nothing that belongs to one";
-            return Err(Error::new(format!("use a static address for {container}"), cause).of(Kind::Input));
-        }
-        Some(true) => Vec::new(),
-        _ => vec![NetworkRequest {
-            static_ips: options.static_ip.clone(),
-            mac: options.mac,
-            default_route: !options.no_default_route.unwrap_or_default(),
-            routes: options.route.clone(),
-            mtu: options.mtu.map(|Mtu(mtu)| mtu),
-            ..NetworkRequest::new(described(&options)?, or_default(options.iface.clone(), DEFAULT_IFACE)?)
-        }],
-    };
+/// Those of the networks that are asked for.
+pub fn resolve(
+    annotated: &Options,
+    told: &Options,
+    defined: &[NetworkSpec],
+    container: ContainerId,
+    netns: NetnsRef,
+) -> Result<Request> {
+    let networks = networks::of_container(annotated, told, defined, &container)?;
+    let options = annotated.clone().over(told.clone());
     Ok(Request {
         container,
         netns,
@@ -83,30 +75,6 @@ pub fn resolve(layers: &[Options], container: ContainerId, netns: NetnsRef) -> R
         name_netns: options.name_netns.unwrap_or_default(),
         labels: BTreeMap::new(),
     })
-}
-
-/// The network that the layers describe, the first that has an answer winning.
-///
-/// # Errors
-/// A built-in default does not parse, which the tests exclude.
-pub fn network(layers: &[Options]) -> Result<NetworkSpec> {
-    described(&Options::merge(layers))
-}
-
-fn described(options: &Options) -> Result<NetworkSpec> {
-    let bridge = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
-    let (lent, mut subnets) = (options.ip.is_empty(), Vec::new());
-    subnets.extend(options.ip.iter().map(|Gateway(ip)| *ip));
-    if lent {
-        let Gateway(ip) = DEFAULT_IP.parse()?;
-        subnets.push(ip);
-    }
-    let mtu = options.mtu.map(|Mtu(mtu)| mtu);
-    Ok(NetworkSpec { lent, mtu, firewall: options.firewall, ..NetworkSpec::described(bridge, subnets) })
-}
-
-fn or_default<T: FromStr<Err = Error>>(given: Option<T>, default: &str) -> Result<T> {
-    given.map_or_else(|| default.parse(), Ok)
 }
 
 /// The annotations of ours as a layer of options, within the policy.
@@ -149,20 +117,21 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::model::request::NetworkRequest;
 
     fn from(pairs: &[(&str, &str)]) -> Result<Options> {
         let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         annotations(&map.collect(), &Policy::default())
     }
 
-    fn request(layers: &[Options]) -> Request {
+    fn request(annotated: Options, told: Options) -> Request {
         let container = ContainerId { id: "web".to_owned(), bundle: "/b".into() };
-        resolve(layers, container, NetnsRef::Pid(42)).unwrap()
+        resolve(&annotated, &told, &[], container, NetnsRef::Pid(42)).unwrap()
     }
 
     #[test]
     fn every_default_is_the_documented_one() {
-        let request = request(&[]);
+        let request = request(Options::default(), Options::default());
         let [NetworkRequest { network, interface, .. }] = &request.networks[..] else { panic!() };
         assert_eq!(request.networks[0], NetworkRequest::new(network.clone(), interface.clone()));
         assert_eq!((network.name.as_str(), network.bridge.as_str()), ("netns0", "netns0"));
@@ -170,7 +139,8 @@ mod tests {
         assert_eq!((interface.as_str(), network.mtu), ("eth0", None));
         assert_eq!(request.ipfile, PathBuf::from(".ip"));
         assert_eq!((request.names, request.name_netns), (Names::default(), false));
-        assert_eq!(super::network(&[]).unwrap(), *network);
+        let nothing = Options::default();
+        assert_eq!(networks::described(&nothing, &nothing, &[]).unwrap(), *network);
     }
 
     #[test]
@@ -178,9 +148,9 @@ mod tests {
         let nic = vec!["ens6f0".parse().unwrap()];
         let asked = Options { no_bridge: Some(true), nic, ..Options::default() };
         let overridden = Options { no_bridge: Some(false), ..Options::default() };
-        let alone = request(std::slice::from_ref(&asked));
+        let alone = request(Options::default(), asked.clone());
         assert_eq!((alone.networks.len(), alone.devices.len()), (0, 1));
-        assert_eq!(request(&[overridden, asked]).networks.len(), 1);
+        assert_eq!(request(overridden, asked).networks.len(), 1);
     }
 
     #[test]

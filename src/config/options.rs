@@ -11,6 +11,7 @@ use super::setting::{Setting, Value};
 use crate::error::{Error, Kind};
 use crate::model::dns::{Domain, HostName, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
+use crate::model::place::Place;
 use crate::model::port::Publish;
 use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
@@ -65,6 +66,13 @@ macro_rules! options {
 }
 
 options! {
+    /// Networks by name, in the grammar of [`crate::model::place`].
+    #[arg(env = "NETNS_NETWORK", value_name = "SPEC", value_delimiter = Place::DELIMITER)]
+    #[arg(help = "Attach to a network that the configuration file defines: NAME[:ip=ADDR][,iface=NAME][,mac=MAC]\
+                  [,metric=N][,alias=NAME][,mtu=N][,route=ROUTE][,publish=SPEC][,no-default-route]; \
+                  the first is eth0")]
+    network: Vec<Place> => Allowed,
+
     /// Bridge to create or reuse [default: netns0]
     #[arg(env = "NETNS_BRIDGE", value_name = "NAME")]
     bridge: Option<Iface> => ByPolicy,
@@ -163,11 +171,6 @@ options! {
 }
 
 impl Options {
-    /// The layers as one, the first that has an answer winning.
-    pub(super) fn merge(layers: &[Self]) -> Self {
-        layers.iter().cloned().reduce(Self::over).unwrap_or_default()
-    }
-
     /// The flags that say the same.
     pub fn arguments(&self) -> Vec<String> {
         FIELDS.iter().flat_map(|field| (field.arguments)(self, &field.name())).collect()
@@ -178,6 +181,11 @@ impl Field {
     /// The option's name.
     pub(super) fn name(&self) -> String {
         self.ident.replace('_', "-")
+    }
+
+    /// Whether the option says anything.
+    pub(super) fn is_set(&self, options: &Options) -> bool {
+        !(self.arguments)(options, "").is_empty()
     }
 }
 

@@ -26,10 +26,12 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use toml::{Table, Value};
 
-use super::options::{Annotation, Field, Options, find, nearest, unknown};
+use super::options::{Annotation, FIELDS, Field, Options, find, nearest, unknown};
 use crate::error::{Error, Kind, Result};
 use crate::model::dns::Allowed;
 use crate::model::host_device::HostDevice;
+use crate::model::network::NetworkName;
+use crate::model::place::Place;
 use crate::model::port::{DYNAMIC, Ports, Publish};
 use crate::model::value::{Gateway, Iface, Mtu};
 
@@ -46,13 +48,14 @@ pub struct Policy {
     mtus: Option<Vec<String>>,
     aliases: Option<Vec<Allowed>>,
     nics: Option<Vec<HostDevice>>,
+    networks: Option<Vec<NetworkName>>,
 }
 
 /// Why not, unless it is allowed.
 type Verdict = std::result::Result<(), String>;
 
 /// The keys of the table.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "options",
     "publish-ports",
     "publish-addresses",
@@ -63,6 +66,7 @@ const KEYS: [&str; 10] = [
     "mtus",
     "aliases",
     "nics",
+    "networks",
 ];
 
 impl Policy {
@@ -92,6 +96,7 @@ impl Policy {
             "ips" => self.ips = Some(list(value, operation)?),
             "ifaces" => self.ifaces = Some(list(value, operation)?),
             "aliases" => self.aliases = Some(list(value, operation)?),
+            "networks" => self.networks = Some(list(value, operation)?),
             "mtus" => {
                 let ranges: Vec<String> = list(value, operation)?;
                 for range in &ranges {
@@ -140,10 +145,28 @@ impl Policy {
             "mtu" => bound("mtus", &self.mtus, required, options.mtu.map(|mtu| mtu.0), |allowed, mtu| {
                 mtus(allowed).is_ok_and(|range| range.contains(mtu))
             }),
+            "network" => options.network.iter().try_for_each(|place| self.check_place(place)),
             "nic" => options.nic.iter().try_for_each(|device| self.check_device(device, required)),
             _ if required => Err(only("options", name)),
             _ => Ok(()),
         }
+    }
+
+    /// What is asked for on one network is an option each, as without it.
+    fn check_place(&self, place: &Place) -> Verdict {
+        bound("networks", &self.networks, false, Some(&place.network), |allowed, name| allowed == *name)?;
+        let options = Options {
+            static_ip: place.ips.clone(),
+            iface: place.iface.clone(),
+            mac: place.mac,
+            alias: place.aliases.clone(),
+            mtu: place.mtu.map(Mtu),
+            route: place.routes.clone(),
+            no_default_route: place.no_default_route.then_some(true),
+            publish: place.publish.clone(),
+            ..Options::default()
+        };
+        FIELDS.iter().filter(|field| field.is_set(&options)).try_for_each(|field| self.check(field, &options))
     }
 
     /// What aliases are bounded to; no bound if `None`.

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use crate::error::is_obeyed;
 use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
+use crate::model::place::Place;
 use crate::model::port::Publish;
 use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
@@ -97,6 +98,11 @@ displayed! {
     // Each is compared with all others while other containers wait for the lock: 60,000 of them,
     // which fit a state document, would hold it for minutes.
     Publish { const MOST: usize = 1024; const CALLED: &str = " ports or ranges"; }
+    // Each has a table of routes of its own in the container.
+    Place {
+        const CALLED: &str = " networks";
+        const DELIMITER: char = ';';
+    }
     HostDevice {
         const MOST: usize = 64;
         const CALLED: &str = " interfaces";

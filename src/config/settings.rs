@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::file::{self, File};
-use super::{DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, annotations, network, resolve};
+use super::networks::{by_name, described};
+use super::{DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, annotations, resolve};
 use crate::error::Result;
 use crate::log::Log;
 use crate::model::container::ContainerId;
@@ -64,22 +65,33 @@ impl Settings {
         netns: NetnsRef,
         annotated: &BTreeMap<String, String>,
     ) -> Result<Request> {
-        let File { options, policy } = self.file.clone()?;
+        let File { options, policy, networks } = self.file.clone()?;
         let annotated = annotations(annotated, &policy)?;
-        let of_all = network(&[self.flags.clone(), options.clone()])?.mtu;
-        let mut request = resolve(&[annotated, self.flags.clone(), options], container, netns)?;
-        // The bridge's is everybody's: one container does not choose it.
-        request.networks.iter_mut().for_each(|wanted| wanted.network.mtu = of_all);
+        let mut request =
+            resolve(&annotated, &self.flags.clone().over(options), &networks, container, netns)?;
         request.names.allowed = policy.aliases().cloned();
         Ok(request)
     }
 
-    /// The network that flags, environment and file describe.
+    /// The network of this name, or that which flags, environment and file describe.
+    ///
+    /// # Errors
+    /// There is none of this name; or the configuration file or the log file cannot be used.
+    pub fn network(&self, name: Option<&str>) -> Result<NetworkSpec> {
+        let File { options, networks, .. } = self.file.clone()?;
+        let told = self.flags.clone().over(options);
+        match name {
+            Some(name) => by_name(name, &told, &networks),
+            None => described(&told, &told, &networks),
+        }
+    }
+
+    /// The networks that the configuration file defines.
     ///
     /// # Errors
     /// The configuration file or the log file cannot be used.
-    pub fn network(&self) -> Result<NetworkSpec> {
-        network(&[self.flags.clone(), self.file.clone()?.options])
+    pub fn networks(&self) -> Result<Vec<NetworkSpec>> {
+        Ok(self.file.clone()?.networks)
     }
 
     /// The arguments with which a hook has the flags and environment of this run; the program's
@@ -119,14 +131,14 @@ mod tests {
         assert_eq!((network.bridge.as_str(), network.name.as_str(), network.mtu), ("a0", "a0", Some(1400)));
         assert_eq!(request.publish.len(), 2);
         assert_eq!(request.names.allowed.map(|allowed| allowed.len()), Some(1));
-        assert_eq!(settings.network().unwrap().bridge.as_str(), "flag0");
+        assert_eq!(settings.network(None).unwrap().bridge.as_str(), "flag0");
         assert_eq!(settings.hook_arguments(), ["netns", "--config=/f", "--bridge=flag0", "--mtu=1400"]);
     }
 
     #[test]
     fn a_file_that_cannot_be_used_is_an_error_for_who_needs_it() {
         let settings = settings("brigde = 'x'", Options::default());
-        assert!(request(&settings, &[]).is_err() && settings.network().is_err());
+        assert!(request(&settings, &[]).is_err() && settings.network(None).is_err());
         settings.warn_of_files();
     }
 }

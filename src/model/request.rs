@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use super::container::ContainerId;
-use super::dns::Names;
+use super::dns::{HostName, Names};
 use super::host_device::HostDevice;
 use super::network::NetworkSpec;
 use super::port::Publish;
@@ -55,6 +55,17 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Every port to publish, and which network's address it leads to if one is asked for: in the
+    /// order in which they are chosen.
+    pub fn published(&self) -> impl Iterator<Item = (Publish, Option<usize>)> {
+        let of_networks = self.networks.iter().enumerate();
+        let of_networks = of_networks
+            .flat_map(|(at, wanted)| wanted.publish.iter().map(move |publish| (*publish, Some(at))));
+        self.publish.iter().map(|publish| (*publish, None)).chain(of_networks)
+    }
+}
+
 /// One network that a container is to be attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRequest {
@@ -76,6 +87,10 @@ pub struct NetworkRequest {
     pub routes: Vec<RouteSpec>,
     /// Of its own veth pair and of what is sent to it, in bytes; `None` means the network's.
     pub mtu: Option<u32>,
+    /// What neighbours on this network alone call it besides.
+    pub aliases: Vec<HostName>,
+    /// The ports that lead to its address here.
+    pub publish: Vec<Publish>,
 }
 
 impl NetworkRequest {
@@ -91,6 +106,8 @@ impl NetworkRequest {
             metric: None,
             routes: Vec::new(),
             mtu: None,
+            aliases: Vec::new(),
+            publish: Vec::new(),
         }
     }
 

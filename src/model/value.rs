@@ -113,6 +113,11 @@ pub fn subnet(address: IpNetwork) -> IpNetwork {
     IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
 }
 
+/// Whether two subnets share an address.
+pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    a.contains(b.network()) || b.contains(a.network())
+}
+
 /// A stable MAC address for an IP address: locally administered, `kind` in the second byte.
 ///
 /// Stable, so that a neighbour's ARP entry still holds when an address is leased again.

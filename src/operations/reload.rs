@@ -31,7 +31,7 @@ pub fn reload(settings: &Settings) -> Result<Reloaded> {
     let mut run = Run::open(settings)?;
     run.warn_of_damage();
     settings.warn_of_files();
-    let to = settings.network().ok().and_then(|network| network.firewall);
+    let to = settings.network(None).ok().and_then(|network| network.firewall);
     let moved = to.map(|to| run.move_rules(to).map(|moved| (moved, to))).transpose()?;
     Ok(Reloaded { moved: moved.filter(|(moved, _)| *moved > 0), restored: run.restore_rules()? })
 }

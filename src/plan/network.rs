@@ -13,7 +13,7 @@ use crate::model::observed::{Host, Link, ObservedNetwork, Route};
 use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
-use crate::model::value::{self, Iface, Mac};
+use crate::model::value::{self, Iface, Mac, overlap};
 
 /// The MTU where there is no default route to ask, in bytes: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
@@ -155,10 +155,6 @@ fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>
         }
     }
     Ok(())
-}
-
-fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
-    a.contains(b.network()) || b.contains(a.network())
 }
 
 fn mac_of(spec: &NetworkSpec) -> Option<Mac> {

@@ -7,7 +7,7 @@ use netns::config::{self, DEFAULT_STATE_DIR, Options};
 use netns::error::Result;
 use netns::model::container::ContainerId;
 use netns::model::device::{Before, Identity, Octets};
-use netns::model::network::Network;
+use netns::model::network::{Network, NetworkSpec};
 use netns::model::observed::{Device, Host, Link, ObservedNetwork, Route};
 use netns::model::port::PortMapping;
 use netns::model::record::Record;
@@ -93,12 +93,14 @@ pub fn attach(options: Options, host: &Host, known: &Known, id: &str, pid: i32) 
 /// What is remembered once this plan has been carried out.
 pub fn after(plan: &Plan) -> Known {
     let networks = plan.networks.iter().map(|network| network.network.clone());
-    Known { networks: networks.collect(), containers: vec![plan.record.clone()] }
+    Known { networks: networks.collect(), containers: vec![plan.record.clone()], ..Known::default() }
 }
 
 /// All that is recorded.
 #[derive(Default)]
 pub struct Known {
+    /// The networks that the configuration file defines.
+    pub defined: Vec<NetworkSpec>,
     pub networks: Vec<Network>,
     pub containers: Vec<Record>,
 }
@@ -108,7 +110,8 @@ impl Known {
     pub fn attach(&self, options: Options, host: &Host, sandbox: &Sandbox, id: &str) -> Result<Plan> {
         let container = ContainerId { id: id.to_owned(), bundle: format!("/bundles/{id}").into() };
         // No file of a namespace is opened: its sandbox is given.
-        let request = config::resolve(&[options], container, NetnsRef::Pid(sandbox.pid().unwrap_or(1)))?;
+        let netns = NetnsRef::Pid(sandbox.pid().unwrap_or(1));
+        let request = config::resolve(&options, &Options::default(), &self.defined, container, netns)?;
         let claimed = self.claimed(&request, host, sandbox)?;
         plan::attach(Case { request: &request, host, claimed: &claimed, sandbox, now: 0 })
     }

@@ -1,0 +1,117 @@
+//! What a definition means, and every mistake of one.
+
+use super::*;
+use crate::config::file;
+
+fn networks(text: &str) -> Result<Vec<NetworkSpec>> {
+    Ok(file::parse(&text.replace('\'', "\""), "/f".as_ref())?.networks)
+}
+
+fn shown(networks: &[NetworkSpec]) -> Vec<String> {
+    networks.iter().map(|one| format!("{} {} {}", one.name, one.bridge, all(one.subnets.iter()))).collect()
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = "[network.front]\ndriver = 'bridge'\nbridge = 'front0'\nsubnets = ['10.8.0.1/24']\n\
+                mode-ipv4 = 'routed'\ninternal = true\nisolate = 'none'\ninter-container = false\nmtu = 1400\n\
+                firewall = 'nftables'\nroutes = ['10.9.0.0/16 via 10.8.0.2 metric 50']\ndns = ['10.8.0.53']\n\
+                [network.back]\nsubnets = ['10.9.0.1/24']\nmode = 'isolated'";
+    let [back, front] = &networks(text).unwrap()[..] else { panic!() };
+    assert_eq!(shown(&[front.clone(), back.clone()]), ["front front0 10.8.0.1/24", "back back 10.9.0.1/24"]);
+    assert_eq!((front.reach.mode_ipv4, front.reach.mode_ipv6), (Mode::Routed, Mode::Nat));
+    assert_eq!((back.reach.mode_ipv4, back.reach.mode_ipv6), (Mode::Isolated, Mode::Isolated));
+    assert_eq!((front.reach.internal, front.reach.isolate), (true, Isolation::None));
+    assert!(!front.reach.inter_container && back.reach.inter_container);
+    assert_eq!((front.mtu, front.firewall), (Some(1400), Some(Backend::Nftables)));
+    assert_eq!(all(front.routes.iter()), "10.9.0.0/16 via 10.8.0.2 metric 50");
+    assert_eq!(all(front.dns.iter()), "10.8.0.53");
+}
+
+#[test]
+fn a_long_name_has_a_bridge_of_its_own() {
+    let long = "a-network-with-a-very-long-name";
+    let one = networks(&format!("[network.{long}]")).unwrap();
+    let bridge = one[0].bridge.as_str();
+    assert!(bridge.len() == 15 && bridge.starts_with("netns"), "{bridge}");
+    assert_ne!(networks(&format!("[network.{long}r]")).unwrap()[0].bridge.as_str(), bridge);
+}
+
+#[test]
+fn subnets_that_nobody_chose_are_the_same_on_every_run_and_apart() {
+    let text: String = (0..60).map(|n| format!("[network.n{n}]\nsubnets = 'auto'\n")).collect();
+    let all = networks(&text).unwrap();
+    assert_eq!(all, networks(&text).unwrap());
+    let subnets: Vec<IpNetwork> = all.iter().flat_map(|network| network.subnets.clone()).collect();
+    assert!(subnets.len() >= 60);
+    for (at, one) in subnets.iter().enumerate() {
+        assert!(subnets[..at].iter().all(|other| !overlap(*one, *other)), "{one}");
+    }
+    let pool: IpNetwork = "10.160.0.0/11".parse().unwrap();
+    assert!(subnets.iter().all(|one| one.is_ipv6() || pool.contains(one.ip())));
+    let alone = networks("[network.n7]").unwrap();
+    let taken = alone[0].subnets[0];
+    let beside = networks(&format!("[network.n7]\n[network.other]\nsubnets = ['{taken}']")).unwrap();
+    assert_ne!(beside[0].subnets[0], taken, "a definition goes before");
+    assert!(beside[0].lent && !beside[1].lent);
+}
+
+/// What is wrong after the first line, the place and the cause, and a part of the hint.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("subnets = ['10.8.0.0/24']", "subnets #2:12: address '10.8.0.0/24': it is the network", "10.8.0.1/24"),
+    ("subnets = ['10.8.0.255/24']", "subnets #2:12: address", ""),
+    ("subnets = ['10.8.0.1']", "subnets #2:12: address '10.8.0.1': it lacks its prefix length", ""),
+    (
+        "subnets = ['10.8.0.1/24',\n '10.9.0.1/24']",
+        "subnets #3:2: 10.8.0.1/24 is of the same",
+        "define another",
+    ),
+    ("subnets = []", "subnets #2:11: it is empty", "\"auto\""),
+    ("subnets = 7", "subnets #2:11: it must be a list", ""),
+    ("mode = 'rooted'", "mode #2:8: 'rooted' is not one of nat, routed, isolated", "did you mean routed?"),
+    ("isolate = 'yes'", "isolate #2:11: 'yes' is not one of strict, normal, none", ""),
+    ("internal = 'no'", "internal #2:12: it must be true or false", ""),
+    ("mtu = 12", "mtu #2:7: mtu '12': it must be from 68", ""),
+    ("bridge = 'a/b'", "bridge #2:10: interface name", ""),
+    ("firewall = 'pf'", "firewall #2:12: firewall 'pf': it must be iptables or nftables", ""),
+    ("dns = ['x']", "dns #2:8: name server 'x'", ""),
+    ("driver = 'macvlan'", "driver #2:10: driver macvlan is not built yet", ""),
+    ("driver = 'brige'", "driver #2:10: 'brige' is not one of bridge", "did you mean bridge?"),
+    ("\nvlan = 20", "vlan #3:1: not built yet", ""),
+    ("subnet = '10.8.0.1/24'", "subnet #2:1: unknown key", "did you mean subnets?"),
+    ("zzzzzzzz = 1", "zzzzzzzz #2:1: unknown key", "the keys of a network are driver"),
+    ("mode = 'nat'\nmode-ipv4 = 'nat'", "#3:1: mode is that of both families already", "or else"),
+    ("subnets = ['10.8.0.1/24']\nmode-ipv6 = 'nat'", "#3:1: the network has no subnet of this", "add one"),
+    ("subnets = ['10.8.0.1/24']\nroutes = ['10.7.0.0/16 via fd00::1']", "routes #3:11: route", ""),
+    (
+        "subnets = ['10.8.0.1/24']\nroutes = ['10.7.0.0/16 via 10.7.0.1']",
+        "#3:11: its next hop 10.7.0.1",
+        "reach",
+    ),
+    ("[network.back]\nbridge = 'front'", "#3:10: bridge front is that of network", "of its own"),
+    ("[network.Back]", "network.Back #2:10: a name has 1 to 63 lower-case", ""),
+    (
+        "subnets = ['10.8.0.1/24']\n[network.back]\nsubnets = ['10.8.0.128/16']",
+        "#4:12: subnet 10.8.0.0/24 of network front overlaps 10.8.0.0/16 of network back",
+        "give each network a subnet of its own",
+    ),
+];
+
+#[test]
+fn a_mistake_is_told_with_its_place_and_the_remedy() {
+    for (text, message, hint) in MISTAKES {
+        let error = networks(&format!("[network.front]\n{text}")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input, "{error}");
+        let message = message.replace('#', "in configuration /f, line ").replacen(':', ", column ", 1);
+        let error = error.to_string();
+        assert!(error.contains(&message), "{text}: {error}\nand not {message}");
+        assert!(error.contains(hint) && (hint.is_empty() || error.contains("\n  hint: ")), "{text}: {error}");
+    }
+    for twice in ["[network.front]\n[network.front]", "network = 'x'\n[network.front]"] {
+        let error = networks(twice).unwrap_err().to_string();
+        assert!(error.starts_with("read configuration /f, line 2, column "), "{error}");
+    }
+    assert!(
+        networks("[network]\nfront = 7").unwrap_err().to_string().contains("begin it with [network.NAME]")
+    );
+}
