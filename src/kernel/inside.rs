@@ -1,13 +1,10 @@
-//! The container's network namespace, without the main thread ever moving.
+//! The container's network namespace.
 //!
 //! A netlink socket belongs to the namespace it was opened in, and a directory of
-//! `/proc/sys/net/ipv6` likewise: a thread enters, opens both, hands them back and ends. (Moving
-//! the main thread there and back risks an early return between the two `setns(2)`.)
+//! `/proc/sys/net/ipv6` likewise: the thread enters, opens both, and comes back.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::thread::JoinHandle;
 
 use nix::sched::{CloneFlags, setns};
 
@@ -23,41 +20,34 @@ pub(super) struct Inside {
     sysctl: Sysctl,
 }
 
-/// A thread that enters.
-#[derive(Debug)]
-pub(super) struct Entering {
-    netns: File,
-    thread: JoinHandle<io::Result<(Netlink, Sysctl)>>,
-}
-
 fn operation() -> &'static str {
     "enter the container's network namespace"
 }
 
-impl Entering {
-    /// Sends a thread into the namespace that `netns` is open on.
-    pub(super) fn start(netns: File, host: &Netlink, parameters: &Sysctl) -> Result<Self> {
-        let entered = netns.try_clone().doing(operation)?;
-        let (runtime, sysctl) = (host.runtime(), parameters.elsewhere().doing(operation)?);
-        let enter = move || {
-            setns(&entered, CloneFlags::CLONE_NEWNET)?;
-            // All that a container's interfaces are given is of IPv6; opened by this thread.
-            sysctl.has_ipv6()?;
-            Ok((Netlink::open_here(runtime)?.bounded(), sysctl))
-        };
-        let thread = std::thread::Builder::new().spawn(enter).doing(operation)?;
-        Ok(Self { netns, thread })
-    }
+/// The network namespace that the thread comes back to, whatever happens meanwhile.
+struct Home(File);
 
-    /// Waits until the thread has done its work.
-    pub(super) fn finish(self) -> Result<Inside> {
-        let done = self.thread.join().map_err(|_| Error::new(operation(), "the thread has died"))?;
-        let (netlink, sysctl) = done.doing(operation)?;
-        Ok(Inside { netns: self.netns, netlink, sysctl })
+impl Drop for Home {
+    fn drop(&mut self) {
+        if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
+            // Everything would be done to the container from now on that is meant for the host.
+            std::process::abort();
+        }
     }
 }
 
 impl Inside {
+    /// Opens the namespace that `netns` is open on. `parameters` are the host's.
+    pub(super) fn open(netns: File, parameters: &Sysctl) -> Result<Self> {
+        let sysctl = parameters.elsewhere().doing(operation)?;
+        let home = Home(File::open("/proc/thread-self/ns/net").doing(operation)?);
+        setns(&netns, CloneFlags::CLONE_NEWNET).doing(operation)?;
+        // All that a container's interfaces are given is of IPv6; opened by this thread.
+        let found = sysctl.has_ipv6().and_then(|_| Netlink::open_here());
+        drop(home);
+        Ok(Self { netns, netlink: found.doing(operation)?.bounded(), sysctl })
+    }
+
     pub(super) fn netns(&self) -> BorrowedFd<'_> {
         self.netns.as_fd()
     }

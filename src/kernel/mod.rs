@@ -1,5 +1,4 @@
-//! The only room that sends anything to the kernel over netlink, and the only one that knows
-//! tokio.
+//! The only room that sends anything to the kernel over rtnetlink.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -36,7 +35,7 @@ use std::fs::File;
 
 use crate::error::{Error, Result};
 use crate::log::Log;
-use inside::{Entering, Inside};
+use inside::Inside;
 use netlink::Netlink;
 use sysctl::Sysctl;
 
@@ -45,8 +44,6 @@ use sysctl::Sysctl;
 pub struct Kernel {
     netlink: Netlink,
     sysctl: Sysctl,
-    /// The thread that enters the container, and what it has opened there.
-    entering: Option<Entering>,
     inside: Option<Inside>,
     /// Whether to wait for what the kernel gives back in its own time. Whoever tries again what
     /// another run has waited for in vain does not.
@@ -62,7 +59,7 @@ impl Kernel {
     /// No socket can be opened.
     pub fn open(log: Log) -> Result<Self> {
         let (netlink, sysctl) = (Netlink::open()?, Sysctl::default());
-        Ok(Self { netlink, sysctl, entering: None, inside: None, waits: true, log })
+        Ok(Self { netlink, sysctl, inside: None, waits: true, log })
     }
 
     /// Enters the network namespace that `netns` is open on, for the steps that are taken in it.
@@ -70,27 +67,7 @@ impl Kernel {
     /// # Errors
     /// It cannot be entered, or no socket can be opened there.
     pub fn enter(&mut self, netns: File) -> Result<()> {
-        self.start_entering(netns)?;
-        self.finish_entering()
-    }
-
-    /// The first half of [`Self::enter`]: a thread enters.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn start_entering(&mut self, netns: File) -> Result<()> {
-        self.entering = Some(Entering::start(netns, &self.netlink, &self.sysctl)?);
-        Ok(())
-    }
-
-    /// The second half of [`Self::enter`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn finish_entering(&mut self) -> Result<()> {
-        if let Some(entering) = self.entering.take() {
-            self.inside = Some(entering.finish()?);
-        }
+        self.inside = Some(Inside::open(netns, &self.sysctl)?);
         Ok(())
     }
 

@@ -41,8 +41,8 @@ pub(super) fn move_in(host: &Netlink, device: &MovedDevice, netns: BorrowedFd<'_
 ///
 /// # Errors
 /// The namespace cannot be entered, or the kernel does not answer.
-pub fn is_inside(host: &Netlink, device: &MovedDevice) -> Result<bool> {
-    let Some(inside) = enter(host, device)? else { return Ok(false) };
+pub fn is_inside(device: &MovedDevice) -> Result<bool> {
+    let Some(inside) = enter(device)? else { return Ok(false) };
     Ok(inside.find(device).doing(|| format!("find {} in the container", device.name))?.is_some())
 }
 
@@ -56,10 +56,10 @@ pub fn is_inside(host: &Netlink, device: &MovedDevice) -> Result<bool> {
 /// It is nowhere to be found and must be somewhere, or it cannot be made what it was.
 pub(super) fn bring_back(host: &Netlink, device: &MovedDevice, log: &Log, wait: bool) -> Result<()> {
     let operation = || format!("bring {} back to the host", device.name);
-    let here = Place::here(host.clone(), device).doing(operation)?;
+    let here = Place::here(device).doing(operation)?;
     // A search through all processes, which what is here spares.
     if here.find(device).doing(operation)?.is_none()
-        && let Some(inside) = enter(host, device)?
+        && let Some(inside) = enter(device)?
         && let Some(link) = inside.find(device).doing(operation)?
     {
         return_from(&inside, device, link.header.index).doing(operation)?;
@@ -96,10 +96,10 @@ struct Place {
 }
 
 impl Place {
-    /// The namespace of this thread, which is that of `netlink`.
-    fn here(netlink: Netlink, device: &MovedDevice) -> io::Result<Self> {
+    /// The namespace of this thread.
+    fn here(device: &MovedDevice) -> io::Result<Self> {
         let sysfs = device.before.identity.inode.map(|_| Sysfs::here()).transpose()?;
-        Ok(Self { netlink, sysfs })
+        Ok(Self { netlink: Netlink::open_here()?, sysfs })
     }
 
     fn find(&self, device: &MovedDevice) -> io::Result<Option<LinkMessage>> {
@@ -126,15 +126,14 @@ impl Place {
 }
 
 /// The container's namespace, if anything still keeps it.
-fn enter(host: &Netlink, device: &MovedDevice) -> Result<Option<Place>> {
+fn enter(device: &MovedDevice) -> Result<Option<Place>> {
     let pid = match device.netns {
         Netns::Pid(pid) => Some(pid),
         Netns::Host | Netns::Path => None,
     };
     let Some(netns) = namespaces::find(pid, device.inode) else { return Ok(None) };
     let operation = || format!("look for {} in the container", device.name);
-    let open = || Place::here(Netlink::open_here(host.runtime())?, device);
-    Ok(Some(visit(&netns, open)?.doing(operation)?))
+    Ok(Some(visit(&netns, || Place::here(device))?.doing(operation)?))
 }
 
 /// Moves it to the host, if need be under a name that nobody has, and with another number.

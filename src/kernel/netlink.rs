@@ -9,83 +9,126 @@ mod examine;
 mod ports;
 mod write;
 
-use std::future::Future;
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::cell::Cell;
+use std::io;
 
-use futures_util::{StreamExt, TryStream, TryStreamExt};
 use nix::libc;
-use rtnetlink::Handle;
-use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::link::LinkExtentMask;
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::AbortHandle;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
+    Parseable,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::error::{Doing, Result};
 use crate::model::observed::Link;
 pub(super) use describe::{address_of, describe, name_of};
 
-/// One socket, and the runtime that it shares with those of other namespaces.
-#[derive(Debug, Clone)]
+/// One socket.
+#[derive(Debug)]
 pub struct Netlink {
-    runtime: Arc<Runtime>,
-    handle: Handle,
-    /// How much of a table is read.
+    socket: Socket,
+    /// The number of the last request, which its answers bear.
+    number: Cell<u32>,
+    /// How much of a table is kept.
     most: usize,
-    /// Whoever reads and writes the socket; ends where that fails.
-    connection: AbortHandle,
 }
 
-/// How much of a container's tables is read: it may make them as long as it likes.
+/// How much of a container's tables is kept: it may make them as long as it likes.
 const MOST_INSIDE: usize = 1 << 16;
 
+/// What the kernel puts into one datagram of a table at most, in bytes.
+const DATAGRAM: usize = 32 * 1024;
+
 impl Netlink {
-    /// Opens a socket in the calling thread's network namespace, with a runtime of its own.
+    /// Opens a socket in the calling thread's network namespace.
     ///
     /// # Errors
     /// No socket can be opened.
     pub fn open() -> Result<Self> {
-        let operation = || "open a netlink socket";
-        let runtime = Builder::new_current_thread().enable_io().build().doing(operation)?;
-        Self::open_here(Arc::new(runtime)).doing(operation)
+        Self::open_here().doing(|| "open a netlink socket")
     }
 
-    /// The same socket for a container, of whose tables only the beginning is read.
+    /// The same socket for a container, of whose tables only the beginning is kept.
     pub fn bounded(self) -> Self {
         Self { most: MOST_INSIDE, ..self }
     }
 
-    /// Opens a socket in the calling thread's network namespace, whichever thread that is.
-    pub(super) fn open_here(runtime: Arc<Runtime>) -> io::Result<Self> {
-        let (connection, handle) = {
-            let _guard = runtime.enter();
-            // The kernel is to heed what a request leaves out, instead of telling of all.
-            let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
-            (runtime.spawn(connection).abort_handle(), handle)
-        };
-        Ok(Self { runtime, handle, most: usize::MAX, connection })
+    /// As [`Self::open`].
+    pub(super) fn open_here() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_ROUTE)?;
+        // The kernel is to heed what a request leaves out, instead of telling of all.
+        socket.set_netlink_get_strict_chk(true)?;
+        Ok(Self { socket, number: Cell::new(0), most: usize::MAX })
     }
 
-    pub(super) fn runtime(&self) -> Arc<Runtime> {
-        Arc::clone(&self.runtime)
-    }
-
-    fn wait<T>(
-        &self,
-        request: impl Future<Output = std::result::Result<T, rtnetlink::Error>>,
-    ) -> io::Result<T> {
-        let answer = self.runtime.block_on(request).map_err(kernels_own)?;
-        // A request that was not sent, or not answered, looks like one that was answered by nothing.
-        if self.connection.is_finished() {
-            return Err(io::Error::new(ErrorKind::BrokenPipe, "the netlink socket has failed"));
+    /// Sends a request, and gives all that the kernel answers.
+    fn request(&self, request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let mut message = NetlinkMessage::from(request);
+        self.number.set(self.number.get().wrapping_add(1));
+        message.header.sequence_number = self.number.get();
+        message.header.flags = NLM_F_REQUEST | flags;
+        message.finalize();
+        let mut datagram = vec![0; message.buffer_len()];
+        message.serialize(&mut datagram);
+        self.socket.send_to(&datagram, &SocketAddr::new(0, 0), 0)?;
+        let mut answers = Vec::new();
+        datagram.reserve(DATAGRAM);
+        loop {
+            datagram.clear();
+            self.socket.recv(&mut datagram, 0)?;
+            if self.read(&datagram, flags & NLM_F_ACK != 0, &mut answers)? {
+                return Ok(answers);
+            }
         }
-        Ok(answer)
     }
 
-    /// A table, or the beginning of it.
-    fn table<T>(&self, rows: impl TryStream<Ok = T, Error = rtnetlink::Error> + Unpin) -> io::Result<Vec<T>> {
-        self.wait(TryStreamExt::into_stream(rows).take(self.most).try_collect())
+    /// Reads the answers in a datagram; whether the last of them is among them.
+    fn read(
+        &self,
+        mut datagram: &[u8],
+        acknowledged: bool,
+        answers: &mut Vec<RouteNetlinkMessage>,
+    ) -> io::Result<bool> {
+        while !datagram.is_empty() {
+            let first = datagram;
+            let message = NetlinkBuffer::new_checked(&first).map_err(io::Error::other)?;
+            datagram = datagram.get(message.length().next_multiple_of(4) as usize..).unwrap_or_default();
+            // Of a request that failed before all of its answers were read.
+            if message.sequence_number() != self.number.get() {
+                continue;
+            }
+            let alone = message.flags() & NLM_F_MULTIPART == 0;
+            match NetlinkMessage::parse(&message).map(|message| message.payload) {
+                Ok(NetlinkPayload::Done(_)) => return Ok(true),
+                Ok(NetlinkPayload::Error(error)) if error.code.is_some() => return Err(error.to_io()),
+                Ok(NetlinkPayload::Error(_)) => return Ok(true),
+                Ok(NetlinkPayload::InnerMessage(answer)) if answers.len() < self.most => answers.push(answer),
+                Err(error) if alone => return Err(io::Error::other(error)),
+                // Nobody knows how to read it.
+                _ => {}
+            }
+            if alone && !acknowledged {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Changes something.
+    fn change(&self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.request(request, NLM_F_ACK | flags).map(drop)
+    }
+
+    /// A table, or the beginning of it: those of its rows that `wanted` knows.
+    fn table<T>(
+        &self,
+        request: RouteNetlinkMessage,
+        wanted: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        Ok(self.request(request, NLM_F_DUMP)?.into_iter().filter_map(wanted).collect())
     }
 
     /// Asks for one object, and gives the first answer that `wanted` knows.
@@ -94,24 +137,7 @@ impl Netlink {
         request: RouteNetlinkMessage,
         wanted: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> io::Result<Option<T>> {
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST;
-        let mut handle = self.handle.clone();
-        self.wait(async move {
-            let mut answers = handle.request(message)?;
-            while let Some(answer) = answers.next().await {
-                match answer.payload {
-                    NetlinkPayload::InnerMessage(answer) => {
-                        if let Some(found) = wanted(answer) {
-                            return Ok(Some(found));
-                        }
-                    }
-                    NetlinkPayload::Error(error) => return Err(rtnetlink::Error::NetlinkError(error)),
-                    _ => {}
-                }
-            }
-            Ok(None)
-        })
+        Ok(self.request(request, 0)?.into_iter().find_map(wanted))
     }
 
     /// The link called `name`, if there is one; without its addresses.
@@ -119,14 +145,11 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn link(&self, name: &str) -> io::Result<Option<Link>> {
-        let request = self.handle.link().get().match_name(name);
-        // Half of the answer would be IPv6's counters, which are to be collected and read.
-        let request =
-            request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]).execute();
-        match self.wait(async move { std::pin::pin!(request).try_next().await }) {
-            Ok(message) => Ok(message.as_ref().map(describe)),
+        let mut question = LinkMessage::default();
+        question.attributes = vec![LinkAttribute::IfName(name.to_owned()), brief()];
+        match self.ask(RouteNetlinkMessage::GetLink(question), link) {
             Err(error) if gone(&error) => Ok(None),
-            Err(error) => Err(error),
+            found => Ok(found?.as_ref().map(describe)),
         }
     }
 
@@ -135,17 +158,17 @@ impl Netlink {
     /// # Errors
     /// There is none (`ENODEV`).
     pub fn index(&self, name: &str) -> io::Result<u32> {
-        let found = self.link(name)?.map(|link| link.index);
-        found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+        Ok(rustix::net::netdevice::name_to_index(&self.socket, name)?)
     }
 }
 
-/// The error that the kernel gave, without the library's words around it.
-fn kernels_own(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    }
+/// Half of the answer would be IPv6's counters, which are to be collected and read.
+fn brief() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+fn link(answer: RouteNetlinkMessage) -> Option<LinkMessage> {
+    if let RouteNetlinkMessage::NewLink(link) = answer { Some(link) } else { None }
 }
 
 fn gone(error: &io::Error) -> bool {

@@ -53,7 +53,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
     let mut run = Run::open(settings)?;
     let expected = run.expected(&request)?;
     run.share_rules(expected)?;
-    run.machine.start_entering(netns)?;
+    run.machine.kernel.enter(netns)?;
     run.warn_of_damage();
     if let Some(path) = sandbox.path() {
         run.log.debug(&format!("NETNS={}", path.display()));
@@ -214,7 +214,6 @@ impl Run {
         changing: &[Key],
         networks: &[Known],
     ) -> Result<Option<Vec<Attachment>>> {
-        self.machine.kernel.finish_entering()?;
         self.check_inside(&plan)?;
         let before: Vec<Option<Network>> = networks.iter().map(|known| known.network.clone()).collect();
         self.begin_networks(&plan, &before)?;

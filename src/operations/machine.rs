@@ -1,6 +1,5 @@
 //! The machine that steps are applied to: its kernel, its firewall, and containers' files.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::apply::{Target, undone};
@@ -35,11 +34,6 @@ impl Machine {
         let netfilter = Netfilter::default();
         let firewall = Firewall::new(netfilter.clone(), log.clone());
         Ok(Self { kernel, netfilter, firewall, running: None, log: log.clone() })
-    }
-
-    /// Sends a thread into the network namespace that is open, where steps are to be applied.
-    pub(super) fn start_entering(&mut self, netns: File) -> Result<()> {
-        self.kernel.start_entering(netns)
     }
 
     /// Looks once for the first rules of a network: a program may say that it made them where they

@@ -219,7 +219,7 @@ fn has_link(record: &Record, netlink: &Netlink) -> Result<bool> {
         }
     }
     for device in record.devices() {
-        if moving::is_inside(netlink, device)? {
+        if moving::is_inside(device)? {
             return Ok(true);
         }
     }

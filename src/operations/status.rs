@@ -66,7 +66,7 @@ impl<'a> Statuses<'a> {
         }
         let mut whole = self.records.is_complete(record) && are_ports(record, netlink)?;
         for device in record.devices() {
-            whole = whole && moving::is_inside(netlink, device)?;
+            whole = whole && moving::is_inside(device)?;
         }
         Ok(if whole { Status::Running } else { Status::Incomplete })
     }

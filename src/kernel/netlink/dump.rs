@@ -8,13 +8,13 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use nix::libc;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::Netlink;
 use super::describe::{address_of, describe, routes};
+use super::{Netlink, brief, link};
 use crate::model::observed::{Link, Links, MAIN_TABLE, Route};
 
 impl Netlink {
@@ -31,7 +31,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn links_in_full(&self) -> io::Result<Links> {
-        let messages: Vec<LinkMessage> = self.table(self.handle.link().get().execute())?;
+        let messages = self.table(RouteNetlinkMessage::GetLink(LinkMessage::default()), link)?;
         let mut links = in_order(&messages);
         for message in &self.address_messages(AddressFamily::Unspec, 0)? {
             if let Ok(at) = links.0.binary_search_by_key(&message.header.index, |link| link.index)
@@ -48,20 +48,20 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn ports_of(&self, bridge_index: u32) -> io::Result<Vec<Link>> {
-        let mut request = self.handle.link().get();
-        request.message_mut().attributes.push(LinkAttribute::Controller(bridge_index));
-        let Links(links) = in_order(&self.brief(request)?);
+        let ports = LinkAttribute::Controller(bridge_index);
+        let Links(links) = in_order(&self.briefly(vec![ports, brief()])?);
         Ok(links.into_iter().filter(|link| link.master == Some(bridge_index)).collect())
     }
 
     /// Every link, without IPv6's counters, which are half of the answer.
     pub(in crate::kernel) fn link_messages(&self) -> io::Result<Vec<LinkMessage>> {
-        self.brief(self.handle.link().get())
+        self.briefly(vec![brief()])
     }
 
-    fn brief(&self, request: rtnetlink::LinkGetRequest) -> io::Result<Vec<LinkMessage>> {
-        let request = request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-        self.table(request.execute())
+    fn briefly(&self, attributes: Vec<LinkAttribute>) -> io::Result<Vec<LinkMessage>> {
+        let mut question = LinkMessage::default();
+        question.attributes = attributes;
+        self.table(RouteNetlinkMessage::GetLink(question), link)
     }
 
     /// The addresses of the link with this number, but for those that it gives itself.
@@ -87,10 +87,12 @@ impl Netlink {
         family: AddressFamily,
         link: u32,
     ) -> io::Result<Vec<AddressMessage>> {
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = family;
-        request.message_mut().header.index = link;
-        self.table(request.execute())
+        let mut question = AddressMessage::default();
+        (question.header.family, question.header.index) = (family, link);
+        self.table(RouteNetlinkMessage::GetAddress(question), |answer| match answer {
+            RouteNetlinkMessage::NewAddress(address) => Some(address),
+            _ => None,
+        })
     }
 
     /// The routes of both families and of every table but the kernel's own (`local`), IPv4
@@ -132,7 +134,11 @@ impl Netlink {
     pub(in crate::kernel) fn route_messages(&self, family: AddressFamily) -> io::Result<Vec<RouteMessage>> {
         let mut all = RouteMessage::default();
         all.header.address_family = family;
-        match self.table(self.handle.route().get(all).execute()) {
+        let route = |answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => Some(route),
+            _ => None,
+        };
+        match self.table(RouteNetlinkMessage::GetRoute(all), route) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
             routes => routes,
         }

@@ -5,14 +5,14 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Netlink;
+use super::ports::neighbour;
 
 /// How long a neighbour may take to answer. On one machine it takes less than a millisecond.
 const PATIENCE: Duration = Duration::from_millis(1200);
@@ -31,11 +31,13 @@ impl Netlink {
         to.header.address_family = AddressFamily::Inet;
         to.header.destination_prefix_length = 32;
         to.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
-        let messages: Vec<RouteMessage> = self.wait(self.handle.route().get(to).execute().try_collect())?;
-        Ok(messages.iter().flat_map(|message| &message.attributes).find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
-            _ => None,
-        }))
+        self.ask(RouteNetlinkMessage::GetRoute(to), |answer| {
+            let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
+            route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            })
+        })
     }
 
     /// Whether the neighbour `address` on the link of this number answers to ARP, in the
@@ -73,19 +75,25 @@ impl Netlink {
     }
 
     fn neighbour(&self, link: u32, address: Ipv4Addr) -> io::Result<Option<NeighbourState>> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
-        let messages: Vec<NeighbourMessage> = self.wait(request.try_collect())?;
+        let mut all = NeighbourMessage::default();
+        all.header.family = AddressFamily::Inet;
         let wanted = NeighbourAttribute::Destination(NeighbourAddress::Inet(address));
-        let found = messages
-            .into_iter()
-            .find(|message| message.header.ifindex == link && message.attributes.contains(&wanted));
-        Ok(found.map(|message| message.header.state))
+        let found = self.table(RouteNetlinkMessage::GetNeighbour(all), |answer| match answer {
+            RouteNetlinkMessage::NewNeighbour(entry)
+                if entry.header.ifindex == link && entry.attributes.contains(&wanted) =>
+            {
+                Some(entry.header.state)
+            }
+            _ => None,
+        });
+        Ok(found?.into_iter().next())
     }
 
     /// Makes the kernel ask a neighbour that it knows, at once.
     fn ask_again(&self, link: u32, address: Ipv4Addr) -> io::Result<()> {
-        let request = self.handle.neighbours().add(link, IpAddr::V4(address));
-        self.wait(request.state(NeighbourState::Probe).replace().execute())
+        let mut entry = neighbour(link, IpAddr::V4(address));
+        entry.header.state = NeighbourState::Probe;
+        self.put_neighbour(entry)
     }
 }
 

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::neighbour::{
-    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -55,8 +56,13 @@ impl Netlink {
     /// # Errors
     /// There is no such link.
     pub fn add_neighbour(&self, link: &Iface, address: IpAddr, mac: Mac) -> io::Result<()> {
-        let request = self.handle.neighbours().add(self.index(link.as_str())?, address);
-        self.wait(request.link_layer_address(&mac.0).replace().execute())
+        let mut entry = neighbour(self.index(link.as_str())?, address);
+        entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        self.put_neighbour(entry)
+    }
+
+    pub(super) fn put_neighbour(&self, entry: NeighbourMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Lets the host ask again who has an address on a link.
@@ -64,9 +70,8 @@ impl Netlink {
     /// # Errors
     /// There is no such link, or it knew nobody.
     pub fn delete_neighbour(&self, link: &Iface, address: IpAddr) -> io::Result<()> {
-        let index = self.index(link.as_str())?;
-        let message = self.handle.neighbours().add(index, address).message_mut().clone();
-        self.wait(self.handle.neighbours().del(message).execute())
+        let entry = neighbour(self.index(link.as_str())?, address);
+        self.change(RouteNetlinkMessage::DelNeighbour(entry), 0)
     }
 
     /// Tells a bridge once and for all by which of its ports an address is reached: it would
@@ -75,9 +80,13 @@ impl Netlink {
     /// # Errors
     /// There is no such link, or it is no port of a bridge.
     pub fn pin_port(&self, port: &Iface, mac: Mac) -> io::Result<()> {
-        let request = self.handle.neighbours().add_bridge(self.index(port.as_str())?, &mac.0);
-        let request = request.state(NeighbourState::Noarp);
-        self.wait(request.flags(NeighbourFlags::Controller | NeighbourFlags::Sticky).replace().execute())
+        let mut entry = NeighbourMessage::default();
+        entry.header.family = AddressFamily::Bridge;
+        entry.header.ifindex = self.index(port.as_str())?;
+        entry.header.state = NeighbourState::Noarp;
+        entry.header.flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
+        entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        self.put_neighbour(entry)
     }
 
     /// The number that this socket's namespace knows the one by that `netns` is open on; `None`
@@ -99,6 +108,19 @@ impl Netlink {
         });
         Ok(number?.filter(|number| *number >= 0))
     }
+}
+
+/// What a link, by its number, is told for good of an address that is reached by it.
+pub(super) fn neighbour(link: u32, address: IpAddr) -> NeighbourMessage {
+    let mut entry = NeighbourMessage::default();
+    let (family, destination) = match address {
+        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
+    };
+    (entry.header.family, entry.header.ifindex) = (family, link);
+    entry.header.state = NeighbourState::Permanent;
+    entry.attributes.push(NeighbourAttribute::Destination(destination));
+    entry
 }
 
 #[cfg(test)]

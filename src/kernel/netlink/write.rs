@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use nix::libc;
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 
 use super::{Netlink, or_gone};
@@ -21,6 +22,8 @@ use crate::model::route::{RouteSpec, Target};
 use crate::model::rule::Family;
 use crate::model::value::{Iface, Mac};
 
+/// What is added must not be there yet.
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 /// See [`Netlink::await_carrier`]; in milliseconds.
 const CARRIER_PATIENCE: u32 = 200;
 
@@ -30,7 +33,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses; `EEXIST` where either end's name is taken.
     pub fn add_link(&self, message: LinkMessage) -> io::Result<()> {
-        self.wait(self.handle.link().add(message).execute())
+        self.change(RouteNetlinkMessage::NewLink(message), NEW)
     }
 
     /// Creates a bridge.
@@ -73,13 +76,13 @@ impl Netlink {
     }
 
     /// Changes a link by an `RTM_NEWLINK`.
-    fn change(&self, message: LinkMessage) -> io::Result<()> {
-        self.wait(self.handle.link().change(message).execute())
+    fn change_link(&self, message: LinkMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::NewLink(message), 0)
     }
 
     /// Changes a link by an `RTM_SETLINK`.
     pub(in crate::kernel) fn set_link(&self, message: LinkMessage) -> io::Result<()> {
-        self.wait(self.handle.link().set(message).execute())
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
     }
 
     /// Sets a link's alias.
@@ -87,7 +90,7 @@ impl Netlink {
     /// # Errors
     /// There is no such link, or the kernel refuses.
     pub fn set_alias(&self, link: &Iface, alias: &str) -> io::Result<()> {
-        self.change(LinkUnspec::new_with_name(link.as_str()).alias(alias).build())
+        self.change_link(LinkUnspec::new_with_name(link.as_str()).alias(alias).build())
     }
 
     /// Waits, at most a fifth of a second, until the kernel has acted on the carrier
@@ -113,7 +116,7 @@ impl Netlink {
     /// There is no such link or bridge, or the kernel refuses.
     pub fn set_master(&self, link: &Iface, bridge: &Iface) -> io::Result<()> {
         let index = self.index(bridge.as_str())?;
-        self.change(LinkUnspec::new_with_name(link.as_str()).controller(index).build())
+        self.change_link(LinkUnspec::new_with_name(link.as_str()).controller(index).build())
     }
 
     /// Lets a port of a bridge send packets back out of itself.
@@ -122,7 +125,7 @@ impl Netlink {
     /// There is no such link, or it is no port of a bridge.
     pub fn set_hairpin(&self, port: &Iface) -> io::Result<()> {
         // Number 0 is none: the kernel goes by the name.
-        self.change(LinkBridgePort::new(0).name(port.to_string()).hairpin(true).build())
+        self.change_link(LinkBridgePort::new(0).name(port.to_string()).hairpin(true).build())
     }
 
     /// Sets a link's MTU, in bytes.
@@ -130,7 +133,7 @@ impl Netlink {
     /// # Errors
     /// There is no such link, or it cannot have this MTU.
     pub fn set_mtu(&self, link: &Iface, mtu: u32) -> io::Result<()> {
-        self.change(LinkUnspec::new_with_name(link.as_str()).mtu(mtu).build())
+        self.change_link(LinkUnspec::new_with_name(link.as_str()).mtu(mtu).build())
     }
 
     /// Sets a link up or down.
@@ -139,7 +142,7 @@ impl Netlink {
     /// There is no such link, or the kernel refuses.
     pub fn set_up(&self, link: &Iface, up: bool) -> io::Result<()> {
         let message = LinkUnspec::new_with_name(link.as_str());
-        self.change(if up { message.up() } else { message.down() }.build())
+        self.change_link(if up { message.up() } else { message.down() }.build())
     }
 
     /// Deletes the link of this name and address, with the other end if it is a veth pair. One
@@ -157,7 +160,7 @@ impl Netlink {
 
     /// Deletes the link with this number.
     pub(in crate::kernel) fn delete_link(&self, index: u32) -> io::Result<()> {
-        self.wait(self.handle.link().del(index).execute())
+        self.change(RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build()), 0)
     }
 
     /// Adds an address to a link, with the subnet's broadcast address.
@@ -165,8 +168,7 @@ impl Netlink {
     /// # Errors
     /// There is no such link, or it has the address (`EEXIST`).
     pub fn add_address(&self, link: &Iface, address: IpNetwork) -> io::Result<()> {
-        let index = self.index(link.as_str())?;
-        self.wait(self.handle.address().add(index, address.ip(), address.prefix()).execute())
+        self.change(RouteNetlinkMessage::NewAddress(address_on(self.index(link.as_str())?, address)), NEW)
     }
 
     /// Deletes an address of a link.
@@ -174,23 +176,12 @@ impl Netlink {
     /// # Errors
     /// There is no such link or address.
     pub fn delete_address(&self, link: &Iface, address: IpNetwork) -> io::Result<()> {
-        let (index, prefix) = (self.index(link.as_str())?, address.prefix());
-        let message = match address.ip() {
-            IpAddr::V4(ip) => {
-                AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(ip, prefix).build()
-            }
-            IpAddr::V6(ip) => {
-                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(ip, prefix).build()
-            }
-        };
-        self.wait(self.handle.address().del(message).execute())
+        self.change(RouteNetlinkMessage::DelAddress(address_on(self.index(link.as_str())?, address)), 0)
     }
 
     /// Gives a link an address, or makes the one it has like this one.
     pub(in crate::kernel) fn put_address(&self, message: AddressMessage) -> io::Result<()> {
-        let mut request = self.handle.address().add(0, Ipv4Addr::UNSPECIFIED.into(), 0).replace();
-        *request.message_mut() = message;
-        self.wait(request.execute())
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Adds a route, to a table of its own if one is named. What leads nowhere, or is in such a
@@ -208,13 +199,17 @@ impl Netlink {
         let mut message = route_message(route, index);
         // One byte: a higher number would need an attribute.
         message.header.table = table.unwrap_or(message.header.table);
-        let added = self.wait(self.handle.route().add(message).execute());
+        let added = self.new_route(message);
         if table.is_some() || !route.has_a_link() { or_there(added) } else { added }
+    }
+
+    fn new_route(&self, message: RouteMessage) -> io::Result<()> {
+        self.change(RouteNetlinkMessage::NewRoute(message), NEW)
     }
 
     /// Adds a route, unless it is there.
     pub(in crate::kernel) fn put_route(&self, message: RouteMessage) -> io::Result<()> {
-        or_there(self.wait(self.handle.route().add(message).execute()))
+        or_there(self.new_route(message))
     }
 
     /// Adds a route to one address, for packets of at most `mtu` bytes.
@@ -224,7 +219,7 @@ impl Netlink {
     pub fn add_host_route(&self, link: &Iface, to: IpAddr, mtu: u32) -> io::Result<()> {
         let mut route = host_route(self.index(link.as_str())?, to);
         route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
-        self.wait(self.handle.route().add(route).execute())
+        self.new_route(route)
     }
 
     /// Deletes a route to one address.
@@ -232,28 +227,33 @@ impl Netlink {
     /// # Errors
     /// There is no such link or route.
     pub fn delete_host_route(&self, link: &Iface, to: IpAddr) -> io::Result<()> {
-        let route = host_route(self.index(link.as_str())?, to);
-        self.wait(self.handle.route().del(route).execute())
+        self.change(RouteNetlinkMessage::DelRoute(host_route(self.index(link.as_str())?, to)), 0)
     }
 
     /// Sends what comes from `source` by a table, unless the main one knows better than by its
     /// default route. The rules stay when a container that still runs is detached, and then
     /// lead nowhere.
     pub(in crate::kernel) fn add_source_rule(&self, source: IpAddr, table: u8) -> io::Result<()> {
-        let rule = || {
-            let mut request = self.handle.rule().add().table_id(table.into()).action(RuleAction::ToTable);
-            let inet = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-            request.message_mut().header.family = inet;
-            request
+        let add = |table, src_len, attribute| {
+            let mut rule = RuleMessage::default();
+            rule.header.family = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+            (rule.header.table, rule.header.action) = (table, RuleAction::ToTable);
+            rule.header.src_len = src_len;
+            rule.attributes.push(attribute);
+            or_there(self.change(RouteNetlinkMessage::NewRule(rule), NEW))
         };
-        let mut from = rule();
-        from.message_mut().header.src_len = if source.is_ipv4() { 32 } else { 128 };
-        from.message_mut().attributes.push(RuleAttribute::Source(source));
-        or_there(self.wait(from.execute()))?;
+        add(table, if source.is_ipv4() { 32 } else { 128 }, RuleAttribute::Source(source))?;
         // Each new rule goes before those that are there.
-        let mut main = rule().table_id(RouteHeader::RT_TABLE_MAIN.into());
-        main.message_mut().attributes.push(RuleAttribute::SuppressPrefixLen(0));
-        or_there(self.wait(main.execute()))
+        add(RouteHeader::RT_TABLE_MAIN, 0, RuleAttribute::SuppressPrefixLen(0))
+    }
+}
+
+/// An address of the link with this number.
+fn address_on(link: u32, address: IpNetwork) -> AddressMessage {
+    let prefix = address.prefix();
+    match address.ip() {
+        IpAddr::V4(ip) => AddressMessageBuilder::<Ipv4Addr>::new().index(link).address(ip, prefix).build(),
+        IpAddr::V6(ip) => AddressMessageBuilder::<Ipv6Addr>::new().index(link).address(ip, prefix).build(),
     }
 }
 
