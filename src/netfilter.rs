@@ -56,8 +56,7 @@ impl Netfilter {
         if let Some(socket) = self.socket.get() {
             return Ok(socket);
         }
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
+        let socket = Socket::new(NETLINK_NETFILTER)?;
         Ok(self.socket.get_or_init(|| socket))
     }
 
@@ -66,7 +65,8 @@ impl Netfilter {
     pub fn generation(&self) -> Option<u64> {
         let socket = self.socket().ok()?;
         send(socket, &message(GETGEN, REQUEST, 0, &[])).ok()?;
-        let (answer, _) = socket.recv_from_full().ok()?;
+        let mut answer = Vec::with_capacity(DATAGRAM);
+        socket.recv(&mut answer, 0).ok()?;
         parse(&answer)
     }
 }

@@ -25,6 +25,8 @@ const UDP_LISTENS: u32 = 1 << 7;
 const REQUEST: usize = 16 + 56;
 /// An `inet_diag_msg`, from `linux/inet_diag.h`.
 const MESSAGE: usize = 72;
+/// What the kernel puts into one answer at most, in bytes.
+const ANSWER: usize = 32 * 1024;
 /// Answers read at most for one question; each is a page or more of sockets.
 const ANSWERS: usize = 4096;
 
@@ -83,9 +85,7 @@ pub fn listening(protocol: Protocol) -> Option<Vec<(IpAddr, u16)>> {
 }
 
 fn open() -> Option<Socket> {
-    let mut socket = Socket::new(SOCK_DIAG).ok()?;
-    socket.bind_auto().ok()?;
-    Some(socket)
+    Socket::new(SOCK_DIAG).ok()
 }
 
 fn dump(socket: &Socket, family: i32, protocol: Protocol) -> Option<Vec<Listening>> {
@@ -103,9 +103,10 @@ fn dump(socket: &Socket, family: i32, protocol: Protocol) -> Option<Vec<Listenin
     request.extend(states.to_ne_bytes());
     request.resize(REQUEST, 0);
     socket.send_to(&request, &SocketAddr::new(0, 0), 0).ok()?;
-    let mut found = Vec::new();
+    let (mut found, mut answer) = (Vec::new(), Vec::with_capacity(ANSWER));
     for _ in 0..ANSWERS {
-        let (answer, _) = socket.recv_from_full().ok()?;
+        answer.clear();
+        socket.recv(&mut answer, 0).ok()?;
         if !read(&answer, protocol, &mut found) {
             break;
         }

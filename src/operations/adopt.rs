@@ -132,7 +132,13 @@ impl Run {
             attachments.push(attachment);
             networks.push(NetworkPlan { network, steps: Vec::new() });
         }
-        let case = Case { request: &request, host: &host, claimed: &claimed, sandbox: &sandbox, now: now() };
+        let case = Case {
+            request: &request,
+            host: &host,
+            claimed: &claimed,
+            sandbox: &sandbox,
+            now: now().as_secs(),
+        };
         let record = plan::adopt(case, attachments, &networks)?;
         for key in
             self.keys_without_record(&self.store.records()?)?.into_iter().filter(|key| key.id() == one.id)

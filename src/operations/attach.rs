@@ -1,6 +1,6 @@
 //! A container gets its network.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::apply::apply;
 use super::claims::cursor_note;
@@ -103,6 +103,9 @@ impl Run {
     fn expected(&self, request: &Request) -> Result<Option<Backend>> {
         let first = request.networks.first().filter(|_| !request.publish.is_empty());
         let Some(wanted) = first.map(|first| &first.network) else { return Ok(None) };
+        if wanted.firewall.is_some() {
+            return Ok(wanted.firewall);
+        }
         // Where nobody is on nftables, no record need be read.
         let base = Rule::Base { family: Family::Ipv4, backend: Backend::Nftables };
         let other =
@@ -155,7 +158,7 @@ impl Run {
     ) -> Admitted<(Plan, Vec<Key>)> {
         let mates = self.mates(sandbox.netns, &request.container.key())?;
         let (claimed, changing) = self.claimed(request, host, networks, mates)?;
-        let case = Case { request, host, claimed: &claimed, sandbox, now: now() };
+        let case = Case { request, host, claimed: &claimed, sandbox, now: now().as_secs() };
         Ok((plan::attach(case)?, changing))
     }
 
@@ -309,9 +312,9 @@ fn lost<'a>(request: &'a Request, host: &Host, networks: &[Known]) -> Vec<&'a Ne
     lost.map(|(wanted, _)| &wanted.network).collect()
 }
 
-/// In seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+/// Since 1970.
+pub(super) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn drop_lock(lock: Lock) -> Option<Lock> {

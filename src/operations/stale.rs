@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attach::now;
 use super::run::Run;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::kernel::alive::Liveness;
@@ -17,9 +18,6 @@ use crate::store::{Held, Owner, Pending};
 const PENDING: usize = 8;
 /// How many containers each run looks at, in turn: by one system call each.
 const GLANCES: usize = 64;
-/// How many of these it verifies: a pid that was given to another process hides a dead
-/// container from a glance.
-const VERIFIED: usize = 3;
 /// How long to wait for the veth pair of a namespace that seems to be gone; in milliseconds.
 const VETH_PATIENCE: u32 = 200;
 
@@ -51,7 +49,8 @@ impl Run {
     /// without the lock, so that nobody waits for it.
     pub(super) fn glance(&mut self) -> Result<Vec<Owner>> {
         let mut seen = Vec::new();
-        let first = std::process::id() as usize;
+        // By pids some might never have their turn: they follow one another by even steps.
+        let first = now().subsec_nanos() as usize;
         let mut pending = self.store.all_pending()?;
         if pending.len() > PENDING {
             let turn = first % pending.len();
@@ -75,7 +74,8 @@ impl Run {
         let (batch, turn) = self.store.in_turn(GLANCES)?;
         self.turn = turn;
         for (at, (pid, key)) in batch.iter().enumerate() {
-            let verify = (first.wrapping_add(at) % batch.len()) < VERIFIED;
+            // A pid that was given to another process hides a dead container from a glance.
+            let verify = at == first % batch.len();
             let seems_alive = pid.is_some_and(|pid| liveness.may_run(pid));
             let owner = Owner::Container(key.clone());
             if (verify || !seems_alive) && !seen.contains(&owner) && !self.is_fine(key)? {

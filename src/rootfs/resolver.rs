@@ -1,9 +1,10 @@
 //! What `resolv.conf` files of the host say.
 
 use std::fs::OpenOptions;
-use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::buffer::spare_capacity;
 
 use super::{leased, unless_scarce};
 use crate::error::{Doing, Result};
@@ -39,8 +40,9 @@ pub fn of_host() -> Result<Resolver> {
 pub fn read(path: &Path) -> Result<Option<String>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
-    let mut bytes = vec![0; MAX_BYTES];
-    let read = leased::open(|| options.open(path)).and_then(|mut file| file.read(&mut bytes));
+    let mut bytes = Vec::with_capacity(MAX_BYTES);
+    let opened = leased::open(|| options.open(path));
+    let read = opened.and_then(|file| Ok(rustix::io::read(file, spare_capacity(&mut bytes))?));
     let length = unless_scarce(read).doing(|| format!("read {}", path.display()))?;
-    Ok(length.map(|length| String::from_utf8_lossy(&bytes[..length]).into_owned()))
+    Ok(length.map(|_| String::from_utf8_lossy(&bytes).into_owned()))
 }
