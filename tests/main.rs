@@ -16,6 +16,7 @@ mod cost;
 #[path = "../fuzz/src/lib.rs"]
 mod fuzzed;
 
+mod administrator;
 mod attach;
 mod bench;
 mod chaos;

@@ -32,10 +32,11 @@ fn elements(world: &World) -> Vec<String> {
 fn once_the_network_is_there_no_program_is_run() {
     let Some(mut world) = world() else { return };
     world.netns_ok(&["create"], "");
-    let ports = "8080:80,8081:81/udp,127.0.0.1:82:82/sctp,9000-9999:9000-9999";
+    let ports = "8080:80,8081:81/udp,127.0.0.1:82:82/sctp,9000-9999:9000-9999,\
+                 8082:80,from=10.0.0.0/8,from=192.0.2.7";
     for container in [world.process(), world.process()] {
         let attach = state("a", "creating", Some(container.pid), &[("publish", ports)]);
-        for (input, count) in [(attach, 1003), (state("a", "stopped", None, &[]), 0)] {
+        for (input, count) in [(attach, 1005), (state("a", "stopped", None, &[]), 0)] {
             let trace = world.dir.join("trace");
             let mut strace = Command::new("strace");
             strace.args(["-f", "-e", "trace=execve,execveat", "-o"]).arg(&trace).args([NETNS, NFTABLES]);

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use netns::model::port::{Ports, Publish};
+use netns::model::port::Ports;
+use netns::model::publish::Publish;
 use netns::model::rule::{Backend, Family, Rule};
 use netns_fuzz::{check_error, check_rule};
 
@@ -26,6 +27,6 @@ fuzz_target!(|text: &str| {
     let owner = "web".to_owned();
     for backend in Backend::ALL {
         let to = "172.19.0.2".parse().expect("an address");
-        check_rule(&Rule::Publish { owner: owner.clone(), mapping, to, backend });
+        check_rule(&Rule::Publish { owner: owner.clone(), mapping: mapping.clone(), to, backend });
     }
 });

@@ -15,7 +15,7 @@ use super::call::Call;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::model::network::{NetworkName, NetworkSpec};
-use crate::model::port::Publish;
+use crate::model::publish::Publish;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::route::{RouteSpec, Target};
 use crate::model::rule::Family;

@@ -62,7 +62,7 @@ pub fn resolve(
         netns,
         networks,
         devices: options.nic,
-        publish: options.publish,
+        publish: options.publish.into_iter().flat_map(|list| list.0).collect(),
         ipfile: options.ipfile.unwrap_or_else(|| DEFAULT_IPFILE.to_owned()).into(),
         names: Names {
             servers: options.dns,

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind};
 use crate::model::dns::{Domain, HostName, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::place::Place;
-use crate::model::port::Publish;
+use crate::model::publish::PublishList;
 use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
 use crate::model::value::{Gateway, Iface, Mac, Mtu};
@@ -110,10 +110,11 @@ options! {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     no_default_route: Option<bool> => Allowed,
 
-    /// Ports to publish, in the grammar of [`crate::model::port`].
-    #[arg(env = "NETNS_PUBLISH", value_name = "SPEC", short = 'p', value_delimiter = Publish::DELIMITER)]
-    #[arg(help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp]; ranges as 80-90")]
-    publish: Vec<Publish> => Allowed,
+    /// Ports to publish, in the grammar of [`crate::model::publish`].
+    #[arg(env = "NETNS_PUBLISH", value_name = "SPEC", short = 'p')]
+    #[arg(help = "Publish a port: [[host-ip:][host-port]:]container-port[/tcp|udp|sctp][,from=CIDR]; \
+                  ranges as 80-90")]
+    publish: Vec<PublishList> => Allowed,
 
     /// Devices of the host to move in, in the grammar of [`crate::model::host_device`].
     #[arg(env = "NETNS_NIC", value_name = "SPEC", value_delimiter = HostDevice::DELIMITER)]

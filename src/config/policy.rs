@@ -32,7 +32,8 @@ use crate::model::dns::Allowed;
 use crate::model::host_device::HostDevice;
 use crate::model::network::NetworkName;
 use crate::model::place::Place;
-use crate::model::port::{DYNAMIC, Ports, Publish};
+use crate::model::port::{DYNAMIC, Ports};
+use crate::model::publish::{Publish, PublishList};
 use crate::model::value::{Gateway, Iface, Mtu};
 
 /// Bounds on annotations; `None` is no bound, and an empty list allows nothing.
@@ -128,7 +129,10 @@ impl Policy {
         bound("options", &self.options, false, Some(&name), |allowed, name| allowed == *name)?;
         let required = field.annotation == Annotation::ByPolicy && self.options.is_none();
         match name.as_str() {
-            "publish" => options.publish.iter().try_for_each(|publish| self.check_publish(publish)),
+            "publish" => {
+                let mut all = options.publish.iter().flat_map(|list| &list.0);
+                all.try_for_each(|publish| self.check_publish(publish))
+            }
             "static-ip" => options.static_ip.iter().try_for_each(|ip| {
                 bound("static-ips", &self.static_ips, required, Some(ip), |net, ip| net.contains(**ip))
             }),
@@ -163,7 +167,7 @@ impl Policy {
             mtu: place.mtu.map(Mtu),
             route: place.routes.clone(),
             no_default_route: place.no_default_route.then_some(true),
-            publish: place.publish.clone(),
+            publish: vec![PublishList(place.publish.clone())],
             ..Options::default()
         };
         FIELDS.iter().filter(|field| field.is_set(&options)).try_for_each(|field| self.check(field, &options))

@@ -10,7 +10,7 @@ use crate::error::is_obeyed;
 use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::place::Place;
-use crate::model::port::Publish;
+use crate::model::publish::{Publish, PublishList};
 use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
 use crate::model::value::{Gateway, Iface, Mac, Mtu};
@@ -42,10 +42,16 @@ impl<V: Value> Setting for Option<V> {
 
 impl<V: Value> Setting for Vec<V> {
     fn set(&mut self, text: &str) -> Result<(), String> {
-        for word in text.split(V::DELIMITER) {
+        let words: Vec<&str> =
+            V::DELIMITER.map_or_else(|| vec![text], |delimiter| text.split(delimiter).collect());
+        for word in words {
             self.push(V::parse(word.trim())?);
         }
-        if self.len() > V::MOST { Err(format!("more than {}{}", V::MOST, V::CALLED)) } else { Ok(()) }
+        if self.iter().map(V::weight).sum::<usize>() > V::MOST {
+            Err(format!("more than {}{}", V::MOST, V::CALLED))
+        } else {
+            Ok(())
+        }
     }
 
     fn arguments(&self, name: &str) -> Vec<String> {
@@ -63,8 +69,13 @@ pub(super) trait Value: FromStr<Err: Display> {
     const MOST: usize = MAX_WORDS;
     /// What an error calls them, after the number.
     const CALLED: &str = "";
-    /// What stands between two of them in a list.
-    const DELIMITER: char = ',';
+    /// What stands between two of them in a list, unless one is a list itself.
+    const DELIMITER: Option<char> = Some(',');
+
+    /// How many it counts for.
+    fn weight(&self) -> usize {
+        1
+    }
 
     /// Reads one.
     fn parse(text: &str) -> Result<Self, String> {
@@ -97,16 +108,23 @@ displayed! {
     Server { const MOST: usize = MAX_SERVERS; }
     // Each is compared with all others while other containers wait for the lock: 60,000 of them,
     // which fit a state document, would hold it for minutes.
-    Publish { const MOST: usize = 1024; const CALLED: &str = " ports or ranges"; }
+    PublishList {
+        const MOST: usize = 1024;
+        const CALLED: &str = " ports or ranges";
+        const DELIMITER: Option<char> = None;
+        fn weight(&self) -> usize {
+            self.0.iter().map(Publish::weight).sum()
+        }
+    }
     // Each has a table of routes of its own in the container.
     Place {
         const CALLED: &str = " networks";
-        const DELIMITER: char = ';';
+        const DELIMITER: Option<char> = Some(';');
     }
     HostDevice {
         const MOST: usize = 64;
         const CALLED: &str = " interfaces";
-        const DELIMITER: char = ';';
+        const DELIMITER: Option<char> = Some(';');
     }
 }
 

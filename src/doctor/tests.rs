@@ -45,8 +45,13 @@ fn attachment(number: u8) -> Attachment {
 fn facts() -> Facts {
     let found_by = FoundBy::Path("/run/netns/it's".into());
     let single = |port| Ports { first: port, last: port };
-    let mapping =
-        PortMapping { host_ip: None, host: single(8080), container: single(80), protocol: Protocol::Tcp };
+    let mapping = PortMapping {
+        host_ip: None,
+        host: single(8080),
+        container: single(80),
+        protocol: Protocol::Tcp,
+        from: Vec::new(),
+    };
     let record = Record {
         labels: Default::default(),
         container: ContainerId { id: "web".to_owned(), bundle: "".into() },

@@ -1,5 +1,6 @@
 //! A picture for programs. Fields are added, never renamed.
 
+use ipnetwork::IpNetwork;
 use serde::{Serialize, Serializer};
 
 use super::Picture;
@@ -15,6 +16,9 @@ pub(crate) struct Port {
     protocol: Protocol,
     /// How many ports in a row, on both sides.
     range: u32,
+    /// Who may call; everybody if there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    from: Vec<IpNetwork>,
 }
 
 impl Port {
@@ -25,6 +29,7 @@ impl Port {
             container_port: published.container.first,
             protocol: published.protocol,
             range: published.host.count(),
+            from: published.from.clone(),
         }
     }
 }

@@ -110,14 +110,16 @@ pub fn astray(netlink: &Netlink, rules: &[impl Borrow<Rule>]) -> io::Result<Vec<
     let mut found = Vec::new();
     for flow in flows {
         let missed = leads.iter().filter(|lead| misses(&flow, lead));
-        found.extend(missed.map(|lead| (*lead, flow.to_string())));
+        found.extend(missed.map(|lead| (lead.clone(), flow.to_string())));
     }
     Ok(found)
 }
 
 fn leads(rules: &[impl Borrow<Rule>]) -> Vec<Lead> {
     let udp = rules.iter().filter_map(|rule| match rule.borrow() {
-        Rule::Publish { mapping, to, .. } if mapping.protocol == Protocol::Udp => Some((*mapping, *to)),
+        Rule::Publish { mapping, to, .. } if mapping.protocol == Protocol::Udp => {
+            Some((mapping.clone(), *to))
+        }
         _ => None,
     });
     udp.collect()
@@ -228,7 +230,7 @@ mod tests {
     }
 
     fn lead(spec: &str, to: &str) -> Vec<Lead> {
-        let publish: crate::model::port::Publish = spec.parse().unwrap();
+        let publish: crate::model::publish::Publish = spec.parse().unwrap();
         vec![(publish.at(publish.host.unwrap()), to.parse().unwrap())]
     }
 

@@ -49,7 +49,7 @@ impl Listening {
     pub fn mapping(&self) -> PortMapping {
         let ports = Ports { first: self.port, last: self.port };
         let host_ip = Some(self.address).filter(|address| !address.is_unspecified());
-        PortMapping { host_ip, host: ports, container: ports, protocol: self.protocol }
+        PortMapping { host_ip, host: ports, container: ports, protocol: self.protocol, from: Vec::new() }
     }
 }
 
@@ -173,6 +173,7 @@ mod tests {
             host: Ports { first: port, last: port },
             container: Ports { first: 1, last: 1 },
             protocol,
+            from: Vec::new(),
         };
         let found = in_the_way(&[wanted(Protocol::Tcp, None)]);
         assert_eq!(found.len(), 1, "{found:?}");

@@ -4,7 +4,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`container`], [`sandbox`] | who a container is, and its network namespace |
-//! | [`request`], [`place`], [`host_device`], [`port`], [`dns`], [`route`], [`value`] | what is asked for, as users write it |
+//! | [`request`], [`place`], [`host_device`], [`port`], [`publish`], [`dns`], [`route`], [`value`] | what is asked for, as users write it |
 //! | [`step`], [`link`], [`device`], [`mount`], [`rule`] | the reversible changes that a plan is made of |
 //! | [`record`], [`network`] | what the state directory keeps |
 //! | [`observed`], [`bounded`] | what the kernel was seen to have, and how much of it is told |
@@ -23,6 +23,7 @@ pub mod network;
 pub mod observed;
 pub mod place;
 pub mod port;
+pub mod publish;
 pub mod record;
 pub mod request;
 pub mod resolver;

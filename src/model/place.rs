@@ -8,14 +8,14 @@ use std::str::FromStr;
 
 use super::dns::{HostName, MAX_WORDS};
 use super::network::NetworkName;
-use super::port::Publish;
+use super::publish::Publish;
 use super::route::RouteSpec;
 use super::value::{Iface, Mac, Mtu};
 use crate::error::Error;
 
 /// The keys, in the order in which they are shown.
-pub const KEYS: [&str; 9] =
-    ["ip", "iface", "mac", "metric", "alias", "mtu", "route", "no-default-route", "publish"];
+pub const KEYS: [&str; 10] =
+    ["ip", "iface", "mac", "metric", "alias", "mtu", "route", "no-default-route", "publish", "from"];
 
 /// A network that a container asks for by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,10 @@ impl Place {
             "no-default-route" if value.is_empty() => self.no_default_route = true,
             "no-default-route" => return Err("no-default-route has no value".to_owned()),
             "publish" => self.publish.push(parse("publish", value)?),
+            "from" => {
+                let port = self.publish.pop().ok_or("no publish= stands before from=")?;
+                self.publish.push(parse("publish", &format!("{port},from={value}"))?);
+            }
             _ => return Err(format!("'{key}' is not one of {}", KEYS.join(", "))),
         }
         Ok(())
@@ -150,7 +154,7 @@ mod tests {
             "front",
             "back:ip=10.9.0.7,ip=fd00:9::7,iface=eth1,mac=02:00:00:00:00:01,metric=200,alias=db",
             "back:alias=db,alias=store,mtu=1400,route=10.10.0.0/16 via 10.9.0.2 metric 5,no-default-route",
-            "back:route=10.10.0.0/16 blackhole,publish=127.0.0.1:8080:80/tcp,publish=53/udp",
+            "back:route=10.10.0.0/16 blackhole,publish=127.0.0.1:8080:80/tcp,from=10.0.0.0/8,publish=53/udp",
         ] {
             assert_eq!(shown(text), text);
         }
@@ -174,6 +178,7 @@ mod tests {
             ("a:alias=localhost", "it means whoever asks"),
             ("a:route=10.0.0.1/8", "host bits set"),
             ("a:publish=0", "not a port"),
+            ("a:from=10.0.0.0/8", "no publish= stands before"),
             ("a:no-default-route=no", "no-default-route has no value"),
             ("a:,", "'' is not one of ip, iface"),
             ("a:vlan=7", "'vlan' is not one of ip, iface, mac, metric, alias, mtu, route, no-default-route"),

@@ -10,7 +10,7 @@ use super::container::ContainerId;
 use super::dns::{HostName, Names};
 use super::host_device::HostDevice;
 use super::network::NetworkSpec;
-use super::port::Publish;
+use super::publish::Publish;
 use super::route::RouteSpec;
 use super::sandbox::NetnsRef;
 use super::value::{Iface, Mac};
@@ -61,8 +61,8 @@ impl Request {
     pub fn published(&self) -> impl Iterator<Item = (Publish, Option<usize>)> {
         let of_networks = self.networks.iter().enumerate();
         let of_networks = of_networks
-            .flat_map(|(at, wanted)| wanted.publish.iter().map(move |publish| (*publish, Some(at))));
-        self.publish.iter().map(|publish| (*publish, None)).chain(of_networks)
+            .flat_map(|(at, wanted)| wanted.publish.iter().map(move |publish| (publish.clone(), Some(at))));
+        self.publish.iter().map(|publish| (publish.clone(), None)).chain(of_networks)
     }
 }
 

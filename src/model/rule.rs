@@ -101,8 +101,9 @@ pub enum Rule {
         backend: Backend,
     },
     /// What one subnet of a network needs, whoever is on it: its containers reach the world
-    /// under the host's address and each other past any FORWARD policy; nobody else's packets
-    /// get in unless a published port let them.
+    /// under the host's address and each other past any FORWARD policy, once the
+    /// administrator's own chain has had its say; nobody else's packets get in unless a published
+    /// port let them.
     Network {
         /// The network's bridge.
         bridge: Iface,
@@ -146,6 +147,33 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// These, with those that publish the same for several sources as one.
+    pub fn merged(rules: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::new();
+        for rule in rules {
+            let same = merged.iter_mut().find(|other| other.differs_in_sources(&rule));
+            match (same, rule) {
+                (Some(Self::Publish { mapping, .. }), Self::Publish { mapping: more, .. }) => {
+                    mapping.from.extend(more.from);
+                }
+                (_, rule) => merged.push(rule),
+            }
+        }
+        merged
+    }
+
+    /// Whether both publish the same, each for some sources.
+    fn differs_in_sources(&self, other: &Self) -> bool {
+        let of_nobody = |rule: &Self| match rule {
+            Self::Publish { owner, mapping, to, backend } if !mapping.from.is_empty() => {
+                let mapping = PortMapping { from: Vec::new(), ..mapping.clone() };
+                Some(Self::Publish { owner: owner.clone(), mapping, to: *to, backend: *backend })
+            }
+            _ => None,
+        };
+        of_nobody(self).is_some_and(|rule| of_nobody(other) == Some(rule))
+    }
+
     /// The place of a port mapping; `None` for a range that is in several, which has its place
     /// beside them.
     pub fn block_of(mapping: &PortMapping, family: Family) -> Option<Self> {

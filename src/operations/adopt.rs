@@ -185,9 +185,9 @@ impl Run {
             let Rule::Publish { owner, mapping, to, .. } = rule else { continue };
             let of_another = |holder: Owner| !matches!(holder, Owner::Container(key) if key.id() == one.id);
             let theirs = is_of(&ids, owner) && one.addresses().any(|address| address == *to);
-            if theirs && !self.store.holder(&Claim::Ports(*mapping))?.is_some_and(of_another) {
+            if theirs && !self.store.holder(&Claim::Ports(mapping.clone()))?.is_some_and(of_another) {
                 backend = Some(rule.backend());
-                ports.push(*mapping);
+                ports.push(mapping.clone());
             }
         }
         Ok((ports, backend))

@@ -208,7 +208,7 @@ impl Run {
     fn choose_ports(&self, request: &Request, host: &Host) -> Admitted<Vec<PortMapping>> {
         let published = |protocol, block| Ok(self.store.ports(protocol, block)?);
         ports::choose(&request.container, &request.publish, &host.listeners, published, |mapping| {
-            let Some(owner) = self.store.holder(&Claim::Ports(*mapping))? else {
+            let Some(owner) = self.store.holder(&Claim::Ports(mapping.clone()))? else {
                 return Ok("another container publishes it".to_owned());
             };
             let record = self.verify(&owner)?;

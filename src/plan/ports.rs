@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Kind};
 use crate::model::container::ContainerId;
 use crate::model::observed::Listener;
-use crate::model::port::{DYNAMIC, PortMapping, Ports, Protocol, Publish};
+use crate::model::port::{DYNAMIC, PortMapping, Ports, Protocol};
+use crate::model::publish::Publish;
 
 /// What is published of 256 ports of a protocol.
 type Blocks = BTreeMap<(Protocol, u8), Vec<PortMapping>>;
@@ -53,7 +54,7 @@ pub fn choose<E: From<Error>>(
             continue;
         }
         let free = search.free(publish, &chosen)?;
-        chosen.push(free);
+        chosen.push(free.clone());
         all.push(free);
     }
     Ok(all)
@@ -84,7 +85,7 @@ impl<F> Search<'_, F> {
                 self.blocks.insert(key, known);
             }
             let here = self.blocks.get(&key).into_iter().flatten().filter(|other| other.conflicts(wanted));
-            found = here.copied().chain(found).max_by_key(|other| other.host.last);
+            found = here.cloned().chain(found).max_by_key(|other| other.host.last);
         }
         Ok(found)
     }
@@ -146,7 +147,7 @@ mod tests {
                         && m.host.first / 256 <= block.into()
                         && m.host.last / 256 >= block.into()
                 };
-                Ok(taken.iter().filter(here).copied().collect())
+                Ok(taken.iter().filter(here).cloned().collect())
             },
             |other| Ok(format!("somebody publishes {other}")),
         );

@@ -92,7 +92,7 @@ impl<'a> Steps<'a> {
         let addresses: Vec<_> = record.first().map_or_else(Vec::new, |first| first.addresses.clone());
         for mapping in &record.ports {
             for address in addresses.iter().map(|address| address.ip()) {
-                let (owner, mapping) = (record.container.id.clone(), *mapping);
+                let (owner, mapping) = (record.container.id.clone(), mapping.clone());
                 let publish = Rule::Publish { owner, mapping, to: address, backend };
                 for rule in publish.on(backend, false) {
                     let step = Step::Firewall(rule);

@@ -89,7 +89,7 @@ impl Claim {
             let network = attachment.network.iter();
             network.flat_map(|name| attachment.addresses.iter().map(|a| Self::Lease(name.clone(), a.ip())))
         });
-        let ports = record.ports.iter().copied().map(Self::Ports);
+        let ports = record.ports.iter().cloned().map(Self::Ports);
         let of_steps = record.steps.iter().filter_map(|step| match step {
             Step::AddHost { path, slot, .. } => {
                 let network = path.parent()?.file_name()?.to_str()?.parse().ok()?;

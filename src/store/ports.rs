@@ -26,7 +26,7 @@ fn parse(name: &str, protocol: Protocol) -> Option<PortMapping> {
     let (ports, ip) = name.split_once('@')?;
     let (host, ip): (Ports, IpAddr) = (ports.parse().ok()?, ip.parse().ok()?);
     let host_ip = Some(ip).filter(|ip| !ip.is_unspecified());
-    Some(PortMapping { host_ip, host, container: host, protocol })
+    Some(PortMapping { host_ip, host, container: host, protocol, from: Vec::new() })
 }
 
 impl Store {

@@ -161,7 +161,7 @@ impl Known {
             let here = |mapping: &&PortMapping| {
                 mapping.protocol == protocol && blocks(mapping).contains(&block.into())
             };
-            Ok(all().filter(here).copied().collect())
+            Ok(all().filter(here).cloned().collect())
         };
         ports::choose(&request.container, &request.publish, &host.listeners, published, |mapping| {
             let record = self.containers.iter().find(|record| record.ports.contains(mapping)).unwrap();

@@ -140,8 +140,11 @@ fn ports(container: &Container) -> Vec<(PortMapping, u16)> {
             .iter()
             .any(|(spoken, address, port)| *spoken == protocol && *port == inside && !address.is_loopback())
     };
-    let all = container.ports().iter().flat_map(|mapping| {
-        let on_host = |inside: u16| (*mapping, mapping.host.first + (inside - mapping.container.first));
+    // The host calls its own address by that address.
+    let taken = container.ports().iter().filter(|it| it.takes(it.host_ip.unwrap_or(container.gateway)));
+    let all = taken.flat_map(|mapping| {
+        let on_host =
+            |inside: u16| (mapping.clone(), mapping.host.first + (inside - mapping.container.first));
         let inside = mapping.container.first..=mapping.container.last;
         inside.filter(|inside| listens(mapping.protocol, *inside)).map(on_host)
     });

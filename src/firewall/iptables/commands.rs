@@ -2,18 +2,20 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use super::ports::{ports, publish};
 use super::restore::Order;
-use crate::firewall::owner::{OF_ALL, of_container, of_network};
-use crate::model::port::{PortMapping, Protocol};
+use crate::firewall::owner::{OF_ALL, of_network};
 use crate::model::rule::{Change, Family, Rule};
 use crate::model::value::Iface;
 
 /// What the name of every chain of ours begins with.
 pub(super) const PREFIX: &str = "NETNS-";
+
+/// The administrator's chain. We make it, and never touch what is in it.
+pub(super) const USER: &str = "NETNS-USER";
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 pub(super) const MAX_COMMENT: usize = 255;
@@ -63,6 +65,13 @@ impl Command {
         self.chain.starts_with(PREFIX)
     }
 
+    /// Whether it is the administrator's: a rule in their chain, or one that leads there and is not
+    /// ours.
+    pub(super) fn is_users(&self) -> bool {
+        let leads_there = || !self.is_in_ours() && self.target().is_some_and(|target| target == USER);
+        self.verb != Verb::NewChain && self.table == "filter" && (self.chain == USER || leads_there())
+    }
+
     /// As [`Self::place`], for longer than the command lives.
     pub(super) fn owned_place(&self) -> (&'static str, String) {
         (self.table, self.chain.to_string())
@@ -96,7 +105,7 @@ pub(super) fn commands(rule: &Rule) -> Vec<Command> {
         Rule::Network { bridge, subnet, .. } => network(bridge, *subnet),
         Rule::Accept { bridge, subnet } => accept(bridge, *subnet),
         Rule::Block { protocol, block, .. } => ports(*protocol, *block),
-        Rule::Publish { owner, mapping, to, .. } => vec![publish(owner, mapping, *to)],
+        Rule::Publish { owner, mapping, to, .. } => publish(owner, mapping, *to),
     };
     let family = rule.family();
     let command = |(table, verb, chain, spec)| Command { family, table, verb, chain, spec };
@@ -104,9 +113,9 @@ pub(super) fn commands(rule: &Rule) -> Vec<Command> {
 }
 
 /// Table, verb, chain and the rest of a command.
-type Line = (&'static str, Verb, Cow<'static, str>, String);
+pub(super) type Line = (&'static str, Verb, Cow<'static, str>, String);
 
-fn line(table: &'static str, verb: Verb, chain: &'static str, spec: String) -> Line {
+pub(super) fn line(table: &'static str, verb: Verb, chain: &'static str, spec: String) -> Line {
     (table, verb, Cow::Borrowed(chain), spec)
 }
 
@@ -127,6 +136,7 @@ fn base(family: Family) -> Vec<Line> {
         line("nat", Append, "PREROUTING", local.clone()),
         line("nat", Append, "OUTPUT", local),
         line("nat", Append, "POSTROUTING", format!("{mine} -j NETNS-MASQUERADE")),
+        line("filter", NewChain, USER, String::new()),
         line("filter", NewChain, "NETNS-FORWARD", String::new()),
         line("filter", Insert, "FORWARD", format!("{mine} -j NETNS-FORWARD")),
     ]
@@ -170,6 +180,10 @@ fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
         // ::1 it cannot, as the kernel routes nothing from there.
         lines.push(hairpin(loopback(Family::Ipv4)));
     }
+    // Each packet once, whichever way it goes.
+    for passing in [format!("-i {bridge}"), format!("-o {bridge} ! -i {bridge}")] {
+        lines.push(append("filter", "NETNS-FORWARD", format!("{passing} {mine} -j {USER}")));
+    }
     lines.extend(accepts(bridge, subnet, "NETNS-FORWARD".into()));
     lines
 }
@@ -195,49 +209,8 @@ fn accepts(bridge: &Iface, subnet: IpNetwork, chain: Cow<'static, str>) -> [Line
     .map(|spec| ("filter", Verb::Append, chain.clone(), spec))
 }
 
-fn ports(protocol: Protocol, block: u8) -> Vec<Line> {
-    let (first, last) = (u16::from_be_bytes([block, 0]), u16::from_be_bytes([block, 255]));
-    let (mine, chain) = (comment(OF_ALL), block_chain(protocol, block));
-    let jump = format!("-p {protocol} -m {protocol} --dport {first}:{last} {mine} -j {chain}");
-    vec![
-        ("nat", Verb::NewChain, chain.into(), String::new()),
-        line("nat", Verb::Append, "NETNS-PUBLISH", jump),
-    ]
-}
-
-fn publish(owner: &str, mapping: &PortMapping, to: IpAddr) -> Line {
-    let PortMapping { host_ip, host, container: inside, protocol } = mapping;
-    let chain = match Rule::block_of(mapping, Family::of(to)) {
-        Some(Rule::Block { protocol, block, .. }) => block_chain(protocol, block).into(),
-        _ => Cow::Borrowed("NETNS-PUBLISH"),
-    };
-    let address = host_ip.map_or_else(String::new, |ip| format!("-d {} ", IpNetwork::from(ip)));
-    let dport = range(host.first, host.last, ':');
-    // What a port stands behind, an IPv6 address is in brackets.
-    let before_port = if to.is_ipv4() { to.to_string() } else { format!("[{to}]") };
-    // A range keeps its ports, or shifts each by the same: one rule in both cases.
-    let target = if host.first == host.last {
-        format!("{before_port}:{}", inside.first)
-    } else if host == inside {
-        to.to_string()
-    } else {
-        format!("{before_port}:{}/{}", range(inside.first, inside.last, '-'), host.first)
-    };
-    let mine = comment(&of_container(owner, MAX_COMMENT));
-    let matches = format!("{address}-p {protocol} -m {protocol} --dport {dport} {mine}");
-    ("nat", Verb::Append, chain, format!("{matches} -j DNAT --to-destination {target}"))
-}
-
-fn block_chain(protocol: Protocol, block: u8) -> String {
-    format!("{PREFIX}{protocol}-{block}")
-}
-
-fn range(first: u16, last: u16, separator: char) -> String {
-    if first == last { first.to_string() } else { format!("{first}{separator}{last}") }
-}
-
 /// Names the rule's owner.
-fn comment(owner: &str) -> String {
+pub(super) fn comment(owner: &str) -> String {
     format!("-m comment --comment \"{owner}\"")
 }
 
@@ -245,47 +218,8 @@ fn comment(owner: &str) -> String {
 mod tests {
     use super::*;
     use crate::firewall::lines;
-    use crate::model::port::{Ports, Publish};
+    use crate::model::port::{PortMapping, Ports, Protocol};
     use crate::model::rule::Backend;
-
-    fn rule(text: &str) -> String {
-        let publish: Publish = text.parse().unwrap();
-        let mapping = publish.at(publish.host.unwrap());
-        let rule = Rule::Publish {
-            owner: "web".into(),
-            mapping,
-            to: "172.19.0.2".parse().unwrap(),
-            backend: Backend::Iptables,
-        };
-        let lines = lines(&rule);
-        assert_eq!(lines.len(), 1, "a range is one rule");
-        lines[0].replace(" -m comment --comment \"netns container web\"", "")
-    }
-
-    #[test]
-    fn every_form_of_publish_is_one_rule() {
-        for (text, meaning) in [
-            ("8080:80", "tcp-31 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.19.0.2:80"),
-            (
-                "10.0.0.1:53:53/udp",
-                "udp-0 -d 10.0.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 172.19.0.2:53",
-            ),
-            (
-                "8000-8099:8000-8099",
-                "tcp-31 -p tcp -m tcp --dport 8000:8099 -j DNAT --to-destination 172.19.0.2",
-            ),
-            (
-                "8000-8099:80-179",
-                "tcp-31 -p tcp -m tcp --dport 8000:8099 -j DNAT --to-destination 172.19.0.2:80-179/8000",
-            ),
-            (
-                "8000-8999:8000-8999",
-                "PUBLISH -p tcp -m tcp --dport 8000:8999 -j DNAT --to-destination 172.19.0.2",
-            ),
-        ] {
-            assert_eq!(rule(text), format!("iptables -t nat -A NETNS-{meaning}"));
-        }
-    }
 
     #[test]
     fn the_guard_drops_loopback_addresses_in_both_directions_but_for_lo() {
@@ -307,7 +241,7 @@ mod tests {
         let (bridge, subnet) = ("front0".parse().unwrap(), "fd00:8::/64".parse().unwrap());
         let all = lines(&Rule::Network { bridge, subnet, backend: Backend::Iptables });
         let mine = "-m comment --comment \"netns network front0\"";
-        assert_eq!(all.len(), 5, "nothing for the host's loopback: {all:#?}");
+        assert_eq!(all.len(), 7, "nothing for the host's loopback: {all:#?}");
         assert_eq!(
             all[0],
             format!("ip6tables -t raw -A NETNS-GUARD -d fd00:8::/64 ! -i front0 {mine} -j DROP")
@@ -315,7 +249,8 @@ mod tests {
         let ports = |first, last| Ports { first, last };
         let publish = |host_ip: Option<&str>, host, container| {
             let host_ip = host_ip.map(|ip| ip.parse().unwrap());
-            let mapping = PortMapping { host_ip, host, container, protocol: Protocol::Tcp };
+            let from = Vec::new();
+            let mapping = PortMapping { host_ip, host, container, protocol: Protocol::Tcp, from };
             let rule = Rule::Publish {
                 owner: "web".into(),
                 mapping,

@@ -22,7 +22,7 @@ pub(super) fn found(saved: &[Command]) -> Vec<Rule> {
     let only_ours = [true, false].map(|bridged| Rule::OnlyOurs { bridged, backend: Backend::Iptables });
     let only_ours = only_ours.into_iter().find(is_whole);
     let mut rules: Vec<Rule> = only_ours.into_iter().collect();
-    for rule in saved.iter().filter_map(published).filter(is_whole) {
+    for rule in Rule::merged(saved.iter().filter_map(published).filter(is_whole)) {
         let block = match &rule {
             Rule::Publish { mapping, to, .. } => Rule::block_of(mapping, Family::of(*to)).filter(is_whole),
             _ => None,
@@ -37,7 +37,9 @@ pub(super) fn found(saved: &[Command]) -> Vec<Rule> {
 fn published(command: &Command) -> Option<Rule> {
     let value = |name| command.value_of(&[name]);
     let owner = container_in(&command.comment()?)?.to_owned();
-    let host_ip = value("-d").map(|address| address.parse::<IpNetwork>().map(|network| network.ip()));
+    let subnet = |name| value(name).map(|subnet| subnet.parse::<IpNetwork>()).transpose().ok();
+    let host_ip = subnet("-d")?.map(|host| host.ip());
+    let from = subnet("-s")?.into_iter().collect();
     let protocol = value("-p").and_then(|name| ALL.into_iter().find(|known| known.to_string() == name))?;
     let host = ports(&value("--dport")?)?;
     let target = value("--to-destination")?;
@@ -49,7 +51,7 @@ fn published(command: &Command) -> Option<Rule> {
             (to, ports(inside.split('/').next()?)?)
         }
     };
-    let mapping = PortMapping { host_ip: host_ip.transpose().ok()?, host, container, protocol };
+    let mapping = PortMapping { host_ip, host, container, protocol, from };
     Some(Rule::Publish { owner, mapping, to, backend: Backend::Iptables })
 }
 
@@ -70,6 +72,8 @@ mod tests {
             "8000-8099:8000-8099",
             "9000-9099:80-179",
             "8000-8999:8000-8999",
+            "127.0.0.1:54:54,from=10.0.0.0/8,from=192.0.2.7",
+            "7000-7299:7000-7299/udp,from=192.0.2.0/24",
         ];
         let rules: Vec<Rule> = ports.iter().flat_map(|port| published("a", port)).collect();
         let others = [
@@ -78,7 +82,7 @@ mod tests {
         ];
         let there = found(&saved(&[network(), rules.clone()].concat(), &others));
         assert!(rules.iter().all(|rule| there.contains(rule)), "{there:#?}");
-        assert_eq!(there.len(), ports.len() + 3, "with their blocks, each once");
+        assert_eq!(there.len(), ports.len() + 4, "with their blocks, each once");
         for bridged in [true, false] {
             let only = Rule::OnlyOurs { bridged, backend: Backend::Iptables };
             assert_eq!(found(&saved(std::slice::from_ref(&only), &[])), [only]);

@@ -7,6 +7,7 @@
 //! | nat | `PREROUTING`, `OUTPUT` | `NETNS-PUBLISH` | a jump for each block of 256 ports, a DNAT for each range across blocks |
 //! | nat | `NETNS-PUBLISH` | `NETNS-tcp-31`, … | a DNAT for each port or range in the block |
 //! | nat | `POSTROUTING` | `NETNS-MASQUERADE` | masquerade to the outside, hairpin and loopback |
+//! | filter | `NETNS-FORWARD` | `NETNS-USER` | the administrator's own: what passes to and from our bridges |
 //! | filter | `FORWARD`, first | `NETNS-FORWARD` | accepts what is ours before anyone's policy |
 //! | filter | `FORWARD`, last | `NETNS-ONLY` | drops all else, where the host forwarded nothing before |
 //!
@@ -17,6 +18,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`commands`](mod@commands) | a [`Rule`](crate::model::rule::Rule) as commands |
+//! | [`ports`] | those of a published port |
 //! | [`saved`] | what `iptables-save` prints: its words, and what of it is ours |
 //! | [`present`] | what is missing, left or unowned |
 //! | [`otherwise`] | rules that a version of iptables prints otherwise |
@@ -29,6 +31,7 @@ mod commands;
 mod counted;
 mod found;
 mod otherwise;
+mod ports;
 mod present;
 mod rebuild;
 mod restore;
@@ -43,7 +46,7 @@ use super::{Driver, together};
 use crate::error::{Doing, Kind, Result};
 use crate::log::Log;
 use crate::model::rule::{Change, Family, Rule};
-use commands::{Command, commands};
+use commands::{Command, USER, Verb, commands};
 pub(super) use counted::counters_of;
 use present::{left, missing, unowned};
 use rebuild::{rebuild, with_all, with_kept};
@@ -73,6 +76,10 @@ pub(super) struct Iptables {
     /// One for each table, and none where iptables has tables of its own.
     transactions: u64,
     log: Log,
+}
+
+fn is_base(rules: &[Rule]) -> bool {
+    rules.iter().any(|rule| matches!(rule, Rule::Base { .. }))
 }
 
 /// A program that has its orders, or why it has none.
@@ -111,6 +118,14 @@ impl Iptables {
                 self.log.debug(&format!("# {failure}"));
                 let left = left(&rules, known(family, &rules)?);
                 self.run(family, Script::removal(left))
+            }
+            Err(failure) if change == Change::Add && is_base(&rules) => {
+                // The administrator's chain outlives our last network.
+                let is_users = |it: &Command| it.verb == Verb::NewChain && it.chain == USER;
+                let saved = known(family, &rules).ok().filter(|saved| saved.iter().any(is_users));
+                let Some(saved) = saved else { return Err(failure) };
+                self.log.debug(&format!("# {failure}"));
+                self.run(family, rebuild(&saved, &with_all(family, &rules, &saved)))
             }
             finished => {
                 self.transactions += finished?;

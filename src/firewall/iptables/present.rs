@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::commands::{Command, Verb, commands};
+use super::commands::{Command, USER, Verb, commands};
 use super::rebuild::with_kept;
 use super::saved::Identity;
 use crate::firewall::owner::{OF_ALL, container_in};
@@ -21,21 +21,23 @@ pub(super) fn missing(family: Family, rules: &[Rule], saved: &[Command]) -> Vec<
 }
 
 /// What is left of `rules` in what is `saved`: with a chain of theirs goes all that is in it,
-/// and all that leads to it, unless another container's rule is in it, whom no record tells of.
+/// and all that leads to it, unless another container's rule is in it, whom no record tells of,
+/// or it is the administrator's and in use.
 pub(super) fn left(rules: &[Rule], saved: Vec<Command>) -> Vec<Command> {
     let ours: Vec<Command> = rules.iter().flat_map(commands).collect();
     let known: HashSet<Identity> = ours.iter().map(Command::identity).collect();
     let of_another = |command: &&Command| {
         let container = command.comment().is_some_and(|comment| container_in(&comment).is_some());
-        container && !known.contains(&command.identity())
+        container && !command.is_users() && !known.contains(&command.identity())
     };
     let staying: HashSet<_> = saved.iter().filter(of_another).map(Command::owned_place).collect();
     let chains = ours.iter().filter(|command| command.verb == Verb::NewChain).map(Command::owned_place);
-    let going: HashSet<_> = chains.filter(|place| !staying.contains(place)).collect();
+    let is_users = |place: &(_, String)| place.1 == USER && saved.iter().any(Command::is_users);
+    let going: HashSet<_> = chains.filter(|place| !staying.contains(place) && !is_users(place)).collect();
     let goes = |command: &Command| {
         let target = command.target().map(|target| (command.table, target));
         let stays = target.as_ref().is_some_and(|target| staying.contains(target))
-            || command.verb == Verb::NewChain && staying.contains(&command.owned_place());
+            || command.verb == Verb::NewChain && !going.contains(&command.owned_place());
         let leads_there = || target.is_some_and(|target| going.contains(&target));
         !stays
             && (going.contains(&command.owned_place())
@@ -77,7 +79,7 @@ pub(super) fn unowned(
 pub(super) mod tests {
     use super::*;
     use crate::firewall::iptables::saved::parse;
-    use crate::model::port::Publish;
+    use crate::model::publish::Publish;
     use crate::model::rule::Backend;
 
     /// The rules of a container `owner` with this port.

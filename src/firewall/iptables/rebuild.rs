@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commands::{Command, Verb, program};
+use super::commands::{Command, USER, Verb, program};
 use super::present::wanted;
 use super::restore::{Order, Script};
 use super::saved::Identity;
@@ -19,7 +19,8 @@ pub(super) fn with_all(family: Family, rules: &[Rule], saved: &[Command]) -> Vec
 }
 
 /// What should be there: `rules`, the rules that are there of containers that `keep` knows with
-/// what leads to them, and what others have added to chains of ours that stay.
+/// what leads to them, what others have added to chains of ours that stay, and the
+/// administrator's chain with what is in it.
 pub(super) fn with_kept(
     family: Family,
     rules: &[Rule],
@@ -29,15 +30,19 @@ pub(super) fn with_kept(
     let mut target = wanted(family, rules);
     let (mut kept, mut others): (Vec<&Command>, Vec<&Command>) =
         unknown(&target, saved).partition(|command| {
-            command.comment().is_some_and(|comment| container_in(&comment).is_some_and(keep))
+            command.is_users()
+                || command.comment().is_some_and(|comment| container_in(&comment).is_some_and(keep))
         });
     // What leads to a rule that stays: its chain, the jump to that, the jump's chain.
     let mut seen = 0;
     while seen < kept.len() {
         let (table, chain) = kept[seen].place();
+        // The administrator's chain stays without ours that leads there.
+        let chain = if kept[seen].is_users() { USER } else { chain };
         let leads_there = |command: &Command| {
             let is_chain = command.verb == Verb::NewChain && command.chain == chain;
-            let jumps = || command.comment().is_some() && command.target().is_some_and(|to| to == chain);
+            let is_jump = || command.comment().is_some() && command.target().is_some_and(|to| to == chain);
+            let jumps = || chain != USER && is_jump();
             command.table == table && (is_chain || jumps())
         };
         kept.extend(others.extract_if(.., |command| leads_there(command)));
@@ -115,6 +120,7 @@ fn jumps_without<'a>(commands: &'a [Command], others: &[Command]) -> impl Iterat
 mod tests {
     use super::*;
     use crate::firewall::iptables::present::tests::{network, published, saved};
+    use crate::firewall::iptables::saved::parse;
 
     fn keep_none(_: &str) -> bool {
         false
@@ -173,8 +179,26 @@ COMMIT
             -F NETNS-MASQUERADE\n-X NETNS-MASQUERADE\nCOMMIT\n";
         assert_eq!(script_of(&[], &nat, &|id| id == "kept"), expected);
         let all = rebuild(&there, &[]);
-        assert_eq!(all.text().matches("\n-X ").count(), 5, "{}", all.text());
+        assert_eq!(all.text().matches("\n-X ").count(), 6, "{}", all.text());
         assert_eq!(all.text().matches("\n-D ").count(), 5, "{}", all.text());
+    }
+
+    #[test]
+    fn what_is_in_the_administrators_chain_is_never_touched() {
+        let (rules, ours) = (network(), "-m comment --comment \"netns container a\"");
+        let user =
+            [format!("-A NETNS-USER -s 192.0.2.1/32 {ours} -j DROP"), "-A INPUT -j NETNS-USER".to_owned()];
+        for user in &user {
+            let there = [saved(&rules, &[]), parse(Family::Ipv4, &format!("*filter\n{user}\n"))].concat();
+            assert_eq!(script_of(&rules, &there, &keep_none), "");
+            let without: Vec<Command> =
+                there.iter().filter(|it| it.chain != "NETNS-FORWARD").cloned().collect();
+            let made = script_of(&rules, &without, &keep_none);
+            assert!(made.contains(":NETNS-FORWARD") && !made.contains(":NETNS-USER"), "{made}");
+            let removed = script_of(&[], &there, &keep_none);
+            assert!(removed.contains("-X NETNS-FORWARD") && !removed.contains("NETNS-USER"), "{removed}");
+        }
+        assert!(script_of(&[], &saved(&rules, &[]), &keep_none).contains("-X NETNS-USER"), "it is empty");
     }
 
     #[test]

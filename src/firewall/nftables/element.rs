@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnetwork::IpNetwork;
+
 use super::statics::{TABLE, word};
 use crate::firewall::Passed;
 use crate::firewall::owner::{container_in, of_container};
@@ -19,6 +21,7 @@ const KEY: u16 = 1;
 const DATA: u16 = 2;
 const USERDATA: u16 = 6;
 const EXPRESSION: u16 = 7;
+const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
@@ -35,15 +38,19 @@ const MOST_COUNTED: u32 = 64;
 /// How many elements are sent in one attribute, which must be shorter than 64 KiB.
 const MOST: usize = 256;
 
+/// The map of ports that only some sources may call: source and address of the host are subnets.
+pub(super) const FROM: &str = "publish_from";
 /// The maps: ports of any address of the host, and those of one; the same for long ranges, whose
-/// ports are not counted.
-pub(super) const MAPS: [&str; 4] = ["publish", "publish_on", "publish_range", "publish_range_on"];
+/// ports are not counted; and those for some sources only.
+pub(super) const MAPS: [&str; 5] = ["publish", "publish_on", "publish_range", "publish_range_on", FROM];
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Element {
+    /// Who may call; `None` for everybody.
+    from: Option<IpNetwork>,
     /// The address of the host; `None` for any.
     host_ip: Option<IpAddr>,
     protocol: u8,
@@ -55,14 +62,21 @@ pub(super) struct Element {
     pub(super) comment: String,
 }
 
-/// What is told apart in a map.
+/// What two of different containers cannot have in common.
 pub(super) type Key = (&'static str, Option<IpAddr>, u8, u16);
 
 /// As `nft` lists it.
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host_ip, port, to: (address, inside), comment, .. } = self;
-        host_ip.map_or(Ok(()), |ip| write!(f, "{ip} . "))?;
+        let Self { from, host_ip, port, to: (address, inside), comment, .. } = self;
+        match from {
+            Some(from) => {
+                let any = if from.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+                let on = host_ip.map_or_else(|| any.to_owned(), |ip| ip.to_string());
+                write!(f, "{from} . {on} . ")?;
+            }
+            None => host_ip.map_or(Ok(()), |ip| write!(f, "{ip} . "))?,
+        }
         write!(f, "{} . {port} comment \"{comment}\" : {address} . {inside}", self.protocol_name())
     }
 }
@@ -76,20 +90,22 @@ impl Element {
         let counted = mapping.host.count() <= MOST_COUNTED;
         let ports =
             (mapping.host.first..=mapping.host.last).zip(mapping.container.first..=mapping.container.last);
-        let one = |(port, inside)| Self {
+        let one = |from: Option<IpNetwork>, (port, inside)| Self {
+            from,
             host_ip: mapping.host_ip,
             protocol,
             port,
             to: (*to, inside),
-            counted,
+            counted: counted || from.is_some(),
             comment: comment.clone(),
         };
-        ports.map(one).collect()
+        let sources = mapping.sources(rule.family()).into_iter();
+        sources.flat_map(|from| ports.clone().map(move |ports| one(from, ports))).collect()
     }
 
     /// What such elements mean: one rule for each, or for several that follow one another.
     pub(super) fn published(mut all: Vec<Self>) -> Vec<Rule> {
-        let whole = |one: &Self| (one.comment.clone(), one.host_ip, one.protocol, one.to.0);
+        let whole = |one: &Self| (one.comment.clone(), one.host_ip, one.protocol, one.to.0, one.from);
         all.sort_by_key(|one| (whole(one), one.port));
         let follows = |one: &Self, next: &Self| {
             let (ports, inside) = (next.port.checked_sub(one.port), next.to.1.checked_sub(one.to.1));
@@ -100,15 +116,19 @@ impl Element {
             let protocol = PROTOCOLS.into_iter().find(|protocol| number(*protocol) == first.protocol)?;
             let host = Ports { first: first.port, last: last.port };
             let container = Ports { first: first.to.1, last: last.to.1 };
-            let mapping = PortMapping { host_ip: first.host_ip, host, container, protocol };
+            let from = first.from.into_iter().collect();
+            let mapping = PortMapping { host_ip: first.host_ip, host, container, protocol, from };
             let owner = container_in(&first.comment)?.to_owned();
             Some(Rule::Publish { owner, mapping, to: first.to.0, backend: Backend::Nftables })
         };
-        all.chunk_by(follows).filter_map(rule).collect()
+        Rule::merged(all.chunk_by(follows).filter_map(rule))
     }
 
     /// The map that it is in.
     pub(super) fn map(&self) -> &'static str {
+        if self.from.is_some() {
+            return FROM;
+        }
         MAPS[usize::from(self.host_ip.is_some()) + if self.counted { 0 } else { 2 }]
     }
 
@@ -124,13 +144,24 @@ impl Element {
     /// Writes it behind others of a list; to remove one, its key is enough.
     fn write(&self, list: &mut Vec<u8>, whole: bool) {
         put(list, ELEMENT | NESTED, |element| {
-            put(element, KEY | NESTED, |key| {
-                put(key, VALUE, |value| {
-                    value.extend(self.host_ip.map(octets).unwrap_or_default());
-                    value.extend([self.protocol, 0, 0, 0]);
-                    value.extend(padded(self.port));
+            let mut write_key = |kind, addresses: Vec<IpAddr>| {
+                put(element, kind | NESTED, |key| {
+                    put(key, VALUE, |value| {
+                        value.extend(addresses.into_iter().flat_map(octets));
+                        value.extend([self.protocol, 0, 0, 0]);
+                        value.extend(padded(self.port));
+                    });
                 });
-            });
+            };
+            match self.from {
+                Some(from) => {
+                    let [first, last] =
+                        self.host_ip.map_or_else(|| all(Family::of(from.ip())), |ip| [ip, ip]);
+                    write_key(KEY, vec![from.network(), first]);
+                    write_key(KEY_END, vec![from.broadcast(), last]);
+                }
+                None => write_key(KEY, self.host_ip.into_iter().collect()),
+            }
             if whole {
                 put(element, DATA | NESTED, |data| {
                     put(data, VALUE, |value| {
@@ -152,12 +183,23 @@ impl Element {
     pub(super) fn parse(family: Family, map: &str, element: &[u8]) -> Option<(Self, Option<Passed>)> {
         let mut key = find(find(element, KEY)?, VALUE)?;
         let mut data = find(find(element, DATA)?, VALUE)?;
-        let host_ip = if map.ends_with("_on") { Some(address(family, &mut key)?) } else { None };
+        let (mut from, mut host_ip) = (None, None);
+        if map == FROM {
+            let mut end = find(find(element, KEY_END)?, VALUE)?;
+            from = Some(subnet(address(family, &mut key)?, address(family, &mut end)?)?);
+            let (first, last) = (address(family, &mut key)?, address(family, &mut end)?);
+            host_ip = (first == last).then_some(first);
+            if host_ip.is_none() && [first, last] != all(family) {
+                return None;
+            }
+        } else if map.ends_with("_on") {
+            host_ip = Some(address(family, &mut key)?);
+        }
         let (protocol, port) = (*key.first()?, port(key.get(4..8)?)?);
         let to = (address(family, &mut data)?, self::port(data)?);
         let comment = find(element, USERDATA).and_then(comment).unwrap_or_default();
-        let counted = MAPS[..2].contains(&map);
-        Some((Self { host_ip, protocol, port, to, counted, comment }, passed(element)))
+        let counted = !map.contains("range");
+        Some((Self { from, host_ip, protocol, port, to, counted, comment }, passed(element)))
     }
 }
 
@@ -231,6 +273,21 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
+}
+
+/// The first and the last address that there are.
+fn all(family: Family) -> [IpAddr; 2] {
+    match family {
+        Family::Ipv4 => [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into()],
+        Family::Ipv6 => [Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from([0xff; 16]).into()],
+    }
+}
+
+/// The subnet from its first address to its last, if they are a subnet's.
+fn subnet(first: IpAddr, last: IpAddr) -> Option<IpNetwork> {
+    // Beyond the longest prefix there is no subnet.
+    let mut all = (0..=128).map_while(|prefix| IpNetwork::new(first, prefix).ok());
+    all.find(|subnet| subnet.network() == first && subnet.broadcast() == last)
 }
 
 /// Every part of a key is padded to four bytes.

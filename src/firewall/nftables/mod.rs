@@ -6,9 +6,12 @@
 //! | map `publish` | protocol and port to a container's address and port, for all addresses of the host |
 //! | map `publish_on` | the same for one address of the host, which is in the key |
 //! | maps `publish_range`, `publish_range_on` | the same for long ranges, without counters, which take longer to make than all else |
-//! | chain `published` | looks into all four, from `prerouting` and `output` for what is for the host itself |
+//! | map `publish_from` | those that only some may call: with subnets of sources and of the host's addresses in the key |
+//! | chain `published` | looks into all of them, from `prerouting` and `output` for what is for the host itself |
 //! | chain `postrouting` | masquerade to the outside, hairpin and loopback, of each network |
-//! | chain `accepted` | what each network forwards, for a chain `forward` that drops the rest |
+//! | chain `user` | the administrator's own: what is forwarded to and from our bridges |
+//! | chain `accepted` | leads there, and accepts what each network forwards |
+//! | chain `others` | drops what is forwarded and has not been accepted, where the host forwarded nothing before |
 //! | chain `guard` | drops what comes from outside for a subnet of ours, and what has an address of the host's loopback |
 //!
 //! What the host and each network take is made once, by `nft`. A container takes elements of the
@@ -17,8 +20,7 @@
 //! among ten and among ten thousand, and a range is as many of them as it has ports.
 //!
 //! An `accept` here outvotes nobody's `drop`: where iptables filters what is forwarded,
-//! [`Rule::Accept`] goes there. Only where there is no iptables the chain `forward` drops what is
-//! not ours on a host that forwarded nothing before.
+//! [`Rule::Accept`] goes there. Only where there is no iptables the chain `others` has a rule.
 //!
 //! A deletion does not wait for those that still look; to close the socket that it was sent by
 //! does. It stays open until all else is done.
@@ -36,20 +38,18 @@ mod table;
 mod wanted;
 
 use std::collections::HashSet;
-use std::process::Stdio;
 
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
 use super::owner::{of_container, of_network};
-use super::programs::{Running, find};
 use super::{Counted, Driver, Passed};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::log::Log;
 use crate::model::rule::{Backend, Change, Family, Rule};
 use crate::netfilter::{Netfilter, transact};
 use element::{Element, command};
-use statics::{declarations, statics};
+use statics::{all_but_user, declarations, run, statics};
 use table::{Found, Table, add, delete, delete_rule, delete_table};
 use wanted::Wanted;
 
@@ -169,13 +169,12 @@ impl Nftables {
         let mut lines = declarations(family);
         lines.extend(old.iter().map(|rule| delete_rule(family, rule).1));
         lines.extend(wanted.statics.iter().map(ToString::to_string));
-        let mut nft = Running::start(find("nft")?, &["-f", "-"], Stdio::piped(), Stdio::null())?;
-        // If it does not read them all, it says why.
-        let told = nft.tell((lines.join("\n") + "\n").as_bytes());
-        nft.print(0)?;
-        told.doing(|| "nft -f -")?;
+        self.run(&lines)
+    }
+
+    fn run(&mut self, lines: &[String]) -> Result<()> {
         self.transactions += 1;
-        Ok(())
+        run(lines)
     }
 
     fn add(&mut self, wanted: &Wanted, base: bool) -> Result<()> {
@@ -196,9 +195,11 @@ impl Nftables {
     fn set(&mut self, wanted: &Wanted) -> Result<()> {
         let table = self.read(wanted)?.unwrap_or_default();
         let missing = wanted.missing_elements(&table);
-        let there = table.by_key();
+        let keys: HashSet<_> = missing.iter().map(Element::key).collect();
+        let known: HashSet<&Element> = wanted.elements.iter().collect();
+        let there = table.elements.into_iter().map(|(element, _)| element);
         let old: Vec<Element> =
-            missing.iter().filter_map(|element| there.get(&element.key()).copied().cloned()).collect();
+            there.filter(|element| keys.contains(&element.key()) && !known.contains(element)).collect();
         let mut changes = delete(wanted.family, &old);
         changes.extend(add(wanted.family, &missing));
         self.transact(changes)
@@ -207,6 +208,9 @@ impl Nftables {
     fn remove(&mut self, wanted: &Wanted, base: bool) -> Result<()> {
         // What goes by its key alone need not be read.
         let by_key = wanted.statics.is_empty();
+        if base && self.read(wanted)?.is_some_and(|table| table.has_users) {
+            return self.run(&all_but_user(wanted.family));
+        }
         let mut changes =
             if by_key { delete(wanted.family, &wanted.elements) } else { self.left(wanted, base)? };
         for _ in 0..ATTEMPTS {
@@ -219,7 +223,8 @@ impl Nftables {
         Err(Error::new("remove rules of nftables", "others change them all the time").of(Kind::Busy))
     }
 
-    /// What removes what is left of these rules; with the base goes all.
+    /// What removes what is left of these rules; with the base goes all,
+    /// as nobody but us has anything there.
     fn left(&self, wanted: &Wanted, base: bool) -> Result<Vec<table::Change>> {
         let Some(table) = self.read(wanted)? else { return Ok(Vec::new()) };
         if base {

@@ -2,16 +2,35 @@
 //! network, as commands of `nft(8)`.
 
 use std::fmt;
+use std::process::Stdio;
 
 use ipnetwork::IpNetwork;
 
-use super::element::MAPS;
+use super::element::{FROM, MAPS};
+use crate::error::{Doing, Result};
 use crate::firewall::owner::{OF_ALL, of_network};
+use crate::firewall::programs::{Running, find};
 use crate::model::rule::{Family, Rule};
 use crate::model::value::Iface;
 
 /// The name of our table.
 pub(super) const TABLE: &str = "netns";
+
+/// The administrator's chain. We make it, and never touch what is in it.
+pub(super) const USER: &str = "user";
+
+/// The chains of ours, and where the kernel enters them.
+const CHAINS: [(&str, &str); 8] = [
+    ("published", ""),
+    ("guard", " { type filter hook prerouting priority -300; }"),
+    ("prerouting", " { type nat hook prerouting priority -100; }"),
+    ("output", " { type nat hook output priority -100; }"),
+    ("postrouting", " { type nat hook postrouting priority 100; }"),
+    ("accepted", ""),
+    ("others", ""),
+    // After whoever else filters.
+    ("forward", " { type filter hook forward priority 200; }"),
+];
 
 /// A rule of the static part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,20 +64,40 @@ pub(super) fn declarations(family: Family) -> Vec<String> {
     let mut lines = vec![format!("add table {ip} {TABLE}")];
     lines.extend(MAPS.map(|map| {
         let on = if map.ends_with("_on") { format!("{address} . ") } else { String::new() };
+        let (on, interval) = if map == FROM {
+            (format!("{address} . {address} . "), "flags interval; ")
+        } else {
+            (on, "")
+        };
         let counter = if map.contains("range") { "" } else { "counter; " };
-        format!("add map {ip} {TABLE} {map} {{ type {on}inet_proto . inet_service : {address} . inet_service; {counter}}}")
+        format!("add map {ip} {TABLE} {map} {{ type {on}inet_proto . inet_service : {address} . inet_service; {interval}{counter}}}")
     }));
-    lines.extend([
-        format!("add chain {ip} {TABLE} published"),
-        format!("add chain {ip} {TABLE} guard {{ type filter hook prerouting priority -300; }}"),
-        format!("add chain {ip} {TABLE} prerouting {{ type nat hook prerouting priority -100; }}"),
-        format!("add chain {ip} {TABLE} output {{ type nat hook output priority -100; }}"),
-        format!("add chain {ip} {TABLE} postrouting {{ type nat hook postrouting priority 100; }}"),
-        format!("add chain {ip} {TABLE} accepted"),
-        // After whoever else filters.
-        format!("add chain {ip} {TABLE} forward {{ type filter hook forward priority 200; }}"),
-    ]);
+    lines.push(format!("add chain {ip} {TABLE} {USER}"));
+    lines.extend(CHAINS.map(|(chain, hook)| format!("add chain {ip} {TABLE} {chain}{hook}")));
     lines
+}
+
+/// The commands that leave nothing of the table but the administrator's chain, whatever is there.
+pub(super) fn all_but_user(family: Family) -> Vec<String> {
+    let ip = word(family);
+    let mut lines = declarations(family);
+    for verb in ["flush", "delete"] {
+        lines.extend(CHAINS.map(|(chain, _)| format!("{verb} chain {ip} {TABLE} {chain}")));
+    }
+    lines.extend(MAPS.map(|map| format!("delete map {ip} {TABLE} {map}")));
+    lines
+}
+
+/// Runs `nft` once with these commands: one transaction.
+///
+/// # Errors
+/// It is not installed, or fails.
+pub(super) fn run(lines: &[String]) -> Result<()> {
+    let mut nft = Running::start(find("nft")?, &["-f", "-"], Stdio::piped(), Stdio::null())?;
+    // If it does not read them all, it says why.
+    let told = nft.tell((lines.join("\n") + "\n").as_bytes());
+    nft.print(0)?;
+    told.doing(|| "nft -f -")
 }
 
 /// The static rules that a rule stands for.
@@ -78,14 +117,22 @@ fn base(family: Family) -> Vec<(&'static str, String)> {
     let (ip, loopback) = (word(family), loopback(family));
     let local = "fib daddr type local jump published".to_owned();
     let looked_up = MAPS.map(|map| {
-        let on = if map.ends_with("_on") { format!("{ip} daddr . ") } else { String::new() };
-        ("published", format!("dnat {ip} to {on}meta l4proto . th dport map @{map}"))
+        let on = match map {
+            FROM => format!("{ip} saddr . {ip} daddr . "),
+            _ if map.ends_with("_on") => format!("{ip} daddr . "),
+            _ => String::new(),
+        };
+        // Without it nft refuses a map of intervals here.
+        let ports = if map == FROM { "meta l4proto { tcp, udp, sctp } " } else { "" };
+        ("published", format!("{ports}dnat {ip} to {on}meta l4proto . th dport map @{map}"))
     });
     let mut rules = vec![
         ("guard", format!("{ip} daddr {loopback} iif != lo drop")),
         ("guard", format!("{ip} saddr {loopback} iif != lo drop")),
         ("prerouting", local.clone()),
         ("output", local),
+        ("forward", "jump accepted".to_owned()),
+        ("forward", "jump others".to_owned()),
     ];
     rules.extend(looked_up);
     rules
@@ -100,9 +147,8 @@ fn loopback(family: Family) -> &'static str {
 
 fn only_ours(bridged: bool) -> Vec<(&'static str, String)> {
     let others =
-        bridged.then(|| ("forward", "meta iifkind \"bridge\" meta oifkind \"bridge\" return".to_owned()));
-    let rest = ["jump accepted", "drop"].map(|spec| ("forward", spec.to_owned()));
-    others.into_iter().chain(rest).collect()
+        bridged.then(|| ("others", "meta iifkind \"bridge\" meta oifkind \"bridge\" return".to_owned()));
+    others.into_iter().chain([("others", "drop".to_owned())]).collect()
 }
 
 fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<(&'static str, String)> {
@@ -117,7 +163,10 @@ fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<(&'static str, String)> {
         // A container that calls a published port of a neighbour, or its own, by an address of
         // the host: the answer must come back through us.
         hairpin(&subnet.to_string()),
-        // What a network sends, what answers it and what was led to it: only where the rest is dropped.
+        // Each packet once, whichever way it goes.
+        ("accepted", format!("iifname \"{bridge}\" jump {USER}")),
+        ("accepted", format!("oifname \"{bridge}\" iifname != \"{bridge}\" jump {USER}")),
+        // What a network sends, what answers it and what was led to it, where the rest is dropped.
         ("accepted", format!("{ip} saddr {subnet} iifname \"{bridge}\" accept")),
         ("accepted", format!("{ip} daddr {subnet} oifname \"{bridge}\" ct state established,related accept")),
         ("accepted", format!("{ip} daddr {subnet} oifname \"{bridge}\" ct status dnat accept")),

@@ -1,15 +1,14 @@
 //! Our table as it is in the kernel, and the requests that change what is in it.
 
-use std::collections::HashMap;
 use std::io;
 
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
-use super::element::{self, Element, Key, MAPS};
+use super::element::{self, Element, MAPS};
 #[cfg(test)]
 use super::statics::Static;
-use super::statics::{TABLE, word};
+use super::statics::{TABLE, USER, word};
 use crate::error::{Doing, Result};
 use crate::firewall::Passed;
 use crate::firewall::owner::is_ours;
@@ -58,6 +57,8 @@ impl Found {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) rules: Vec<Found>,
+    /// Whether there is anything in the administrator's chain.
+    pub(super) has_users: bool,
     pub(super) elements: Vec<(Element, Option<Passed>)>,
 }
 
@@ -86,7 +87,9 @@ impl Table {
         let mut table = Self::default();
         ask(GET_TABLE, ACK, &attribute(TABLE_NAME, &text(TABLE)), &mut |_| ())?;
         ask(GET_RULE, DUMP, &attribute(RULE_TABLE, &text(TABLE)), &mut |answer| {
-            table.rules.extend(found(answer).filter(|rule| is_ours(&rule.comment)));
+            let (users, others): (Vec<_>, _) = found(answer).into_iter().partition(|rule| rule.chain == USER);
+            table.has_users |= !users.is_empty();
+            table.rules.extend(others.into_iter().filter(|rule: &Found| is_ours(&rule.comment)));
         })?;
         for map in MAPS {
             let mut each = |answer: &[u8]| table.elements.extend(element::listed(family, map, answer));
@@ -97,11 +100,6 @@ impl Table {
             }
         }
         Ok(table)
-    }
-
-    /// What is there, by what it is told apart by.
-    pub(super) fn by_key(&self) -> HashMap<Key, &Element> {
-        self.elements.iter().map(|(element, _)| (element.key(), element)).collect()
     }
 }
 

@@ -73,10 +73,11 @@ impl Wanted {
         let known: HashSet<&Element> = self.elements.iter().collect();
         let elements = || table.elements.iter().map(|(element, _)| element);
         let is_kept = |element: &Element| container_in(&element.comment).is_some_and(keep);
-        if self.is_empty() && !elements().any(is_kept) {
+        let nobody = self.is_empty() && !elements().any(is_kept);
+        if nobody && !table.has_users {
             return vec![(delete_table(family), shown(&format!("add table {} {TABLE}", word(family))))];
         }
-        let of_others = |rule: &&Found| rule.comment != OF_ALL && !self.owns(rule);
+        let of_others = |rule: &&Found| (nobody || rule.comment != OF_ALL) && !self.owns(rule);
         let rules = table.rules.iter().filter(of_others).map(|rule| {
             let Found { chain, comment, .. } = rule;
             let text = format!("add rule {} {TABLE} {chain} … comment \"{comment}\"", word(family));
@@ -99,7 +100,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::port::Publish;
+    use crate::model::publish::Publish;
     use crate::model::rule::Backend;
 
     const BACKEND: Backend = Backend::Nftables;
@@ -121,6 +122,8 @@ mod tests {
             ("10.0.0.1:53:53/udp", "172.19.0.2"),
             ("8000-9299:80-1379/sctp", "172.19.0.2"),
             ("53:54/udp", "fd00:8::2"),
+            ("8080-8085:80-85,from=10.0.0.0/8,from=192.0.2.7", "172.19.0.2"),
+            ("10.0.0.1:53:54/udp,from=0.0.0.0/1", "172.19.0.2"),
         ] {
             let rule = publish("web", ports, to);
             let (family, elements) = (rule.family(), Element::all(&rule));
@@ -139,6 +142,10 @@ mod tests {
         for (ports, command) in [
             ("8080:80", format!("publish {{ tcp . 8080 {mine} : 172.19.0.2 . 80 }}")),
             ("10.0.0.1:53:54/udp", format!("publish_on {{ 10.0.0.1 . udp . 53 {mine} : 172.19.0.2 . 54 }}")),
+            (
+                "8080:80,from=10.0.0.0/8",
+                format!("publish_from {{ 10.0.0.0/8 . 0.0.0.0/0 . tcp . 8080 {mine} : 172.19.0.2 . 80 }}"),
+            ),
             (
                 "8000-8001:80-81",
                 format!(
@@ -159,7 +166,7 @@ mod tests {
         let rules = [base, network("netns0", "172.19.0.0/16"), publish("a", "8080:80", "172.19.0.2")];
         let wanted = Wanted::of(Family::Ipv4, &rules);
         let mut table = Table::default();
-        assert_eq!(wanted.missing(&table).len(), 8 + 7 + 1);
+        assert_eq!(wanted.missing(&table).len(), 11 + 9 + 1);
         table.rules = wanted.statics.iter().map(Found::of).collect();
         table.elements = wanted.elements.iter().map(|element| (element.clone(), None)).collect();
         assert_eq!((wanted.missing(&table), wanted.unowned(&table, &|_| false)), (vec![], vec![]));
@@ -169,10 +176,10 @@ mod tests {
         table.elements.extend(Element::all(&lost).into_iter().map(|element| (element, None)));
         assert!(!wanted.has_its_statics(&table));
         let unowned = |keep: &dyn Fn(&str) -> bool| wanted.unowned(&table, keep).len();
-        assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (7 + 1, 7));
+        assert_eq!((unowned(&|_| false), unowned(&|owner| owner == "lost")), (9 + 1, 9));
         let nothing = Wanted::of(Family::Ipv4, &[]);
         let texts = |keep: &dyn Fn(&str) -> bool| nothing.unowned(&table, keep).into_iter().map(|it| it.1);
         assert_eq!(texts(&|_| false).collect::<Vec<_>>(), ["nft 'add table ip netns'"]);
-        assert_eq!(texts(&|owner| owner == "lost").count(), 14 + 1, "the table is still in use");
+        assert_eq!(texts(&|owner| owner == "lost").count(), 19, "the table is still in use");
     }
 }
