@@ -40,6 +40,7 @@ mod inject;
 mod inspect;
 mod install;
 mod ipfile;
+mod ipv6;
 mod kill;
 mod lost;
 mod named;

@@ -8,7 +8,7 @@ use netns::error::{Error, Result, is_obeyed};
 use netns::firewall;
 use netns::model::container::ContainerId;
 use netns::model::network::{Network, NetworkSpec};
-use netns::model::observed::Host;
+use netns::model::observed::{Forwarding, Host};
 use netns::model::record::Record;
 use netns::model::request::{NetworkRequest, Request};
 use netns::model::rule::Rule;
@@ -49,7 +49,9 @@ fn planned(container: &ContainerId, options: &Options, defined: &[NetworkSpec]) 
     let request = config::resolve(options, &told, defined, container.clone(), NetnsRef::Pid(4242))?;
     let found_by = FoundBy::Process { pid: 4242, start_time: 1 };
     let sandbox = Sandbox { netns: 2, boot_id: "boot".to_owned(), found_by };
-    let host = Host { ip_forward: "0".to_owned(), ipv6: true, ..Host::default() };
+    let key = plan::IP_FORWARD.to_owned();
+    let forwarding = Forwarding { key, value: "0".to_owned(), with: Vec::new() };
+    let host = Host { forwarding6: forwarding.clone(), forwarding, ipv6: true, ..Host::default() };
     let claimed = chosen(&request)?;
     plan::attach(Case { request: &request, host: &host, claimed: &claimed, sandbox: &sandbox, now: 0 })
 }

@@ -83,7 +83,9 @@ impl Row {
 impl Device {
     fn new(device: &MovedDevice, record: &Record) -> Self {
         let own = record.steps.iter().filter_map(|step| match step {
-            Step::AddAddress { link, address, netns } if *link == device.inside && *netns != Netns::Host => {
+            Step::AddAddress { link, address, netns, .. }
+                if *link == device.inside && *netns != Netns::Host =>
+            {
                 Some(address.to_string())
             }
             _ => None,

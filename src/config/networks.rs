@@ -147,6 +147,7 @@ pub(super) fn described(options: &Options, told: &Options, defined: &[NetworkSpe
         let Gateway(ip) = DEFAULT_IP.parse()?;
         network.subnets.push(ip);
     }
+    network.check_subnets()?;
     let (mtu, firewall) = (network.mtu.or(mtu(told)), network.firewall.or(told.firewall));
     Ok(NetworkSpec { mtu, firewall, ..network })
 }

@@ -89,7 +89,7 @@ fn bridge(facts: &Facts, network: &Network) -> Option<Finding> {
     let (mut names, mut steps) = (Vec::new(), Vec::new());
     for address in lost {
         names.push(address.to_string());
-        steps.push(Step::AddAddress { netns: Netns::Host, link: bridge.clone(), address: *address });
+        steps.push(Step::own_address(Netns::Host, bridge.clone(), *address));
     }
     let lost = format!("has lost its address {}", names.join(", "));
     let why = match (link.up, names.is_empty()) {
@@ -180,7 +180,7 @@ fn interface(container: &Container, inside: &Inside) -> Option<Finding> {
     let lost = container.attachment.addresses.iter().filter(|address| !link.addresses.contains(address));
     for address in lost {
         wrong.push(format!("{interface} has lost its address {address}"));
-        steps.push(Step::AddAddress { netns, link: interface.clone(), address: *address });
+        steps.push(Step::own_address(netns, interface.clone(), *address));
     }
     if !link.up {
         wrong.push(format!("{interface} is down"));

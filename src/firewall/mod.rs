@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::error::{Doing, Error, Kind, Result};
 use crate::log::Log;
-use crate::model::rule::{Backend, Change, Rule};
+use crate::model::rule::{Backend, Change, Family, Rule};
 use crate::netfilter::Netfilter;
 pub use iptables::{rulesets, words};
 
@@ -82,8 +82,8 @@ pub fn counters_of(owner: &str, backends: &[Backend]) -> Result<Vec<Counted>> {
 
 /// What a backend does. It is given rules of its own only.
 trait Driver: std::fmt::Debug {
-    /// Gets ready for what [`Self::start`] will be told, if that takes time.
-    fn expect(&mut self);
+    /// Gets ready for what [`Self::start`] will be told of a family, if that takes time.
+    fn expect(&mut self, family: Family);
 
     /// Starts to add or remove all of `rules`.
     fn start(&mut self, change: Change, rules: &[&Rule]) -> Result<()>;
@@ -136,10 +136,10 @@ impl Firewall {
         self.iptables.lend(file)
     }
 
-    /// Gets a backend ready for what [`Self::start`] will tell it. If that fails, it fails
-    /// again, and with a reason, when there are orders.
-    pub fn expect(&mut self, backend: Backend) {
-        self.driver(backend).expect();
+    /// Gets a backend ready for what [`Self::start`] will tell it of a family. If that fails, it
+    /// fails again, and with a reason, when there are orders.
+    pub fn expect(&mut self, backend: Backend, family: Family) {
+        self.driver(backend).expect(family);
     }
 
     /// Ends what was started ahead of its orders, as there are none.

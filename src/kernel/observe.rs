@@ -1,58 +1,40 @@
 //! What planning has to know of the host: as few questions as the case at hand needs.
 
 mod devices;
+mod forwarding;
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
 use super::Kernel;
-use super::sysctl::Sysctl;
 use crate::error::{Doing, Result};
 use crate::model::link::BRIDGE_MAC;
 use crate::model::observed::{Host, ObservedNetwork};
+use crate::model::rule::Family;
 use crate::model::value::{self, Iface};
 pub use devices::devices;
 pub(super) use devices::lower;
 
-const IP_FORWARD: &str = "net/ipv4/ip_forward";
-
-/// What of the host concerns every network; everything else of a [`Host`] is left empty.
+/// What of the host concerns every network, and every one with subnets of these families;
+/// everything else of a [`Host`] is left empty.
 ///
 /// # Errors
 /// A parameter cannot be read.
-pub fn host(kernel: &Kernel) -> Result<Host> {
-    let sysctl = kernel.sysctl();
-    let ip_forward = sysctl.read(IP_FORWARD).doing(|| format!("sysctl {IP_FORWARD}"))?.unwrap_or_default();
-    let ipv6 = sysctl.has_ipv6().doing(|| "look for IPv6")?;
-    let mut host = Host { ip_forward, ipv6, ..Host::default() };
-    if host.ip_forward == "0" {
-        host.with_forwarding = with_forwarding(sysctl).doing(|| "sysctl net/ipv4/conf")?;
+pub fn host(kernel: &Kernel, families: &[Family]) -> Result<Host> {
+    let ipv6 = kernel.sysctl().has_ipv6().doing(|| "look for IPv6")?;
+    let mut host = Host { ipv6, ..Host::default() };
+    if families.contains(&Family::Ipv4) {
+        host.forwarding = forwarding::of_ipv4(kernel).doing(|| "look whether the host forwards IPv4")?;
+    }
+    if ipv6 && families.contains(&Family::Ipv6) {
+        host.forwarding6 = forwarding::of_ipv6(kernel).doing(|| "look whether the host forwards IPv6")?;
+    }
+    if [&host.forwarding, &host.forwarding6].iter().any(|forwarding| forwarding.value == "0") {
         host.bridge_netfilter = Path::new("/proc/sys/net/bridge").exists();
     }
     Ok(host)
-}
-
-/// Turned off, forwarding makes the kernel accept redirects and stops every link's; turned on,
-/// it does the opposite.
-fn with_forwarding(sysctl: &Sysctl) -> io::Result<Vec<(String, String)>> {
-    let mut kept = Vec::new();
-    let mut keep = |key: String, value: &str| {
-        if sysctl.read(&key)?.as_deref() == Some(value) {
-            kept.push((key, value.to_owned()));
-        }
-        io::Result::Ok(())
-    };
-    keep("net/ipv4/conf/all/accept_redirects".to_owned(), "0")?;
-    for entry in fs::read_dir("/proc/sys/net/ipv4/conf")? {
-        if let Some(link) = entry?.file_name().to_str().filter(|link| *link != "all") {
-            keep(format!("net/ipv4/conf/{link}/forwarding"), "1")?;
-        }
-    }
-    kept.sort();
-    Ok(kept)
 }
 
 /// What of the host concerns the network on `bridge` with these subnets, each with the bridge's
@@ -83,7 +65,11 @@ fn read(kernel: &Kernel, bridge: &str, subnets: &[IpNetwork]) -> io::Result<Obse
         }
     }
     let links = netlink.links()?;
-    network.routes = netlink.main_routes(&links)?;
+    for family in Family::ALL {
+        if subnets.iter().any(|subnet| Family::of(subnet.ip()) == family) {
+            network.routes.extend(netlink.main_routes(family, &links)?);
+        }
+    }
     let default = network.routes.iter().find(|route| route.destination.prefix() == 0);
     let uplink = default.and_then(|route| links.by_index(route.link?));
     network.uplink_mtu = uplink.map(|link| link.mtu);

@@ -41,8 +41,8 @@ impl Kernel {
             Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
             Step::SetUp { netns, link } => self.socket(*netns)?.set_up(link, true).doing(|| step),
-            Step::AddAddress { netns, link, address } => {
-                self.socket(*netns)?.add_address(link, *address).doing(|| step)
+            Step::AddAddress { netns, link, address, nodad } => {
+                self.socket(*netns)?.add_address(link, *address, *nodad).doing(|| step)
             }
             Step::AddRoute { netns, route, link, table } => {
                 self.socket(*netns)?.add_route(route, link.as_ref(), *table).doing(|| step)
@@ -87,7 +87,7 @@ impl Kernel {
             Step::SetUp { netns: Netns::Host, link } => {
                 or_gone(self.netlink.set_up(link, false)).doing(undoing)
             }
-            Step::AddAddress { netns: Netns::Host, link, address } => {
+            Step::AddAddress { netns: Netns::Host, link, address, .. } => {
                 or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
             }
             Step::AddHostRoute { address, link, .. } => {

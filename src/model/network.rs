@@ -229,6 +229,27 @@ impl NetworkSpec {
         }
     }
 
+    /// The families that it has a subnet of.
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        let has = |family: &Family| self.subnets.iter().any(|subnet| Family::of(subnet.ip()) == *family);
+        Family::ALL.into_iter().filter(has)
+    }
+
+    /// Refuses two subnets of one family.
+    ///
+    /// # Errors
+    /// There are.
+    pub fn check_subnets(&self) -> Result<(), Error> {
+        let alike = |(at, one): (usize, &IpNetwork)| {
+            let other = self.subnets[..at].iter().find(|other| other.is_ipv4() == one.is_ipv4());
+            other.map(|other| format!("{other} and {one}"))
+        };
+        self.subnets.iter().enumerate().find_map(alike).map_or(Ok(()), |both| {
+            let cause = "a network has one subnet of IPv4 at most, and one of IPv6";
+            Err(Error::new(format!("use {both} for network {}", self.name), cause))
+        })
+    }
+
     /// Who takes the rules of containers to come, where `known` is what is recorded of it.
     pub fn backend(&self, known: Option<&Network>) -> Backend {
         self.firewall.or(known.map(|known| known.firewall)).unwrap_or_default()

@@ -15,11 +15,10 @@ use super::value::{Iface, Mac};
 /// What planning a container has to know of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
-    /// `net/ipv4/ip_forward`.
-    pub ip_forward: String,
-    /// Where that is off: the parameters that the kernel changes with it and would not change
-    /// back to what they are, with their values.
-    pub with_forwarding: Vec<(String, String)>,
+    /// Whether it forwards IPv4.
+    pub forwarding: Forwarding,
+    /// Whether it forwards IPv6; read only where a network has a subnet of that.
+    pub forwarding6: Forwarding,
     /// Whether bridged packets may pass iptables here.
     pub bridge_netfilter: bool,
     /// Whether the kernel has IPv6 at all.
@@ -38,6 +37,29 @@ pub struct Host {
     pub files: Files,
     /// Those devices that the container asks for and that are there.
     pub devices: Vec<Device>,
+}
+
+/// Whether the host forwards packets of a family between its links.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// The parameter that makes it do so.
+    pub key: String,
+    /// What that is; 1 where the host forwards for another reason.
+    pub value: String,
+    /// Where it does not: what has to be set with it, and the parameters that the kernel changes
+    /// with it and would not change back.
+    pub with: Vec<Setting>,
+}
+
+/// A parameter of the kernel that is to be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Below `/proc/sys`, with slashes.
+    pub key: String,
+    /// What it is to be.
+    pub value: String,
+    /// What it is.
+    pub before: String,
 }
 
 /// What planning a network has to know of the host.

@@ -1,7 +1,7 @@
 //! Ports, and what leads from the host's to a container's.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
@@ -111,6 +111,11 @@ impl PortMapping {
         self.protocol == other.protocol
             && self.host.overlaps(other.host)
             && (self.host_ip.is_none() || other.host_ip.is_none() || self.host_ip == other.host_ip)
+    }
+
+    /// Whether packets of a family are led by it.
+    pub fn is_for(&self, family: Family) -> bool {
+        Family::of(self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))) == family
     }
 
     /// Whether the host can reach it by a loopback address.

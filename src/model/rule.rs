@@ -13,16 +13,20 @@ use super::value::Iface;
 use crate::error::Error;
 
 /// A version of the Internet protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4.
+    #[default]
     Ipv4,
     /// IPv6.
     Ipv6,
 }
 
 impl Family {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
     /// That of an address.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
@@ -91,9 +95,12 @@ pub enum Rule {
         backend: Backend,
     },
     /// The host forwards nothing but what a rule before this one accepts: it forwarded nothing
-    /// at all until a network of ours switched that on. IPv4 alone, and by iptables wherever
-    /// there is any: only at the end of its `FORWARD` has everybody else had a say.
+    /// at all until a network of ours switched that on. By iptables wherever there is any: only at
+    /// the end of its `FORWARD` has everybody else had a say.
     OnlyOurs {
+        /// Packets of this family.
+        #[serde(default)]
+        family: Family,
         /// Whether bridged packets pass the firewall too: those of others' bridges stay theirs.
         bridged: bool,
         /// Who takes it.
@@ -198,9 +205,9 @@ impl Rule {
                 let publish = Self::Publish { owner, mapping, to: address, backend: to };
                 block.into_iter().chain([publish]).collect()
             }
-            Self::OnlyOurs { bridged, .. } => {
+            Self::OnlyOurs { family, bridged, .. } => {
                 let backend = if has_iptables { Backend::Iptables } else { to };
-                vec![Self::OnlyOurs { bridged, backend }]
+                vec![Self::OnlyOurs { family, bridged, backend }]
             }
             Self::Accept { .. } | Self::Block { .. } => Vec::new(),
         }
@@ -209,8 +216,7 @@ impl Rule {
     /// Whose packets it is about.
     pub fn family(&self) -> Family {
         match self {
-            Self::Base { family, .. } | Self::Block { family, .. } => *family,
-            Self::OnlyOurs { .. } => Family::Ipv4,
+            Self::Base { family, .. } | Self::Block { family, .. } | Self::OnlyOurs { family, .. } => *family,
             Self::Network { subnet, .. } | Self::Accept { subnet, .. } => Family::of(subnet.ip()),
             Self::Publish { to, .. } => Family::of(*to),
         }

@@ -1,7 +1,8 @@
 //! One reversible change of the machine, and its text in the dialect of `ip(8)` and `sysctl(8)`.
 //! (A rule's text is that of the firewall that takes it.)
 
-use std::fmt;
+mod text;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use super::device::MovedDevice;
 use super::link::{Bridge, Veth};
 use super::mount::BindMounts;
 use super::route::RouteSpec;
-use super::rule::{Backend, Rule};
+use super::rule::{Backend, Family, Rule};
 use super::sandbox::Netns;
 use super::value::{Iface, Mac};
 
@@ -87,6 +88,9 @@ pub enum Step {
         link: Iface,
         /// With its prefix length; IPv4 gets the subnet's broadcast address too.
         address: IpNetwork,
+        /// Whether it is IPv6's and nobody need be asked whether he has it: it can be used at once.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nodad: bool,
     },
     /// A container's route.
     AddRoute {
@@ -214,6 +218,11 @@ pub struct Traits {
 }
 
 impl Step {
+    /// An address of a network's: a lease, or the gateway's.
+    pub fn own_address(netns: Netns, link: Iface, address: IpNetwork) -> Self {
+        Self::AddAddress { netns, link, address, nodad: address.is_ipv6() }
+    }
+
     /// What holds of all steps of this kind.
     pub fn traits(&self) -> Traits {
         use Scope::{Container, Host, Network};
@@ -255,9 +264,10 @@ impl Step {
                 Some(format!("firewall-{family}"))
             }
             Self::Firewall(Rule::Base { family, backend }) => Some(format!("{backend}-{family}")),
-            Self::Firewall(Rule::OnlyOurs { bridged, backend }) => {
+            Self::Firewall(Rule::OnlyOurs { family, bridged, backend }) => {
                 let who = if *backend == Backend::Iptables { "firewall" } else { "nftables" };
-                Some(format!("{who}-only{}", if *bridged { "-bridged" } else { "" }))
+                let family = if *family == Family::Ipv4 { "" } else { "-ipv6" };
+                Some(format!("{who}-only{family}{}", if *bridged { "-bridged" } else { "" }))
             }
             Self::Firewall(Rule::Block { family, protocol, block }) => {
                 Some(format!("publish-{family}-{protocol}-{block}"))
@@ -291,57 +301,6 @@ impl Step {
         match self {
             Self::NameNetns { name, .. } => Some(Path::new(NETNS_DIRECTORY).join(name)),
             _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Firewall(rule) => write!(f, "firewall {rule:?}"),
-            Self::Sysctl { netns, key, value, .. } => write!(f, "{netns}sysctl -w {key}={value}"),
-            Self::AddBridge(bridge) => bridge.fmt(f),
-            Self::AddVeth(veth) => veth.fmt(f),
-            Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
-            Self::Rename { link, name } => write!(f, "ip link set {link} name {name}"),
-            Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
-            Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
-            Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
-            Self::SetUp { netns, link } => write!(f, "{netns}ip link set {link} up"),
-            Self::AddAddress { netns, link, address } => {
-                let broadcast = if address.is_ipv4() { " brd +" } else { "" };
-                write!(f, "{netns}ip addr add {address}{broadcast} dev {link}")
-            }
-            Self::AddRoute { netns, route, link, table } => {
-                write!(f, "{netns}ip route add {route}")?;
-                link.iter().try_for_each(|link| write!(f, " dev {link}"))?;
-                table.map_or(Ok(()), |table| write!(f, " table {table}"))
-            }
-            Self::AddHostRoute { address, link, mtu } => {
-                write!(f, "ip route add {address} dev {link} mtu {mtu}")
-            }
-            Self::AddNeighbour { address, mac, link } => {
-                write!(f, "ip neigh replace {address} lladdr {mac} dev {link} nud permanent")
-            }
-            Self::PinPort { mac, link } => {
-                write!(f, "bridge fdb replace {mac} dev {link} master static sticky")
-            }
-            Self::NameNetns { name, netns: Netns::Pid(pid), .. } => write!(f, "ip netns attach {name} {pid}"),
-            Self::NameNetns { name, .. } => write!(f, "mount --bind $NETNS {NETNS_DIRECTORY}/{name}"),
-            Self::WriteFile { base, path, contents } => {
-                write!(f, "echo -n {contents} > {}", base.join(path).display())
-            }
-            Self::MakeNames { dir } => write!(f, "mkdir -p {}", dir.display()),
-            Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
-            Self::WriteResolver { path, contents, .. } => {
-                write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
-            }
-            Self::Mount(mounts) => mounts.fmt(f),
-            Self::MoveDevice(device) => device.fmt(f),
-            Self::AddSourceRule { netns, source, table } => {
-                write!(f, "{netns}ip rule add from {source} lookup {table} && ")?;
-                write!(f, "{netns}ip rule add lookup main suppress_prefixlength 0")
-            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 
@@ -88,23 +89,34 @@ impl FromStr for Gateway {
         let refuse = |cause: String| Error::new(format!("address '{text}'"), cause);
         let network: IpNetwork =
             text.parse().map_err(|cause: ipnetwork::IpNetworkError| refuse(cause.to_string()))?;
-        let IpNetwork::V4(v4) = network else {
-            return Err(refuse("only IPv4 networks are built so far".to_owned()));
-        };
         if !text.contains('/') {
             return Err(refuse("it lacks its prefix length, as in 172.19.0.1/16".to_owned()));
         }
-        if !(8..=30).contains(&v4.prefix()) {
-            return Err(refuse("the prefix length must be from 8 to 30".to_owned()));
+        let prefixes = if network.is_ipv4() { 8..=30 } else { 16..=126 };
+        if !prefixes.contains(&network.prefix()) {
+            let cause = format!("the prefix length must be from {} to {}", prefixes.start(), prefixes.end());
+            return Err(refuse(cause));
         }
-        if v4.ip() == v4.network() || v4.ip() == v4.broadcast() {
-            return Err(refuse(format!("it is the network or broadcast address of {v4}")));
+        if network.ip() == network.network() || network.is_ipv4() && network.ip() == network.broadcast() {
+            let not = if network.is_ipv4() { "network or broadcast" } else { "subnet-router anycast" };
+            return Err(refuse(format!("it is the {not} address of {network}")));
         }
-        let ip = v4.ip();
-        if ip.is_loopback() || ip.is_multicast() || ip.octets()[0] == 0 || ip.octets()[0] >= 240 {
-            return Err(refuse("no host can have it".to_owned()));
+        match unusable(network.ip()) {
+            Some(cause) => Err(refuse(cause.to_owned())),
+            None => Ok(Self(network)),
         }
-        Ok(Self(network))
+    }
+}
+
+/// Why no host can have an address that others route packets to.
+fn unusable(address: IpAddr) -> Option<&'static str> {
+    let special = address.is_loopback() || address.is_multicast() || address.is_unspecified();
+    match address {
+        _ if special => Some("no host can have it"),
+        IpAddr::V4(ip) => (ip.octets()[0] == 0 || ip.octets()[0] >= 240).then_some("no host can have it"),
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Some("it stands for an IPv4 address"),
+        IpAddr::V6(ip) if ip.to_ipv4().is_some() => Some("no host can have it"),
+        IpAddr::V6(ip) => ip.is_unicast_link_local().then_some("every link has that subnet (fe80::/10)"),
     }
 }
 
@@ -120,13 +132,17 @@ pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
 
 /// A stable MAC address for an IP address: locally administered, `kind` in the second byte.
 ///
-/// Stable, so that a neighbour's ARP entry still holds when an address is leased again.
+/// Stable, so that a neighbour's ARP entry still holds when an address is leased again. Two
+/// addresses of one /96 have two, and so have the gateways of two subnets, most likely: those of
+/// IPv6 often end alike.
 pub fn mac(kind: u8, address: IpAddr) -> Mac {
     let tail = match address {
         IpAddr::V4(v4) => v4.octets(),
         IpAddr::V6(v6) => {
             let octets = v6.octets();
-            [octets[12], octets[13], octets[14], octets[15]]
+            let (prefix, tail) = octets.split_at(12);
+            let hash = Sha256::digest(prefix);
+            [0, 1, 2, 3].map(|at| tail[at] ^ hash[at])
         }
     };
     Mac([0x02, kind, tail[0], tail[1], tail[2], tail[3]])
@@ -200,15 +216,33 @@ mod tests {
             "10.0.0.1/7",
             "127.0.0.1/8",
             "224.0.0.1/24",
-            "fd00::1/64",
             "x",
             "0.0.0.1/8",
             "240.0.0.1/8",
+            "fd00::1",
         ] {
             assert!(text.parse::<Gateway>().is_err(), "{text}");
         }
-        let Gateway(gateway) = "172.19.0.1/16".parse().unwrap();
-        assert_eq!(subnet(gateway).to_string(), "172.19.0.0/16");
+        for (text, cause) in [
+            ("fd00::1/15", "the prefix length must be from 16 to 126"),
+            ("fd00::1/127", "the prefix length must be from 16 to 126"),
+            ("fd00::/64", "it is the subnet-router anycast address of fd00::/64"),
+            ("fe80::1/64", "every link has that subnet (fe80::/10)"),
+            ("::ffff:10.0.0.1/120", "it stands for an IPv4 address"),
+            ("::1/64", "no host can have it"),
+            ("ff02::1/64", "no host can have it"),
+        ] {
+            let error = text.parse::<Gateway>().unwrap_err().to_string();
+            assert_eq!(error, format!("address '{text}': {cause}"));
+        }
+        for (text, whole) in [
+            ("172.19.0.1/16", "172.19.0.0/16"),
+            ("fd00:19::1/64", "fd00:19::/64"),
+            ("2001:db8::ffff/112", "2001:db8::/112"),
+        ] {
+            let Gateway(gateway) = text.parse().unwrap();
+            assert_eq!(subnet(gateway).to_string(), whole);
+        }
     }
 
     #[test]
@@ -225,5 +259,12 @@ mod tests {
         assert_eq!(before.to_string(), "02:6e:ac:13:00:02");
         assert_eq!(Mac::try_from(before.to_string()).unwrap(), before);
         assert!(Mac::try_from("02:6e".to_owned()).is_err());
+    }
+
+    #[test]
+    fn addresses_of_two_subnets_that_end_alike_have_macs_of_their_own() {
+        let of = |address: &str| mac(0x6e, address.parse().unwrap());
+        assert_ne!(of("fd00:19::2"), of("fd00:20::2"));
+        assert_ne!(of("fd00:19::2"), of("fd00:19::3"));
     }
 }

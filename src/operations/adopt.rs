@@ -23,7 +23,7 @@ use crate::model::request::{NetworkRequest, Request};
 use crate::model::rule::{Backend, Rule};
 use crate::model::step::Step;
 use crate::model::value::{self, Iface};
-use crate::plan::{self, Case, Claimed, IP_FORWARD, NetworkPlan};
+use crate::plan::{self, Case, Claimed, NetworkPlan};
 use crate::store::{Claim, Owner};
 
 impl Run {
@@ -32,7 +32,7 @@ impl Run {
     /// # Errors
     /// The records or the rules cannot be read, or the kernel does not answer.
     pub(super) fn adopt(&mut self) -> Result<Vec<String>> {
-        self.share_rules(None)?;
+        self.share_rules(&[])?;
         let _lock = self.store.lock()?;
         let mut adopted = Vec::new();
         let records = self.store.records()?;
@@ -61,7 +61,7 @@ impl Run {
         };
         let (host, _, observed) = self.observe_network(&mut spec, true)?;
         let mut claimed = self.claimed_by_network(&spec, None)?;
-        claimed.shared.extend(self.witnessed());
+        claimed.shared.extend(self.witnessed()?);
         let NetworkPlan { network, steps } = plan::network(&spec, &host, &observed, None, &claimed)?;
         self.begin_network(&network, None, true)?;
         let others: Vec<&Step> = steps.iter().filter(|step| step.rule().is_none()).collect();
@@ -72,12 +72,15 @@ impl Run {
 
     /// The shared steps that must have been taken for the first network: by the rule that goes with
     /// it, the host did not forward before.
-    fn witnessed(&self) -> Vec<String> {
+    fn witnessed(&self) -> Result<Vec<String>> {
         // Without its programs a firewall has no rules that we could ask for.
         let found = self.machine.firewall.found().unwrap_or_default().into_iter();
-        let only_ours = found.filter(|rule| matches!(rule, Rule::OnlyOurs { .. })).map(Step::Firewall);
-        let steps = only_ours.flat_map(|rule| [rule, plan::switched_on(IP_FORWARD)]);
-        steps.filter_map(|step| step.shared_name()).collect()
+        let mut steps = Vec::new();
+        for rule in found.filter(|rule| matches!(rule, Rule::OnlyOurs { .. })) {
+            steps.extend(self.forwarding_of(rule.family())?);
+            steps.push(Step::Firewall(rule));
+        }
+        Ok(steps.iter().filter_map(Step::shared_name).collect())
     }
 
     /// Records the networks that are asked for and whose records are lost, by their bridges;

@@ -52,7 +52,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
     let (netns, sandbox) = process::open(&request.netns, &request.container.id)?;
     let mut run = Run::open(settings)?;
     let expected = run.expected(&request)?;
-    run.share_rules(expected)?;
+    run.share_rules(&expected)?;
     run.machine.kernel.enter(netns)?;
     run.warn_of_damage();
     if let Some(path) = sandbox.path() {
@@ -60,7 +60,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
     }
     let mut host = run.observe_container(&request, &sandbox)?;
     for _ in 0..ATTEMPTS {
-        run.share_rules(expected)?;
+        run.share_rules(&expected)?;
         let seen = run.glance()?;
         let networks = run.observe_networks(&mut host, &mut request, &sandbox)?;
         if run.adopt_lost(&lost(&request, &host, &networks))? {
@@ -99,20 +99,20 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
 }
 
 impl Run {
-    /// Who will be told of a container's ports, if it publishes any.
-    fn expected(&self, request: &Request) -> Result<Option<Backend>> {
+    /// Who will be told of a container's ports, if it publishes any, and of which families.
+    fn expected(&self, request: &Request) -> Result<Vec<(Backend, Family)>> {
         let first = request.networks.first().filter(|_| !request.publish.is_empty());
-        let Some(wanted) = first.map(|first| &first.network) else { return Ok(None) };
-        if wanted.firewall.is_some() {
-            return Ok(wanted.firewall);
-        }
+        let Some(wanted) = first.map(|first| &first.network) else { return Ok(Vec::new()) };
         // Where nobody is on nftables, no record need be read.
-        let base = Rule::Base { family: Family::Ipv4, backend: Backend::Nftables };
-        let other =
-            Step::Firewall(base).shared_name().map_or(Ok(false), |name| self.store.is_shared(&name))?;
+        let mut other = false;
+        for family in wanted.families().filter(|_| wanted.firewall.is_none()) {
+            let base = Step::Firewall(Rule::Base { family, backend: Backend::Nftables });
+            other |= base.shared_name().map_or(Ok(false), |name| self.store.is_shared(&name))?;
+        }
         let known =
             if other { self.store.network(&wanted.name)?.and_then(std::result::Result::ok) } else { None };
-        Ok(Some(wanted.backend(known.as_ref())))
+        let backend = wanted.backend(known.as_ref());
+        Ok(wanted.families().map(|family| (backend, family)).collect())
     }
 
     /// Whether a container can be attached now, and how.

@@ -66,7 +66,7 @@ fn is_there(step: &Step, host: &Links, inside: &Links, routes: &[Route]) -> bool
             bridge == Some(veth.bridge.as_str()) && peer.is_some_and(|peer| peer.mtu == veth.mtu)
         }
         Step::SetUp { netns, link } => links(netns).by_name(link.as_str()).is_some_and(|link| link.up),
-        Step::AddAddress { netns, link, address } => {
+        Step::AddAddress { netns, link, address, .. } => {
             links(netns).by_name(link.as_str()).is_some_and(|link| link.addresses.contains(address))
         }
         Step::AddRoute { netns, route, link, table } if *netns != Netns::Host => routes.iter().any(|found| {

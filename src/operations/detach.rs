@@ -5,7 +5,7 @@ use super::run::Run;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::{ContainerId, Key};
-use crate::model::rule::Rule;
+use crate::model::record::Record;
 use crate::store::{Owner, Pending, Records, Store};
 
 /// How often to look again after having waited for another run.
@@ -103,9 +103,12 @@ impl Run {
     /// run that is removing rules by now takes this container's along.
     fn expect_removal(&mut self, key: &Key) -> Result<()> {
         let record = self.store.record(key)?.and_then(std::result::Result::ok);
-        let expected = record.and_then(|record| record.rules().map(Rule::backend).next());
-        let nobody_is_at_it = expected.is_some() && self.store.try_removals()?.is_some();
-        self.share_rules(expected.filter(|_| nobody_is_at_it))
+        let rules = record.iter().flat_map(Record::rules);
+        let mut expected: Vec<_> = rules.map(|rule| (rule.backend(), rule.family())).collect();
+        expected.sort_unstable();
+        expected.dedup();
+        let nobody_is_at_it = !expected.is_empty() && self.store.try_removals()?.is_some();
+        self.share_rules(if nobody_is_at_it { &expected } else { &[] })
     }
 }
 

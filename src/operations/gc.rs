@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::kernel::alive::Liveness;
 use crate::model::container::Key;
 use crate::model::observed::Link;
+use crate::model::rule::Family;
 use crate::model::step::Step;
-use crate::plan::{self, IP_FORWARD};
 use crate::store::{Held, Owner, Records, Store};
 
 /// Removes every container that is dead or was attached half way only, every claim of one whose
@@ -85,7 +85,7 @@ impl Run {
         } else {
             self.clean_up(lock, &stale)
         };
-        self.share_rules(None)?;
+        self.share_rules(&[])?;
         let _lock = self.store.lock()?;
         interrupted.extend(self.finish_interrupted_networks()?);
         removed.extend(interrupted.iter().map(|name| format!("network {name}")));
@@ -107,11 +107,13 @@ impl Run {
         records.networks.iter().try_for_each(|network| self.claim_network(network))?;
         self.store.forget_damaged_networks()?;
         if !of_nobody.rules.is_empty() {
-            // The one rule that says what the host did before.
-            if records.networks.is_empty()
-                && of_nobody.rules.iter().any(|rule| rule.contains("-N NETNS-ONLY"))
-            {
-                self.undo_unless_needed(vec![&plan::switched_on(IP_FORWARD)], "collect garbage")?;
+            for (family, program) in [(Family::Ipv4, "iptables"), (Family::Ipv6, "ip6tables")] {
+                // The one rule that says what the host did before.
+                let only_ours = format!("rule {program} -t filter -N NETNS-ONLY");
+                if records.networks.is_empty() && of_nobody.rules.contains(&only_ours) {
+                    let steps = self.forwarding_of(family)?;
+                    self.undo_unless_needed(steps.iter().collect(), "collect garbage")?;
+                }
             }
             self.remove_unowned_rules(None)?;
         }

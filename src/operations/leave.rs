@@ -49,7 +49,7 @@ impl Run {
             // A program of the firewall may have outlived the run that started it.
             drop(self.own_rules()?);
         }
-        self.share_rules(None)?;
+        self.share_rules(&[])?;
         let removed = self.undo(&mut leaving);
         let lock = self.store.lock()?;
         for Leaving { record, failures: own, .. } in leaving {

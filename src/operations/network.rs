@@ -33,7 +33,7 @@ pub fn create(settings: &Settings, mut spec: NetworkSpec) -> Result<()> {
     run.adopt_lost(&[&spec])?;
     run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
-        run.share_rules(None)?;
+        run.share_rules(&[])?;
         let lock = run.store.lock()?;
         run.forget_old_networks()?;
         let (host, known, observed) = run.observe_network(&mut spec, true)?;
@@ -77,7 +77,7 @@ pub fn rm(settings: &Settings, spec: &NetworkSpec, force: bool) -> Result<()> {
     run.adopt_lost(&[spec])?;
     run.try_to_collect_garbage();
     for _ in 0..ATTEMPTS {
-        run.share_rules(None)?;
+        run.share_rules(&[])?;
         let lock = run.store.lock()?;
         let (here, unread) = (run.on_network(&spec.name)?, run.unread_on(&spec.name)?);
         let unrecorded = run.unrecorded_on(&spec.name)?;

@@ -11,7 +11,7 @@ use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Listener, ObservedNetwork};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::request::Request;
-use crate::model::rule::Backend;
+use crate::model::rule::{Backend, Family};
 use crate::model::sandbox::Sandbox;
 use crate::model::value::{Gateway, Iface};
 use crate::plan;
@@ -31,11 +31,11 @@ impl Run {
         spec: &mut NetworkSpec,
         files: bool,
     ) -> Result<(Host, Option<Network>, ObservedNetwork)> {
-        let mut host = observe::host(&self.machine.kernel)?;
+        let (known, observed) = self.look_at(spec, files)?;
+        let mut host = observe::host(&self.machine.kernel, &spec.families().collect::<Vec<_>>())?;
         if files {
             host.resolver = rootfs::resolver::of_host()?;
         }
-        let (known, observed) = self.look_at(spec, files)?;
         Ok((host, known, observed))
     }
 
@@ -100,12 +100,6 @@ impl Run {
     ) -> Result<Vec<Known>> {
         let files = !request.names.hands_off;
         (host.networks, host.taken) = (Vec::new(), Vec::new());
-        if !request.networks.is_empty() {
-            let Host { ip_forward, with_forwarding, bridge_netfilter, ipv6, .. } =
-                observe::host(&self.machine.kernel)?;
-            (host.ip_forward, host.ipv6) = (ip_forward, ipv6);
-            (host.with_forwarding, host.bridge_netfilter) = (with_forwarding, bridge_netfilter);
-        }
         let (mut known, mut names) = (Vec::new(), Vec::new());
         for wanted in &mut request.networks {
             let stamp = self.store.network_stamp(&wanted.network.name);
@@ -134,6 +128,14 @@ impl Run {
             })?;
             names.push(name);
             failure.map_or(Ok(()), Err)?;
+        }
+        if !request.networks.is_empty() {
+            let families: Vec<Family> =
+                request.networks.iter().flat_map(|wanted| wanted.network.families()).collect();
+            let Host { forwarding, forwarding6, bridge_netfilter, ipv6, .. } =
+                observe::host(&self.machine.kernel, &families)?;
+            (host.forwarding, host.forwarding6) = (forwarding, forwarding6);
+            (host.bridge_netfilter, host.ipv6) = (bridge_netfilter, ipv6);
         }
         Ok(known)
     }

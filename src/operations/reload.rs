@@ -77,7 +77,7 @@ impl Run {
     /// The lock of everything, while no other run is applying or undoing anything.
     fn lock_alone(&mut self) -> Result<Lock> {
         for _ in 0..ATTEMPTS {
-            self.share_rules(None)?;
+            self.share_rules(&[])?;
             let lock = self.store.lock()?;
             if self.nobody_pending()? {
                 return Ok(lock);

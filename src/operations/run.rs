@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::model::container::{ContainerId, Key};
 use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
-use crate::model::rule::{Backend, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::store::{Held, Lock, Owner, Records, Store, Turn};
 
 /// The generation of the ruleset after our last transaction, if nobody else has made one.
@@ -77,13 +77,13 @@ impl Run {
 
     /// Takes the shared lock of the firewall's rules, which every program of the firewall keeps
     /// while it lives, and gets ready whoever is expected to get orders.
-    pub(super) fn share_rules(&mut self, expected: Option<Backend>) -> Result<()> {
+    pub(super) fn share_rules(&mut self, expected: &[(Backend, Family)]) -> Result<()> {
         if self.rules.is_none() {
             let lock = self.store.share_rules()?;
             self.machine.firewall.lend(lock.file())?;
             self.rules = Some(lock);
         }
-        expected.into_iter().for_each(|backend| self.machine.firewall.expect(backend));
+        expected.iter().for_each(|(backend, family)| self.machine.firewall.expect(*backend, *family));
         Ok(())
     }
 

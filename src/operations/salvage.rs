@@ -108,7 +108,7 @@ impl Run {
     /// Removes every rule of ours that belongs to nobody, and those of `except`, whose record is
     /// lost. What other runs are adding now has a record.
     pub(super) fn remove_unowned_rules(&mut self, except: Option<&Key>) -> Result<()> {
-        self.share_rules(None)?;
+        self.share_rules(&[])?;
         let records = self.store.records()?;
         let wanted = all_rules(&records);
         let mut unread = self.unread(&records)?;

@@ -220,7 +220,7 @@ impl Steps<'_> {
             let (netns, link) = (moved.netns, moved.inside.clone());
             self.make(Step::MoveDevice(Box::new(moved)));
             for address in device.addresses {
-                self.make(Step::AddAddress { netns, link: link.clone(), address });
+                self.make(Step::AddAddress { netns, link: link.clone(), address, nodad: false });
             }
             if let Some(gateway) = device.gateway {
                 let route = RouteSpec::default_via(gateway, None);

@@ -5,11 +5,11 @@ use ipnetwork::IpNetwork;
 use super::Claimed;
 use super::names;
 use super::steps::{Steps, switched_on};
-use super::veth::{MAX_ALIAS, has_ipv6};
+use super::veth::{IPV6_MIN_MTU, MAX_ALIAS, has_ipv6};
 use crate::error::{Error, Kind, Result};
 use crate::model::link::{BRIDGE_MAC, Bridge};
 use crate::model::network::{Network, NetworkSpec};
-use crate::model::observed::{Host, Link, ObservedNetwork, Route};
+use crate::model::observed::{Host, Link, ObservedNetwork, Route, Setting};
 use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
@@ -17,7 +17,7 @@ use crate::model::value::{self, Iface, Mac, overlap};
 
 /// The MTU where there is no default route to ask, in bytes: Ethernet's.
 const DEFAULT_MTU: u32 = 1500;
-/// The parameter by which the host forwards packets between links.
+/// The parameter by which the host forwards IPv4 between links.
 pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
 /// A network as it will be, and the steps that lead there.
@@ -49,6 +49,7 @@ pub fn network(
     let found = observed.bridge.as_ref();
     let mtu = spec.mtu.or(known.map(|known| known.mtu));
     let mtu = mtu.or(found.map(|found| found.mtu)).or(observed.uplink_mtu).unwrap_or(DEFAULT_MTU);
+    check_ipv6(spec, host, mtu)?;
     let mut steps = Steps::new(claimed);
     steps.held = known.map_or_else(Vec::new, |known| known.steps.clone());
     if let (None, Some(found)) = (known, found) {
@@ -61,7 +62,10 @@ pub fn network(
         let rules = Rule::Network { bridge, subnet, backend }.on(backend, observed.has_iptables);
         rules.into_iter().for_each(|rule| steps.unless_held(Step::Firewall(rule)));
     }
-    forwarding(&mut steps, host, if observed.has_iptables { Backend::Iptables } else { backend });
+    for family in spec.families() {
+        let backend = if observed.has_iptables { Backend::Iptables } else { backend };
+        forwarding(&mut steps, family, host, backend);
+    }
     bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
     names::network(&mut steps, spec, host, observed);
     let network = Network {
@@ -80,36 +84,45 @@ pub fn network(
 }
 
 /// The host forwards between links. One that did not forwards nothing but ours then, and the
-/// parameters that the kernel changes together with this one are given back after it.
-fn forwarding(steps: &mut Steps<'_>, host: &Host, backend: Backend) {
-    let switch = switched_on(IP_FORWARD);
+/// parameters that are changed together with this one are given back after it.
+fn forwarding(steps: &mut Steps<'_>, family: Family, host: &Host, backend: Backend) {
+    let forwarding = if family == Family::Ipv4 { &host.forwarding } else { &host.forwarding6 };
+    let switch = switched_on(&forwarding.key);
     let shared = |step: &Step| step.shared_name().is_some_and(|name| steps.claimed.shared.contains(&name));
-    let rules = Backend::ALL
-        .into_iter()
-        .flat_map(|backend| [false, true].map(|bridged| Step::Firewall(Rule::OnlyOurs { bridged, backend })));
+    let only_ours = |bridged, backend| Step::Firewall(Rule::OnlyOurs { family, bridged, backend });
+    let rules =
+        Backend::ALL.into_iter().flat_map(|backend| [false, true].map(|bridged| only_ours(bridged, backend)));
     if shared(&switch) || steps.held.contains(&switch) {
         let rules = rules.filter(|rule| shared(rule)).collect::<Vec<_>>();
-        let kept = steps.claimed.shared.iter().filter_map(|name| kept_by(name)).collect::<Vec<_>>();
-        rules.into_iter().chain(kept).for_each(|step| steps.hold(step));
-    } else if ["", "0"].contains(&host.ip_forward.as_str()) {
-        steps.make(Step::Firewall(Rule::OnlyOurs { bridged: host.bridge_netfilter, backend }));
-        host.with_forwarding.iter().for_each(|(key, value)| steps.make(kept(key, value)));
+        let with = steps.claimed.shared.iter().filter_map(|name| set_with(family, name)).collect::<Vec<_>>();
+        rules.into_iter().chain(with).for_each(|step| steps.hold(step));
+    } else if ["", "0"].contains(&forwarding.value.as_str()) {
+        steps.make(only_ours(host.bridge_netfilter, backend));
+        forwarding.with.iter().for_each(|Setting { key, value, before }| steps.make(set(key, value, before)));
     }
-    steps.switch_on(IP_FORWARD, &host.ip_forward);
+    steps.switch_on(&forwarding.key, &forwarding.value);
 }
 
-/// A parameter that is as it should be, and is made so again once forwarding is off.
-fn kept(key: &str, value: &str) -> Step {
-    let (value, before) = (value.to_owned(), Some(value.to_owned()));
+/// A parameter of the host becomes `value`, and what it was again once forwarding is off.
+fn set(key: &str, value: &str, before: &str) -> Step {
+    let (value, before) = (value.to_owned(), Some(before.to_owned()));
     Step::Sysctl { netns: Netns::Host, key: key.to_owned(), value, before }
 }
 
-/// The step of [`kept`] that somebody shares under this name: what the kernel changes by itself
-/// is kept only where it is not what the kernel would make it.
-fn kept_by(name: &str) -> Option<Step> {
-    let value = if name.ends_with(":forwarding") { "1" } else { "0" };
-    let is_one = name.ends_with(":forwarding") || name.ends_with(":accept_redirects");
-    is_one.then(|| kept(&name.replace(':', "/"), value))
+/// The step that somebody shares under this name and that goes with the forwarding of a family:
+/// what the kernel changes by itself is kept only where it is not what the kernel would make it.
+fn set_with(family: Family, name: &str) -> Option<Step> {
+    let conf = if family == Family::Ipv4 { "net:ipv4:conf:" } else { "net:ipv6:conf:" };
+    let (link, what) = name.strip_prefix(conf)?.rsplit_once(':')?;
+    let (value, before) = match (family, link, what) {
+        (Family::Ipv4, _, "accept_redirects") => ("0", "0"),
+        (Family::Ipv6, _, "accept_ra") => ("2", "1"),
+        (_, "all", _) => return None,
+        (Family::Ipv6, "default", "force_forwarding") => ("1", "0"),
+        (_, _, "forwarding") | (Family::Ipv6, _, "force_forwarding") => ("1", "1"),
+        _ => return None,
+    };
+    Some(set(&name.replace(':', "/"), value, before))
 }
 
 fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>) -> Result<()> {
@@ -157,6 +170,21 @@ fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>
     Ok(())
 }
 
+/// A subnet of IPv6 takes a kernel and links that have it.
+fn check_ipv6(spec: &NetworkSpec, host: &Host, mtu: u32) -> Result<()> {
+    let Some(subnet) = spec.subnets.iter().find(|subnet| subnet.is_ipv6()) else { return Ok(()) };
+    let operation = || format!("use subnet {} for bridge {}", value::subnet(*subnet), spec.bridge);
+    if !host.ipv6 {
+        let error = Error::new(operation(), "this kernel has no IPv6").of(Kind::Conflict);
+        return Err(error.hint("it may have been started with ipv6.disable=1"));
+    }
+    if mtu < IPV6_MIN_MTU {
+        let cause = format!("its MTU is {mtu}, and IPv6 needs {IPV6_MIN_MTU} bytes");
+        return Err(Error::new(operation(), cause).of(Kind::Conflict).hint("pass --mtu 1280 or more"));
+    }
+    Ok(())
+}
+
 fn mac_of(spec: &NetworkSpec) -> Option<Mac> {
     spec.subnets.first().map(|subnet| value::mac(BRIDGE_MAC, subnet.ip()))
 }
@@ -169,19 +197,15 @@ fn adopted(spec: &NetworkSpec, found: &Link) -> Vec<Step> {
     let name = &spec.bridge;
     let mut steps = vec![Step::AddBridge(Bridge { name: name.clone(), mac, mtu: found.mtu })];
     let ours = spec.subnets.iter().filter(|subnet| found.addresses.contains(subnet));
-    steps.extend(ours.map(|address| Step::AddAddress {
-        netns: Netns::Host,
-        link: name.clone(),
-        address: *address,
-    }));
+    steps.extend(ours.map(|address| Step::own_address(Netns::Host, name.clone(), *address)));
     steps
 }
 
 fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNetwork, mtu: u32, ipv6: bool) {
     let name = &spec.bridge;
-    let address =
-        |address: &IpNetwork| Step::AddAddress { netns: Netns::Host, link: name.clone(), address: *address };
+    let address = |address: &IpNetwork| Step::own_address(Netns::Host, name.clone(), *address);
     let up = Step::SetUp { netns: Netns::Host, link: name.clone() };
+    let is_on = spec.subnets.iter().any(IpNetwork::is_ipv6);
     let Some(found) = &observed.bridge else {
         let Some(mac) = mac_of(spec) else { return };
         steps.make(Step::AddBridge(Bridge { name: name.clone(), mac, mtu }));
@@ -191,7 +215,7 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
             steps.make(Step::SetAlias { link: name.clone(), alias });
         }
         if has_ipv6(ipv6, mtu) {
-            steps.without_ipv6(Netns::Host, name);
+            steps.ipv6(Netns::Host, name, is_on);
         }
         spec.subnets.iter().for_each(|subnet| steps.make(address(subnet)));
         steps.make(up);
@@ -205,18 +229,20 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
     }
     // What is done to a bridge of ours goes with it; on somebody else's it is undone.
     let ours = steps.held.iter().any(|step| matches!(step, Step::AddBridge(_)));
-    let mut set_right = |step| if ours { steps.taken.push(step) } else { steps.make(step) };
+    let set_right =
+        |steps: &mut Steps<'_>, step| if ours { steps.taken.push(step) } else { steps.make(step) };
     if found.mtu != mtu {
-        set_right(Step::SetMtu { link: name.clone(), mtu, before: found.mtu });
+        set_right(steps, Step::SetMtu { link: name.clone(), mtu, before: found.mtu });
     }
-    for subnet in spec.subnets.iter().filter(|subnet| !found.addresses.contains(subnet)) {
-        set_right(address(subnet));
+    // Where the MTU had been too small for IPv6, or somebody has switched that off, the kernel
+    // begins with it anew.
+    let missing = || spec.subnets.iter().filter(|subnet| !found.addresses.contains(subnet));
+    let anew = !has_ipv6(ipv6, found.mtu) || missing().any(IpNetwork::is_ipv6);
+    if ours && has_ipv6(ipv6, mtu) && anew {
+        steps.ipv6(Netns::Host, name, is_on);
     }
+    missing().for_each(|subnet| set_right(steps, address(subnet)));
     if !found.up {
-        set_right(up);
-    }
-    // The kernel begins with it anew.
-    if ours && has_ipv6(ipv6, mtu) && !has_ipv6(ipv6, found.mtu) {
-        steps.without_ipv6(Netns::Host, name);
+        set_right(steps, up);
     }
 }

@@ -8,7 +8,7 @@ use crate::model::observed::{Host, NameHolder};
 use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::request::Request;
-use crate::model::rule::{Backend, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::{Scope, Step};
 use crate::model::value::Iface;
@@ -46,6 +46,12 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// What a container sends to its own addresses passes its loopback.
+    pub(super) fn own_ipv6(&mut self, netns: Netns) {
+        let (key, value) = ("net/ipv6/conf/lo/disable_ipv6".to_owned(), "0".to_owned());
+        self.unless_held(Step::Sysctl { netns, key, value, before: None });
+    }
+
     /// As [`Self::make`], but takes only a share where somebody holds it already.
     pub(super) fn once(&mut self, step: Step) {
         let shared = step.shared_name().is_some_and(|name| self.claimed.shared.contains(&name));
@@ -66,11 +72,14 @@ impl<'a> Steps<'a> {
         self.held.extend(mate.steps.iter().filter(of_both).cloned());
     }
 
-    /// No IPv6 on `link`: the network has none, a rogue router on it must not provide any
-    /// (CVE-2020-10749), and what each interface sends would be flooded to every port of the
-    /// bridge.
-    pub(super) fn without_ipv6(&mut self, netns: Netns, link: &Iface) {
-        for (key, value) in [("disable_ipv6", "1"), ("accept_ra", "0")] {
+    /// IPv6 on `link`, before that is up, or none where the network has none: what each interface
+    /// sends would be flooded to every port of the bridge. In neither case does a rogue router on
+    /// it provide anything (CVE-2020-10749). Nor is anybody asked whether he has the address that
+    /// a link gives itself, which would make that one wait.
+    pub(super) fn ipv6(&mut self, netns: Netns, link: &Iface, is_on: bool) {
+        let disabled = if is_on { "0" } else { "1" };
+        let at_once = is_on.then_some(("accept_dad", "0"));
+        for (key, value) in [("disable_ipv6", disabled), ("accept_ra", "0")].into_iter().chain(at_once) {
             let key = format!("net/ipv6/conf/{link}/{key}");
             self.make(Step::Sysctl { netns, key, value: value.to_owned(), before: None });
         }
@@ -92,6 +101,9 @@ impl<'a> Steps<'a> {
         let addresses: Vec<_> = record.first().map_or_else(Vec::new, |first| first.addresses.clone());
         for mapping in &record.ports {
             for address in addresses.iter().map(|address| address.ip()) {
+                if !mapping.is_for(Family::of(address)) {
+                    continue;
+                }
                 let (owner, mapping) = (record.container.id.clone(), mapping.clone());
                 let publish = Rule::Publish { owner, mapping, to: address, backend };
                 for rule in publish.on(backend, false) {

@@ -1,5 +1,7 @@
 //! The veth pairs of a container.
 
+use ipnetwork::IpNetwork;
+
 use super::network::NetworkPlan;
 use super::steps::Steps;
 use crate::error::{Error, Kind, Result};
@@ -37,6 +39,11 @@ impl Steps<'_> {
             if mtu > of_all {
                 return Err(too_large(record, &network.network, mtu));
             }
+            if mtu < IPV6_MIN_MTU && attachment.addresses.iter().any(IpNetwork::is_ipv6) {
+                let cause = format!("network {} has IPv6, which needs {IPV6_MIN_MTU}", network.network.name);
+                let operation = format!("use MTU {mtu} for {}", record.container);
+                return Err(Error::new(operation, cause).of(Kind::Conflict));
+            }
             self.veth(record, attachment, mtu, ipv6);
             if mtu < of_all {
                 self.host_routes(attachment, mtu);
@@ -68,12 +75,17 @@ impl Steps<'_> {
             self.make(Step::AddNeighbour { address, mac, link: bridge.clone() });
         }
         if has_ipv6(ipv6, mtu) {
-            self.without_ipv6(Netns::Host, name);
-            self.without_ipv6(netns, &peer);
+            let is_on = attachment.addresses.iter().any(IpNetwork::is_ipv6);
+            // The port of a bridge has no use for it in either case.
+            self.ipv6(Netns::Host, name, false);
+            self.ipv6(netns, &peer, is_on);
+            if is_on {
+                self.own_ipv6(netns);
+            }
         }
         self.loopback(record);
         for address in &attachment.addresses {
-            self.make(Step::AddAddress { netns, link: peer.clone(), address: *address });
+            self.make(Step::own_address(netns, peer.clone(), *address));
         }
         self.make(Step::SetUp { netns, link: peer });
     }
@@ -88,9 +100,12 @@ impl Steps<'_> {
     }
 }
 
-/// Whether the kernel does IPv6 on a link of this MTU at all (RFC 8200 asks for 1280 bytes).
+/// The least MTU of a link that has IPv6, in bytes (RFC 8200, section 5).
+pub(super) const IPV6_MIN_MTU: u32 = 1280;
+
+/// Whether the kernel does IPv6 on a link of this MTU at all.
 pub(super) fn has_ipv6(kernel: bool, mtu: u32) -> bool {
-    kernel && mtu >= 1280
+    kernel && mtu >= IPV6_MIN_MTU
 }
 
 fn too_large(record: &Record, network: &Network, mtu: u32) -> Error {

@@ -106,14 +106,19 @@ impl World {
     /// iptables.
     pub fn use_firewall(&mut self, firewall: &str) {
         match firewall {
-            "nftables" => self.flags = vec!["--firewall=nftables".to_owned()],
+            "nftables" => self.flags.push("--firewall=nftables".to_owned()),
             variant => self.use_iptables(variant),
         }
     }
 
     /// Whether it is nftables that `netns` uses.
     pub fn is_on_nftables(&self) -> bool {
-        !self.flags.is_empty()
+        self.flags.iter().any(|flag| flag == "--firewall=nftables")
+    }
+
+    /// Gives the network of every `netns` in this world these subnets.
+    pub fn use_subnets(&mut self, gateways: &[&str]) {
+        self.flags.extend(gateways.iter().map(|gateway| format!("--ip={gateway}")));
     }
 
     /// Removes the guards, so that what they keep out gets in.
@@ -128,11 +133,14 @@ impl World {
     /// Makes iptables in this world the `nft` or the `legacy` variant.
     pub fn use_iptables(&self, variant: &str) {
         let none: Option<&str> = None;
-        let programs = ["iptables", "iptables-save", "iptables-restore"];
+        let programs = ["iptables", "ip6tables"];
+        let programs = programs
+            .into_iter()
+            .flat_map(|program| ["", "-save", "-restore"].map(|of| format!("{program}{of}")));
         mount(Some("alternatives"), "/etc/alternatives", Some("tmpfs"), MsFlags::empty(), none)
             .expect("mount /etc/alternatives");
         for program in programs {
-            let (name, action) = program.split_once('-').unwrap_or((program, ""));
+            let (name, action) = program.split_once('-').unwrap_or((&program, ""));
             let dash = if action.is_empty() { "" } else { "-" };
             let target = format!("/usr/sbin/{name}-{variant}{dash}{action}");
             assert!(Path::new(&target).exists(), "{target} is missing");

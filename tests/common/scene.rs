@@ -64,7 +64,8 @@ impl World {
 /// nothing.
 pub fn ask(from: Option<Process>, address: &str, port: &str) -> String {
     let (number, protocol) = port.split_once('/').expect("port/protocol");
-    let address = format!("{address}:{number}");
+    let address =
+        if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
     match (protocol, from) {
         ("tcp", None) => ask_tcp(&address),
         ("tcp", Some(from)) => ask_tcp_from(from, &address),

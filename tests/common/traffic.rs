@@ -24,10 +24,10 @@ pub fn inside<T: Send + 'static>(process: Process, what: impl FnOnce() -> T + Se
     .expect("the thread in the namespace panicked")
 }
 
-/// Serves every connection to `port` with `name`, until the test ends.
+/// Serves every connection to `port` with `name`, by either family, until the test ends.
 pub fn serve_tcp(process: Process, port: u16, name: impl Into<String>) {
     let name = name.into();
-    let listener = inside(process, move || TcpListener::bind(("0.0.0.0", port)).expect("listen"));
+    let listener = inside(process, move || TcpListener::bind(("::", port)).expect("listen"));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let _ = stream.and_then(|stream| answer(stream, name.as_bytes()));
@@ -44,10 +44,10 @@ fn answer(mut stream: TcpStream, words: &[u8]) -> std::io::Result<()> {
     std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
 }
 
-/// Answers every datagram to `port` with `name`, until the test ends.
+/// Answers every datagram to `port` with `name`, by either family, until the test ends.
 pub fn serve_udp(process: Process, port: u16, name: impl Into<String>) {
     let name = name.into();
-    let socket = inside(process, move || UdpSocket::bind(("0.0.0.0", port)).expect("bind"));
+    let socket = inside(process, move || UdpSocket::bind(("::", port)).expect("bind"));
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((_, from)) = socket.recv_from(&mut buffer) {
@@ -70,7 +70,8 @@ pub fn ask_tcp(address: &str) -> String {
 /// What a UDP server at `address` answers to the calling thread's host; empty if nothing.
 pub fn ask_udp(address: &str) -> String {
     let address: SocketAddr = address.parse().expect("address");
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).expect("bind");
     socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
     let mut buffer = [0; 64];
     let answered =
@@ -104,6 +105,15 @@ impl World {
             process.pid
         ));
         process.sh("ip link set lo up; ip addr add 10.0.0.2/24 dev wire1; ip link set wire1 up");
+        process
+    }
+
+    /// As [`Self::neighbour`], by both families: this host is 2001:db8::1/64 too, and that one
+    /// 2001:db8::2. Both have link-local addresses, and no default route.
+    pub fn neighbour_of_both(&mut self) -> Process {
+        let process = self.neighbour();
+        self.sh("ip addr add 2001:db8::1/64 dev wire0 nodad; ip addr add fe80::1/64 dev wire0 nodad");
+        process.sh("ip addr add 2001:db8::2/64 dev wire1 nodad");
         process
     }
 }

@@ -8,7 +8,7 @@ use netns::error::Result;
 use netns::model::container::ContainerId;
 use netns::model::device::{Before, Identity, Octets};
 use netns::model::network::{Network, NetworkSpec};
-use netns::model::observed::{Device, Host, Link, ObservedNetwork, Route};
+use netns::model::observed::{Device, Forwarding, Host, Link, ObservedNetwork, Route};
 use netns::model::port::PortMapping;
 use netns::model::record::Record;
 use netns::model::request::{NetworkRequest, Request};
@@ -32,7 +32,12 @@ pub fn route(destination: &str, link: &str) -> Route {
 /// A host with IPv6 on which nothing of ours is yet, but for these routes.
 pub fn host_with_routes(routes: Vec<Route>) -> Host {
     let networks = vec![ObservedNetwork { routes, ..ObservedNetwork::default() }];
-    Host { ip_forward: "0".to_owned(), ipv6: true, networks, ..Host::default() }
+    Host { forwarding: forwarding("0"), ipv6: true, networks, ..Host::default() }
+}
+
+/// Whether a host forwards IPv4.
+pub fn forwarding(value: &str) -> Forwarding {
+    Forwarding { key: plan::IP_FORWARD.to_owned(), value: value.to_owned(), with: Vec::new() }
 }
 
 /// A host with IPv6 on which nothing of ours is yet.
@@ -53,7 +58,7 @@ pub fn host_with(kind: Option<&str>, mtu: u32, up: bool, address: Option<&str>) 
 
 /// The same host once the network is there.
 pub fn host_with_network() -> Host {
-    Host { ip_forward: "1".to_owned(), ..host_with(Some("bridge"), 1500, true, Some("172.19.0.1/16")) }
+    Host { forwarding: forwarding("1"), ..host_with(Some("bridge"), 1500, true, Some("172.19.0.1/16")) }
 }
 
 /// A device of the host as it may be asked for.

@@ -19,6 +19,7 @@ use crate::model::observed::{Links, Route};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::record::{Attachment, Record};
 use crate::model::resolver::servers_in;
+use crate::model::rule::Family;
 use crate::rootfs::files;
 use crate::rootfs::patience::{PATIENCE, within};
 
@@ -119,7 +120,7 @@ fn probe(container: &Container, netns: &File, fresh: bool, end: Instant) -> Prob
         probe.ports.push((mapping, port, answer));
     }
     if probe.ports.iter().any(|(.., answer)| *answer != Answer::Fine) {
-        let own = visit(netns, || rulesets::read(MAX_RULES).ok()).ok().flatten();
+        let own = visit(netns, || rulesets::read(Family::Ipv4, MAX_RULES).ok()).ok().flatten();
         probe.rules = own.as_ref().map(ruleset).unwrap_or_default();
     }
     probe

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::firewall;
 use crate::firewall::rulesets::{self, Rulesets, Variant};
 use crate::log::Log;
-use crate::model::rule::{Backend, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::netfilter::Netfilter;
 
 /// The host's, and which of `wanted`, which are ours, are missing.
@@ -18,7 +18,7 @@ pub(super) fn observe(log: &Log, wanted: &[Rule]) -> Firewall {
         if dispensable && !firewall::is_installed(Backend::Iptables) {
             return Ok((rulesets::without_iptables(rulesets::MAX_TEXT), missing));
         }
-        Ok((rulesets::read(rulesets::MAX_TEXT)?, missing))
+        Ok((rulesets::read(Family::Ipv4, rulesets::MAX_TEXT)?, missing))
     };
     let (texts, missing) = match read() {
         Ok(read) => read,

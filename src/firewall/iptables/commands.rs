@@ -124,6 +124,9 @@ fn base(family: Family) -> Vec<Line> {
     let mine = comment(OF_ALL);
     let loopback = loopback(family);
     let local = format!("-m addrtype --dst-type LOCAL {mine} -j NETNS-PUBLISH");
+    // The kernel routes nothing from ::1: a call would wait in vain, where it is refused at once
+    // now and tried by 127.0.0.1.
+    let own = if family == Family::Ipv4 { local.clone() } else { format!("! -d ::1/128 {local}") };
     vec![
         line("raw", NewChain, "NETNS-GUARD", String::new()),
         // The host's own packets to its own addresses, the gateway's among them.
@@ -133,8 +136,8 @@ fn base(family: Family) -> Vec<Line> {
         line("raw", Insert, "PREROUTING", format!("{mine} -j NETNS-GUARD")),
         line("nat", NewChain, "NETNS-PUBLISH", String::new()),
         line("nat", NewChain, "NETNS-MASQUERADE", String::new()),
-        line("nat", Append, "PREROUTING", local.clone()),
-        line("nat", Append, "OUTPUT", local),
+        line("nat", Append, "PREROUTING", local),
+        line("nat", Append, "OUTPUT", own),
         line("nat", Append, "POSTROUTING", format!("{mine} -j NETNS-MASQUERADE")),
         line("filter", NewChain, USER, String::new()),
         line("filter", NewChain, "NETNS-FORWARD", String::new()),

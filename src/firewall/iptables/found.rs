@@ -14,12 +14,13 @@ use crate::model::rule::{Backend, Family, Rule};
 
 const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
-/// The published ports in what is `saved` with their places, and whether the host forwards only
-/// ours.
-pub(super) fn found(saved: &[Command]) -> Vec<Rule> {
+/// The published ports in what is `saved` of a family with their places, and whether the host forwards
+/// only ours.
+pub(super) fn found(family: Family, saved: &[Command]) -> Vec<Rule> {
     let known: HashSet<Identity> = saved.iter().map(Command::identity).collect();
     let is_whole = |rule: &Rule| commands(rule).iter().all(|command| known.contains(&command.identity()));
-    let only_ours = [true, false].map(|bridged| Rule::OnlyOurs { bridged, backend: Backend::Iptables });
+    let only_ours =
+        [true, false].map(|bridged| Rule::OnlyOurs { family, bridged, backend: Backend::Iptables });
     let only_ours = only_ours.into_iter().find(is_whole);
     let mut rules: Vec<Rule> = only_ours.into_iter().collect();
     for rule in Rule::merged(saved.iter().filter_map(published).filter(is_whole)) {
@@ -80,12 +81,12 @@ mod tests {
             "-A NETNS-tcp-31 -p tcp -m tcp --dport 81 -j DNAT --to-destination 172.19.0.2:81",
             "-A NETNS-tcp-31 -p tcp -m tcp --dport x -m comment --comment \"netns container b\" -j DNAT --to-destination y",
         ];
-        let there = found(&saved(&[network(), rules.clone()].concat(), &others));
+        let there = found(Family::Ipv4, &saved(&[network(), rules.clone()].concat(), &others));
         assert!(rules.iter().all(|rule| there.contains(rule)), "{there:#?}");
         assert_eq!(there.len(), ports.len() + 4, "with their blocks, each once");
         for bridged in [true, false] {
-            let only = Rule::OnlyOurs { bridged, backend: Backend::Iptables };
-            assert_eq!(found(&saved(std::slice::from_ref(&only), &[])), [only]);
+            let only = Rule::OnlyOurs { family: Family::Ipv4, bridged, backend: Backend::Iptables };
+            assert_eq!(found(Family::Ipv4, &saved(std::slice::from_ref(&only), &[])), [only]);
         }
     }
 }

@@ -66,9 +66,9 @@ fn texts(commands: &[Command]) -> Vec<String> {
 /// One run's dealings with iptables' programs. Dropped, it leaves none of them running.
 #[derive(Debug)]
 pub(super) struct Iptables {
-    /// The program, started ahead of its orders, by a thread: for that long the kernel stops
-    /// whoever starts a program, a third of a millisecond.
-    expected: Option<JoinHandle<Result<Waiting>>>,
+    /// The programs of families, started ahead of their orders, by threads: for that long the
+    /// kernel stops whoever starts a program, a third of a millisecond.
+    expected: Vec<(Family, JoinHandle<Result<Waiting>>)>,
     /// The programs at work, one a family, and what they were told.
     running: Vec<Ordered>,
     /// Without close-on-exec, and so open in every program that is run.
@@ -93,7 +93,7 @@ struct Ordered {
 
 impl Iptables {
     pub(super) fn new(log: Log) -> Self {
-        Self { expected: None, running: Vec::new(), lent: Vec::new(), transactions: 0, log }
+        Self { expected: Vec::new(), running: Vec::new(), lent: Vec::new(), transactions: 0, log }
     }
 
     /// Programs that are started from now on inherit `file`.
@@ -102,9 +102,9 @@ impl Iptables {
         Ok(())
     }
 
-    /// Ends the program that was started ahead of its orders.
+    /// Ends the programs that were started ahead of their orders.
     pub(super) fn dismiss(&mut self) {
-        drop(self.expected.take().map(JoinHandle::join));
+        self.expected.drain(..).for_each(|(_, starting)| drop(starting.join()));
     }
 
     fn finish_one(&mut self, ordered: Ordered) -> Result<()> {
@@ -144,13 +144,13 @@ impl Iptables {
 
     /// A program that waits for its orders: the one that was started ahead, or another.
     fn waiting(&mut self, family: Family) -> Result<Waiting> {
-        let expected = if family == Family::Ipv4 { self.expected.take() } else { None };
-        expected.and_then(|starting| starting.join().ok()).unwrap_or_else(|| Waiting::start(family))
+        let expected = self.expected.extract_if(.., |(of, _)| *of == family).next();
+        expected.and_then(|(_, starting)| starting.join().ok()).unwrap_or_else(|| Waiting::start(family))
     }
 
     /// What is published, where, and whether the host forwards only ours.
     pub(super) fn found(&self) -> Result<Vec<Rule>> {
-        Ok(everything(&[])?.iter().flat_map(|(_, saved)| found::found(saved)).collect())
+        Ok(everything(&[])?.iter().flat_map(|(family, saved)| found::found(*family, saved)).collect())
     }
 
     fn is_unowned(rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<Vec<Command>> {
@@ -160,11 +160,11 @@ impl Iptables {
 }
 
 impl Driver for Iptables {
-    /// Starts the program for IPv4 ahead of its orders.
-    fn expect(&mut self) {
-        if self.expected.is_none() {
-            let start = || Waiting::start(Family::Ipv4);
-            self.expected = std::thread::Builder::new().spawn(start).ok();
+    /// Starts the program of a family ahead of its orders.
+    fn expect(&mut self, family: Family) {
+        if self.expected.iter().all(|(of, _)| *of != family) {
+            let starting = std::thread::Builder::new().spawn(move || Waiting::start(family));
+            self.expected.extend(starting.ok().map(|starting| (family, starting)));
         }
     }
 

@@ -17,9 +17,11 @@ pub use crate::firewall::programs::MAX_TEXT;
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::Family;
 
-/// All IPv4 rules of the calling thread's network namespace.
+/// All rules for a family in the calling thread's network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rulesets {
+    /// Whose packets it is about; what nft prints is about those of all.
+    pub family: Family,
     /// Which variant of iptables is ours.
     pub ours: Variant,
     /// What its `iptables-save` prints.
@@ -51,7 +53,9 @@ impl Rulesets {
                 let is =
                     |statement: &Value| ["masquerade", "snat"].iter().any(|it| statement.get(it).is_some());
                 // Those of iptables are told above, and our own table is.
+                let family = if self.family == Family::Ipv4 { "ip" } else { "ip6" };
                 !["nat", "netns"].contains(&rule["table"].as_str().unwrap_or_default())
+                    && [family, "inet"].contains(&rule["family"].as_str().unwrap_or_default())
                     && statements.iter().any(is)
             };
             let rule = objects.find(translates)?;
@@ -100,14 +104,16 @@ impl Variant {
 ///
 /// # Errors
 /// iptables is not installed, or fails.
-pub fn read(limit: u64) -> Result<Rulesets> {
-    let version = run("iptables-save", &["--version"], limit)?;
+pub fn read(family: Family, limit: u64) -> Result<Rulesets> {
+    let program = format!("{}-save", program(family));
+    let version = run(&program, &["--version"], limit)?;
     let ours = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
     let has_tables = |text: &String| text.contains("\n-A ") || text.contains("\n:");
     Ok(Rulesets {
+        family,
         ours,
-        saved: run("iptables-save", &[], limit)?,
-        other: other(ours, Family::Ipv4, limit).ok().filter(has_tables),
+        saved: run(&program, &[], limit)?,
+        other: other(ours, family, limit).ok().filter(has_tables),
         nft: of_nft(limit),
     })
 }

@@ -121,7 +121,7 @@ impl Nftables {
         for family in FAMILIES {
             let table = self.read(&Wanted::of(family, []))?.unwrap_or_default();
             let only_ours =
-                [true, false].map(|bridged| Rule::OnlyOurs { bridged, backend: Backend::Nftables });
+                [true, false].map(|bridged| Rule::OnlyOurs { family, bridged, backend: Backend::Nftables });
             let is_there = |rule: &Rule| {
                 let wanted = Wanted::of(family, [rule]);
                 !wanted.is_empty() && wanted.missing_statics(&table).is_empty()
@@ -254,7 +254,7 @@ impl Nftables {
 }
 
 impl Driver for Nftables {
-    fn expect(&mut self) {}
+    fn expect(&mut self, _: Family) {}
 
     /// Does it all, as it takes no time; what else is being done meanwhile is done all the same.
     fn start(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {

@@ -116,6 +116,9 @@ pub(super) fn statics(rule: &Rule) -> Vec<Static> {
 fn base(family: Family) -> Vec<(&'static str, String)> {
     let (ip, loopback) = (word(family), loopback(family));
     let local = "fib daddr type local jump published".to_owned();
+    // The kernel routes nothing from ::1: a call would wait in vain, where it is refused at once
+    // now and tried by 127.0.0.1.
+    let own = if family == Family::Ipv4 { local.clone() } else { format!("ip6 daddr != ::1 {local}") };
     let looked_up = MAPS.map(|map| {
         let on = match map {
             FROM => format!("{ip} saddr . {ip} daddr . "),
@@ -129,8 +132,8 @@ fn base(family: Family) -> Vec<(&'static str, String)> {
     let mut rules = vec![
         ("guard", format!("{ip} daddr {loopback} iif != lo drop")),
         ("guard", format!("{ip} saddr {loopback} iif != lo drop")),
-        ("prerouting", local.clone()),
-        ("output", local),
+        ("prerouting", local),
+        ("output", own),
         ("forward", "jump accepted".to_owned()),
         ("forward", "jump others".to_owned()),
     ];

@@ -16,6 +16,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::describe::{address_of, describe, routes};
 use super::{Netlink, brief, link};
 use crate::model::observed::{Link, Links, MAIN_TABLE, Route};
+use crate::model::rule::Family;
 
 impl Netlink {
     /// Every link, without its addresses.
@@ -106,12 +107,13 @@ impl Netlink {
         Ok(all)
     }
 
-    /// The IPv4 routes of the main table that lead somewhere.
+    /// The routes of a family in the main table that lead somewhere.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn main_routes(&self, links: &Links) -> io::Result<Vec<Route>> {
-        let mut routes = self.routes_of(AddressFamily::Inet, links)?;
+    pub fn main_routes(&self, family: Family, links: &Links) -> io::Result<Vec<Route>> {
+        let number = if family == Family::Ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let mut routes = self.routes_of(number, links)?;
         routes.retain(is_main);
         Ok(routes)
     }

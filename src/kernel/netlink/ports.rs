@@ -130,6 +130,7 @@ mod tests {
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
+    use crate::model::rule::Family;
 
     const WORLD: &str = "ip link add br0 address 02:62:00:00:00:01 type bridge && ip link set br0 up &&
         ip link add br1 type bridge &&
@@ -206,7 +207,7 @@ mod tests {
             let next_hops: Vec<_> = all.iter().map(|route| route.gateway.unwrap().to_string()).collect();
             assert_eq!(next_hops, ["10.9.0.2", "10.9.0.3"]);
             assert!(all.iter().all(|route| route.link_name.as_deref() == Some("br0")));
-            let main = netlink.main_routes(&links).unwrap();
+            let main = netlink.main_routes(Family::Ipv4, &links).unwrap();
             assert!(main.iter().all(|route| route.destination.is_ipv4() && route.kind.is_none()));
             assert_eq!(netlink.way_to("10.9.0.7".parse().unwrap()).unwrap(), Some(br0.index));
 

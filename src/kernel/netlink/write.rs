@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
@@ -163,12 +163,17 @@ impl Netlink {
         self.change(RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build()), 0)
     }
 
-    /// Adds an address to a link, with the subnet's broadcast address.
+    /// Adds an address to a link, with the subnet's broadcast address; with `nodad` one of IPv6
+    /// can be used at once.
     ///
     /// # Errors
     /// There is no such link, or it has the address (`EEXIST`).
-    pub fn add_address(&self, link: &Iface, address: IpNetwork) -> io::Result<()> {
-        self.change(RouteNetlinkMessage::NewAddress(address_on(self.index(link.as_str())?, address)), NEW)
+    pub fn add_address(&self, link: &Iface, address: IpNetwork, nodad: bool) -> io::Result<()> {
+        let mut message = address_on(self.index(link.as_str())?, address);
+        if nodad {
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        self.change(RouteNetlinkMessage::NewAddress(message), NEW)
     }
 
     /// Deletes an address of a link.

@@ -1,0 +1,58 @@
+//! A step's text.
+
+use std::fmt;
+
+use super::{NETNS_DIRECTORY, Step};
+use crate::model::sandbox::Netns;
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Firewall(rule) => write!(f, "firewall {rule:?}"),
+            Self::Sysctl { netns, key, value, .. } => write!(f, "{netns}sysctl -w {key}={value}"),
+            Self::AddBridge(bridge) => bridge.fmt(f),
+            Self::AddVeth(veth) => veth.fmt(f),
+            Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
+            Self::Rename { link, name } => write!(f, "ip link set {link} name {name}"),
+            Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
+            Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
+            Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
+            Self::SetUp { netns, link } => write!(f, "{netns}ip link set {link} up"),
+            Self::AddAddress { netns, link, address, nodad } => {
+                let broadcast = if address.is_ipv4() { " brd +" } else { "" };
+                let nodad = if *nodad { " nodad" } else { "" };
+                write!(f, "{netns}ip addr add {address}{broadcast} dev {link}{nodad}")
+            }
+            Self::AddRoute { netns, route, link, table } => {
+                write!(f, "{netns}ip route add {route}")?;
+                link.iter().try_for_each(|link| write!(f, " dev {link}"))?;
+                table.map_or(Ok(()), |table| write!(f, " table {table}"))
+            }
+            Self::AddHostRoute { address, link, mtu } => {
+                write!(f, "ip route add {address} dev {link} mtu {mtu}")
+            }
+            Self::AddNeighbour { address, mac, link } => {
+                write!(f, "ip neigh replace {address} lladdr {mac} dev {link} nud permanent")
+            }
+            Self::PinPort { mac, link } => {
+                write!(f, "bridge fdb replace {mac} dev {link} master static sticky")
+            }
+            Self::NameNetns { name, netns: Netns::Pid(pid), .. } => write!(f, "ip netns attach {name} {pid}"),
+            Self::NameNetns { name, .. } => write!(f, "mount --bind $NETNS {NETNS_DIRECTORY}/{name}"),
+            Self::WriteFile { base, path, contents } => {
+                write!(f, "echo -n {contents} > {}", base.join(path).display())
+            }
+            Self::MakeNames { dir } => write!(f, "mkdir -p {}", dir.display()),
+            Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
+            Self::WriteResolver { path, contents, .. } => {
+                write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
+            }
+            Self::Mount(mounts) => mounts.fmt(f),
+            Self::MoveDevice(device) => device.fmt(f),
+            Self::AddSourceRule { netns, source, table } => {
+                write!(f, "{netns}ip rule add from {source} lookup {table} && ")?;
+                write!(f, "{netns}ip rule add lookup main suppress_prefixlength 0")
+            }
+        }
+    }
+}
