@@ -44,6 +44,14 @@ impl Docker {
         Self::start(world, "/etc/docker/daemon.json", &[])
     }
 
+    /// dockerd with networks and rules of its own.
+    pub fn with_network(world: &World) -> Self {
+        fs::create_dir_all(world.dir.join("docker")).expect("create directory");
+        fs::write(world.dir.join("docker/daemon.json"), "{}").expect("write daemon.json");
+        let own = ["--bridge=", "--iptables=true", "--ip-forward=true"].map(str::to_owned);
+        Self::start(world, &world.dir.join("docker/daemon.json").display().to_string(), &own)
+    }
+
     fn start(world: &World, configuration: &str, runtimes: &[String]) -> Self {
         let dir = world.dir.join("docker");
         let d = dir.display();
