@@ -206,6 +206,7 @@ fn route_localnet_is_on_only_while_a_port_is_published_for_localhost(mut world: 
 
 fn a_port_that_is_taken_is_refused_and_nothing_changes(mut world: World) {
     let (first, second) = (world.process(), world.process());
+    world.sh("ip addr add 10.0.0.1/32 dev lo; ip addr add 10.0.0.2/32 dev lo");
     world.attach_ok("first", first, &[("publish", "8080:80,10.0.0.1:9000-9009:9000-9009")]);
     let before = world.snapshot();
     for publish in ["8080:81", "127.0.0.1:8080:81", "81,8080:81", "9009-9010:81-82", "10.0.0.1:9005:81"] {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::file::{self, File};
 use super::networks::{by_name, described};
 use super::{DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, annotations, resolve};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::model::container::ContainerId;
 use crate::model::network::NetworkSpec;
@@ -47,11 +47,14 @@ impl Settings {
         }
     }
 
-    /// Tells what is wrong with the files, for commands that go on without them.
+    /// What is wrong with the files, for commands that go on without them.
+    pub fn mistake(&self) -> Option<&Error> {
+        self.file.as_ref().err()
+    }
+
+    /// Tells of it.
     pub fn warn_of_files(&self) {
-        if let Err(error) = &self.file {
-            self.log.warn(error);
-        }
+        self.mistake().into_iter().for_each(|error| self.log.warn(error));
     }
 
     /// What a container with these annotations is to get.
@@ -139,6 +142,6 @@ mod tests {
     fn a_file_that_cannot_be_used_is_an_error_for_who_needs_it() {
         let settings = settings("brigde = 'x'", Options::default());
         assert!(request(&settings, &[]).is_err() && settings.network(None).is_err());
-        settings.warn_of_files();
+        assert!(settings.mistake().is_some());
     }
 }

@@ -3,9 +3,11 @@
 /// The names of the checks, as `--json` and `docs/doctor.md` have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
+    /// The configuration file cannot be used, and no container gets a network.
+    Configuration,
     /// A container is dead, or was attached half way only.
     DeadContainer,
-    /// A container is attached, and no record tells of it.
+    /// A container is attached or on a bridge of ours, and no record tells of it.
     Unrecorded,
     /// The host forwards nothing, or not from or to a link.
     ForwardingOff,
@@ -33,6 +35,12 @@ pub enum Check {
     MtuTooLarge,
     /// A container asks a resolver on a loopback address where none is.
     LoopbackResolver,
+    /// A container has no resolver, since no container reaches the host's.
+    NoResolver,
+    /// A port is published on an address that the host no longer has.
+    AddressGone,
+    /// A program of the host listens on a published port.
+    PortTaken,
     /// A port cannot be published on localhost.
     RouteLocalnet,
     /// Another rule leads a published port elsewhere.
@@ -53,6 +61,7 @@ impl Check {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Configuration => "configuration",
             Self::DeadContainer => "dead-container",
             Self::Unrecorded => "unrecorded",
             Self::ForwardingOff => "forwarding-off",
@@ -68,6 +77,9 @@ impl Check {
             Self::ReversePath => "reverse-path",
             Self::MtuTooLarge => "mtu-too-large",
             Self::LoopbackResolver => "loopback-resolver",
+            Self::NoResolver => "no-resolver",
+            Self::AddressGone => "address-gone",
+            Self::PortTaken => "port-taken",
             Self::RouteLocalnet => "route-localnet",
             Self::PortLedElsewhere => "port-led-elsewhere",
             Self::StaleFlow => "stale-flow",
@@ -85,6 +97,7 @@ impl Check {
             Self::RulesMissing
                 | Self::TwoVariants
                 | Self::RouteOverlap
+                | Self::AddressGone
                 | Self::RouteLocalnet
                 | Self::PortLedElsewhere
                 | Self::StaleFlow

@@ -9,16 +9,17 @@ use super::ruleset::Ruleset;
 use super::shell::quoted;
 use crate::kernel::probe::Answer;
 use crate::model::network::Network;
-use crate::model::observed::{Link, Links, MAIN_TABLE, Route};
+use crate::model::observed::{Link, Links, Listener, MAIN_TABLE, Route};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::record::{Attachment, Record};
+use crate::model::resolver::Resolver;
 use crate::model::sandbox::FoundBy;
 use crate::model::step::Step;
 use crate::model::value::Iface;
 use crate::operations::Unrecorded;
 
 /// Everything that was observed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// What a command of ours begins with.
     pub netns: String,
@@ -32,6 +33,10 @@ pub struct Facts {
     pub containers: Vec<Container>,
     /// Those that live and that no record tells of.
     pub unrecorded: Vec<Unrecorded>,
+    /// Veth pairs that somebody else has made ports of bridges that we made.
+    pub strangers: Vec<(Iface, String)>,
+    /// What is wrong with the configuration, and a hint.
+    pub mistake: Option<(String, Option<String>)>,
 }
 
 /// The host.
@@ -47,8 +52,12 @@ pub struct Host {
     pub parameters: HashMap<u32, Parameters>,
     /// Its routes, of every table but the kernel's own.
     pub routes: Vec<Route>,
-    /// Resolvers of the host that are on no loopback address.
-    pub resolvers: Vec<IpAddr>,
+    /// Resolvers of the host that containers reach, and the first that they do not.
+    pub resolver: Resolver,
+    /// Addresses that ports are published on, and that it does not have.
+    pub absent: Vec<IpAddr>,
+    /// Its programs that listen on published ports.
+    pub listeners: Vec<Listener>,
 }
 
 /// What counts for a link of its own parameters below `net/ipv4/conf` and of those for all.

@@ -4,7 +4,6 @@ use super::facts::{Container, Inside, Stale};
 use super::{Check, Facts, Finding, Fix};
 use crate::model::network::Network;
 use crate::model::observed::Link;
-use crate::model::route::RouteSpec;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::Iface;
@@ -37,7 +36,15 @@ pub(super) fn unrecorded(facts: &Facts) -> Vec<Finding> {
         Finding::new(Check::Unrecorded, format!("container {}", one.id), why)
             .remedy(format!("{} gc --adopt", facts.netns))
     };
-    facts.unrecorded.iter().map(tell).collect()
+    let stranger = |(bridge, port): &(Iface, String)| {
+        let why = format!(
+            "its port {port} leads to somebody whom no record tells of, and whose address another may be given"
+        );
+        let advice =
+            format!("`ip link set {port} nomaster` takes it off, and `{} attach` puts it on", facts.netns);
+        Finding::new(Check::Unrecorded, format!("bridge {bridge}"), why).advice(advice)
+    };
+    facts.unrecorded.iter().map(tell).chain(facts.strangers.iter().map(stranger)).collect()
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -191,13 +198,18 @@ fn interface(container: &Container, inside: &Inside) -> Option<Finding> {
     } else {
         "it reaches nobody, and nobody its ports"
     };
-    // Both take the default route along.
-    if container.first && !inside.default_route {
+    // Both take the default route along, if it was given one.
+    let default = container.record.steps.iter().find(|step| match step {
+        Step::AddRoute { route, link, table: None, .. } => {
+            route.destination.prefix() == 0 && link.as_ref() == Some(interface)
+        }
+        _ => false,
+    });
+    if let Some(default) = default.filter(|_| !inside.default_route) {
         if wrong.is_empty() {
             wrong.push("it has no default route".to_owned());
         }
-        let route = RouteSpec::default_via(container.gateway, None);
-        steps.push(Step::AddRoute { netns, route, link: Some(interface.clone()), table: None });
+        steps.push(default.clone());
     }
     if wrong.is_empty() {
         return None;

@@ -82,9 +82,20 @@ pub fn doctor(settings: &Settings, id: Option<&str>, options: Options) -> Result
     Ok(left.is_empty())
 }
 
+fn configuration(facts: &Facts) -> Option<Finding> {
+    let (why, hint) = facts.mistake.as_ref()?;
+    let why = format!("{why}: until it is mended, no container gets a network");
+    let finding = Finding::new(Check::Configuration, "configuration", why);
+    Some(match hint {
+        Some(hint) => finding.advice(hint),
+        None => finding,
+    })
+}
+
 /// What is wrong; the gravest first.
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
-    let mut findings = link::stale(facts);
+    let mut findings: Vec<Finding> = configuration(facts).into_iter().collect();
+    findings.extend(link::stale(facts));
     findings.extend(link::unrecorded(facts));
     findings.extend(forwarding::check(facts));
     findings.extend(link::check(facts));

@@ -1,6 +1,6 @@
 //! Published ports: whether they lead to the container, and whether anyone listens there.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::facts::{Container, Facts};
 use super::link::is_whole;
@@ -16,7 +16,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = route_localnet(facts);
     for container in facts.containers.iter().filter(|container| container.stale.is_none()) {
         let ports = container.ports();
-        findings.extend(ports.iter().filter_map(|mapping| elsewhere(facts, container, mapping)));
+        findings.extend(ports.iter().filter_map(|mapping| {
+            gone(facts, container, mapping)
+                .or_else(|| elsewhere(facts, container, mapping))
+                .or_else(|| taken(facts, container, mapping))
+        }));
         findings.extend(stale_flows(container));
         findings.extend(ports.iter().filter_map(|mapping| unheard(container, mapping)));
     }
@@ -39,6 +43,26 @@ fn route_localnet(facts: &Facts) -> Vec<Finding> {
     };
     let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
     whole.filter(is_off).filter_map(tell).collect()
+}
+
+/// A port that is published on an address that the host had.
+fn gone(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<Finding> {
+    let address = mapping.host_ip.filter(|address| facts.host.absent.contains(address))?;
+    let why = format!("the host has no address {address}: nobody reaches its port {mapping}");
+    let advice =
+        format!("give it to the host again, as with `ip addr add {address} dev LINK`, or publish another");
+    Some(Finding::new(Check::AddressGone, container.object(), why).advice(advice))
+}
+
+/// A program of the host that has begun to listen where a port is published.
+fn taken(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<Finding> {
+    let listener = facts.host.listeners.iter().find(|listener| listener.at.conflicts(mapping))?;
+    let why = format!(
+        "{} of the host listens on its port {mapping} too, and hears nobody: who calls there gets the container",
+        listener.who
+    );
+    let finding = Finding::new(Check::PortTaken, container.object(), why);
+    Some(finding.advice("stop that program or let it listen on another port, or publish another one"))
 }
 
 /// Another rule that changes the destination of what is for a published port.
@@ -116,29 +140,20 @@ fn unheard(container: &Container, mapping: &PortMapping) -> Option<Finding> {
         );
         let finding = Finding::new(Check::ListensOnLoopback, container.object(), why)
             .advice("for good: let the program listen on 0.0.0.0");
-        return Some(finding.remedy(relay(container, protocol, *port, *address, *port)?));
+        return Some(finding.remedy(relay(container, protocol, *port, *address)?));
     }
     let why = format!("its port {mapping} leads to port {}, where nobody listens in the container", ports);
-    let finding = Finding::new(Check::NobodyListens, container.object(), why);
-    let mut others = same.filter(|(_, address, _)| hears(address));
-    match (others.next(), others.next()) {
-        (Some((.., port)), None) if ports.count() == 1 => {
-            let advice = format!("it listens on port {port} only: for good, publish that one");
-            let localhost = Ipv4Addr::LOCALHOST.into();
-            Some(finding.advice(advice).remedy(relay(container, protocol, ports.first, localhost, *port)?))
-        }
-        _ => Some(finding.advice(format!(
-            "start the program that serves it; `{} ss -Hlntu` shows who listens",
-            container.enter()
-        ))),
-    }
+    Some(Finding::new(Check::NobodyListens, container.object(), why).advice(format!(
+        "start the program that serves it, or publish the port that it serves: `{} ss -Hlntu` shows who listens",
+        container.enter()
+    )))
 }
 
 /// A program of the host's that passes on what comes for `port` inside.
-fn relay(container: &Container, protocol: Protocol, port: u16, to: IpAddr, to_port: u16) -> Option<String> {
+fn relay(container: &Container, protocol: Protocol, port: u16, to: IpAddr) -> Option<String> {
     let (enter, address) = (container.enter(), container.address()?);
     let name = protocol.to_string().to_uppercase();
     Some(format!(
-        "{enter} socat {name}4-LISTEN:{port},bind={address},fork,reuseaddr {name}4:{to}:{to_port} >/dev/null 2>&1 &"
+        "{enter} socat {name}4-LISTEN:{port},bind={address},fork,reuseaddr {name}4:{to}:{port} >/dev/null 2>&1 &"
     ))
 }

@@ -50,12 +50,18 @@ fn as_json(fixed: &[Finding], left: &[Finding]) -> Result<String> {
 fn as_text(observed: &Observed, fixed: &[Finding], left: &[Finding]) -> String {
     let mut text: String = fixed.iter().map(|finding| format!("{finding}\n  fixed\n")).collect();
     text.extend(left.iter().map(|finding| format!("{finding}\n")));
-    if left.is_empty() {
-        let containers = count(observed.containers(), "container");
-        let networks = count(observed.facts.networks.len(), "network");
-        text.push_str(&format!("nothing is wrong: {containers} on {networks}\n"));
+    let mut parts = Vec::new();
+    if !fixed.is_empty() {
+        parts.push(format!("{} fixed", count(fixed.len(), "fault")));
     }
-    text
+    parts.push(match left.iter().filter(|finding| finding.fix.is_some()).count() {
+        _ if left.is_empty() => "nothing is wrong".to_owned(),
+        0 => count(left.len(), "fault"),
+        fixable => format!("{}, of which --fix fixes {fixable}", count(left.len(), "fault")),
+    });
+    let containers = count(observed.containers(), "container");
+    let networks = count(observed.facts.networks.len(), "network");
+    text + &format!("{}: {containers} on {networks}\n", parts.join(", "))
 }
 
 fn count(number: usize, what: &str) -> String {

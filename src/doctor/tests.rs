@@ -1,4 +1,4 @@
-use super::facts::{Container, Firewall, Host, Inside, Parameters, Probe, Stale};
+use super::facts::{Container, Host, Inside, Parameters, Probe, Stale};
 use super::*;
 use crate::model::container::ContainerId;
 use crate::model::network::Network;
@@ -96,10 +96,9 @@ fn facts() -> Facts {
     Facts {
         netns: "netns".to_owned(),
         host,
-        firewall: Firewall::default(),
         networks: vec![network("br0", "10.0.0.1/16"), network("br1", "10.1.0.1/16")],
         containers: vec![container(0), container(1)],
-        unrecorded: Vec::new(),
+        ..Facts::default()
     }
 }
 

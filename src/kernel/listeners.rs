@@ -2,7 +2,8 @@
 //! ports costs one question, like a single one.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 
 use nix::libc::{AF_INET, AF_INET6};
@@ -73,6 +74,12 @@ pub fn in_the_way(wanted: &[PortMapping]) -> Vec<Listener> {
     let found = of(&protocols).into_iter().map(|socket| (socket.mapping(), socket.inode));
     let found = found.filter(|(at, _)| conflicts(at));
     found.map(|(at, inode)| Listener { at, who: owner(inode) }).collect()
+}
+
+/// Whether a program of the calling thread's network namespace could listen on this address.
+pub fn has_address(address: IpAddr) -> bool {
+    let absent = |error: &io::Error| error.kind() == ErrorKind::AddrNotAvailable;
+    !UdpSocket::bind((address, 0)).is_err_and(|error| absent(&error))
 }
 
 /// Where programs of the calling thread's network namespace listen; `None` if the kernel does

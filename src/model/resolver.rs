@@ -14,6 +14,8 @@ pub struct Resolver {
     pub search: Vec<Domain>,
     /// As `ndots:2`.
     pub options: Vec<ResolverOption>,
+    /// The first of the host's that no container reaches; it is in no file.
+    pub unreached: Option<Server>,
 }
 
 impl Resolver {
@@ -22,7 +24,9 @@ impl Resolver {
     /// malformed, or no resolver heeds, is left out.
     pub fn of_host(text: &str) -> Self {
         let reachable = |Server(ip): &Server| ip.is_ipv4() && !ip.is_loopback();
-        let mut found = Self { servers: servers_in(text).filter(reachable).collect(), ..Self::default() };
+        let servers = servers_in(text).filter(reachable).collect();
+        let unreached = servers_in(text).find(|server| !reachable(server));
+        let mut found = Self { servers, unreached, ..Self::default() };
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
@@ -46,6 +50,7 @@ impl Resolver {
             servers: or(&asked.servers, &self.servers),
             search: or(&asked.search, &self.search),
             options: or(&asked.options, &self.options),
+            unreached: self.unreached,
         }
     }
 

@@ -12,12 +12,14 @@ use super::observe::Known;
 use super::run::Run;
 use super::stale::{Admitted, Obstacle};
 use crate::error::{Doing, Error, Kind, Result};
+use crate::kernel::listeners;
 use crate::model::container::Key;
 use crate::model::hosts::SLOT;
 use crate::model::link::HOST_MAC;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::port::PortMapping;
+use crate::model::publish::Publish;
 use crate::model::record::Record;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::rule::Family;
@@ -206,6 +208,12 @@ impl Run {
     }
 
     fn choose_ports(&self, request: &Request, host: &Host) -> Admitted<Vec<PortMapping>> {
+        let absent = |publish: &&Publish| publish.host_ip.is_some_and(|ip| !listeners::has_address(ip));
+        if let Some(publish) = request.publish.iter().find(absent) {
+            let operation = format!("publish {publish} for {}", request.container);
+            let error = Error::new(operation, "the host does not have this address").of(Kind::Conflict);
+            return Err(error.hint("`ip -brief addr` shows those that it has").into());
+        }
         let published = |protocol, block| Ok(self.store.ports(protocol, block)?);
         ports::choose(&request.container, &request.publish, &host.listeners, published, |mapping| {
             let Some(owner) = self.store.holder(&Claim::Ports(mapping.clone()))? else {

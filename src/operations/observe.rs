@@ -1,12 +1,16 @@
 //! What planning has to know of the kernel and of a container's files: as few questions as the
 //! case at hand needs.
 
+use std::path::Path;
+
 use ipnetwork::IpNetwork;
 
 use super::run::Run;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::firewall;
 use crate::kernel::{listeners, named, observe};
+use crate::model::bundle::Bundle;
+use crate::model::dns::Server;
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Listener, ObservedNetwork};
 use crate::model::port::{PortMapping, Protocol};
@@ -87,7 +91,21 @@ impl Run {
                 .doing(|| format!("look at {}", named::path(name).display()))?;
         }
         host.listeners = listeners_of(request);
+        self.warn_of_resolver(request, &host);
         Ok(host)
+    }
+
+    /// Tells that a container is to have no resolver, since no container reaches the host's.
+    fn warn_of_resolver(&self, request: &Request, host: &Host) {
+        let own = |bundle: &Bundle| bundle.mounts(Path::new("/etc/resolv.conf"));
+        let ours = !request.names.hands_off && host.files.bundle.as_ref().is_some_and(|bundle| !own(bundle));
+        if let (Some(Server(server)), true) = (host.resolver.unreached, ours)
+            && host.resolver.with(&request.names).servers.is_empty()
+        {
+            let operation = format!("find a resolver for {}", request.container);
+            let error = Error::new(operation, format!("no container reaches the host's, {server}"));
+            self.log.warn(&error.hint("give it another one, as with --dns 10.0.0.2"));
+        }
     }
 
     /// The networks that are asked for, as they are recorded and as they are. Asked without the

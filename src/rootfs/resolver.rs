@@ -18,18 +18,21 @@ const PATHS: [&str; 3] =
 /// The most that is read of a `resolv.conf`, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
-/// What a container can use of the first of the host's files that names a server for it.
+/// What a container can use of the first of the host's files that names a server for it; or
+/// only whom it cannot.
 ///
 /// # Errors
 /// Those of [`read`].
 pub fn of_host() -> Result<Resolver> {
+    let mut unreached = None;
     for path in PATHS {
-        let found = read(Path::new(path))?.map(|text| Resolver::of_host(&text));
-        if let Some(usable) = found.filter(|found| !found.servers.is_empty()) {
-            return Ok(usable);
+        let Some(found) = read(Path::new(path))?.map(|text| Resolver::of_host(&text)) else { continue };
+        if !found.servers.is_empty() {
+            return Ok(found);
         }
+        unreached = unreached.or(found.unreached);
     }
-    Ok(Resolver::default())
+    Ok(Resolver { unreached, ..Resolver::default() })
 }
 
 /// The beginning of a file; `None` if there is none that may be read. Containers may have it

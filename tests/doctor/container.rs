@@ -59,21 +59,6 @@ fn a_port_that_nobody_listens_on() {
 }
 
 #[test]
-fn a_port_that_is_served_on_another() {
-    let Some(mut scene) = scene("8080:80") else { return };
-    let second = scene.world.process();
-    serve_tcp(second, 8000, "app");
-    scene.world.attach_ok("app", second, &[("publish", "7070:70")]);
-    let flows = || ask(Some(scene.other), "10.0.0.1", "7070/tcp") == "app";
-    assert!(!flows());
-    let finding = only(&scene.world, "nobody-listens", &[]);
-    assert!(finding["hint"].as_str().unwrap().contains("listens on port 8000 only"), "{finding:#}");
-    run_remedy(&scene.world, &finding);
-    wait_for("the relay", flows);
-    super::assert_healthy(&scene.world);
-}
-
-#[test]
 fn a_port_that_is_served_on_localhost_only() {
     let Some(mut scene) = scene("8080:80") else { return };
     let second = scene.world.process();

@@ -7,6 +7,7 @@ mod healthy;
 mod host;
 mod link;
 mod probe;
+mod seen;
 
 use std::path::Path;
 use std::process::Output;

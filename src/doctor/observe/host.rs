@@ -1,5 +1,6 @@
 //! The host: its links, routes, parameters and rules; and its side of containers.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::rules;
@@ -7,19 +8,26 @@ use crate::config::Settings;
 use crate::doctor::facts::{Container, Facts, Host, Parameters, Probe, Stale};
 use crate::error::{Doing, Result};
 use crate::kernel::conntrack::{self, Lead};
+use crate::kernel::listeners;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::sysctl::Sysctl;
-use crate::model::observed::Link;
+use crate::model::network::Network;
+use crate::model::observed::{Link, Links};
+use crate::model::port::PortMapping;
 use crate::model::record::{Attachment, Record};
-use crate::operations;
+use crate::model::step::Step;
+use crate::model::value::Iface;
 use crate::operations::status::{Status, Statuses};
+use crate::operations::{self, Unrecorded};
 use crate::rootfs::resolver;
 use crate::store::Records;
 
 /// Everything but what is inside of containers.
 pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
     let netlink = Netlink::open()?;
-    let host = host(&netlink)?;
+    let published: Vec<PortMapping> =
+        records.containers.iter().flat_map(|record| record.ports.iter().cloned()).collect();
+    let host = host(&netlink, &published)?;
     let wanted = operations::wanted_rules(records);
     let flows = conntrack::astray(&netlink, &wanted).unwrap_or_default();
     let statuses = Statuses::new(records)?;
@@ -33,29 +41,55 @@ pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
         let of = Observer { netlink: &netlink, host: &host, record, stale, flows: &flows };
         containers.extend(of.containers());
     }
+    let unrecorded = operations::unrecorded(records, &netlink)?;
+    let told = settings.mistake().map(ToString::to_string);
     Ok(Facts {
         netns: "netns".to_owned(),
         firewall: rules::observe(&settings.log, &wanted),
-        host,
         networks: records.networks.clone(),
         containers,
-        unrecorded: operations::unrecorded(records, &netlink)?,
+        strangers: strangers(records, &host.links, &unrecorded),
+        unrecorded,
+        host,
+        mistake: told.map(|told| match told.split_once("\n  hint: ") {
+            Some((why, hint)) => (why.to_owned(), Some(hint.to_owned())),
+            None => (told, None),
+        }),
     })
 }
 
-fn host(netlink: &Netlink) -> Result<Host> {
+fn host(netlink: &Netlink, published: &[PortMapping]) -> Result<Host> {
     let operation = || "look at the host";
     let sysctl = Sysctl::default();
     let is_on = |key: &str| Ok(sysctl.read(key).doing(operation)?.as_deref() == Some("1"));
     let links = netlink.links_in_full().doing(operation)?;
+    let is_absent = |address: &IpAddr| !listeners::has_address(*address);
     Ok(Host {
         ip_forward: is_on("net/ipv4/ip_forward")?,
         bridge_netfilter: is_on("net/bridge/bridge-nf-call-iptables")?,
         parameters: links.0.iter().map(|link| (link.index, parameters(&sysctl, link))).collect(),
         routes: netlink.routes(&links).doing(operation)?,
         links,
-        resolvers: resolver::of_host()?.servers.iter().map(|server| server.0).collect(),
+        resolver: resolver::of_host()?,
+        absent: published.iter().filter_map(|mapping| mapping.host_ip).filter(is_absent).collect(),
+        listeners: listeners::in_the_way(published),
     })
+}
+
+/// Ports of bridges that we made, other than the host ends of containers that we know of.
+fn strangers(records: &Records, links: &Links, unrecorded: &[Unrecorded]) -> Vec<(Iface, String)> {
+    let ours = |network: &&Network| network.steps.iter().any(|step| matches!(step, Step::AddBridge(_)));
+    let bridges: Vec<&Iface> = records.networks.iter().filter(ours).map(|network| &network.bridge).collect();
+    let recorded = records.containers.iter().flat_map(Record::host_interfaces).map(Iface::as_str);
+    let unrecorded = unrecorded.iter().flat_map(|one| &one.links).map(|link| link.name.as_str());
+    let known: HashSet<&str> = recorded.chain(unrecorded).collect();
+    let stranger = |link: &Link| {
+        let bridge = links.bridge_of(link)?;
+        let bridge = bridges.iter().find(|name| name.as_str() == bridge.name)?;
+        let is_stranger = link.kind.as_deref() == Some("veth") && !known.contains(link.name.as_str());
+        is_stranger.then(|| ((*bridge).clone(), link.name.clone()))
+    };
+    links.0.iter().filter_map(stranger).collect()
 }
 
 fn parameters(sysctl: &Sysctl, link: &Link) -> Parameters {

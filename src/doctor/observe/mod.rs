@@ -61,6 +61,7 @@ pub(super) fn observe(settings: &Settings, id: Option<&str>, probe: bool) -> Res
             return Err(error.of(Kind::Input).hint("`netns inspect` shows its interfaces"));
         }
         facts.unrecorded.clear();
+        facts.strangers.clear();
         facts.networks.retain(|network| bridges.clone().any(|bridge| *bridge == network.bridge));
         facts.containers.retain(|container| bridges.clone().any(|bridge| *bridge == container.bridge));
     }
