@@ -37,7 +37,7 @@
 //! | [`commands`] | the command line's other words | hook graph operations config plan store firewall kernel rootfs model failures log error |
 //! | [`doctor`] | why traffic fails, from what was observed | operations config plan store firewall kernel rootfs netfilter model log error |
 //! | [`graph`] | the network as a picture, in five formats | operations config store kernel model log error |
-//! | [`install`] | engines learn of the hook | config log error |
+//! | [`install`] | engines learn of the hook | config model log error |
 //! | [`operations`] | what can be done: attach, detach, gc… | config plan store firewall kernel rootfs netfilter model log error |
 //! | [`config`] | flags, environment, file, annotations, policy to a request | model log error |
 //! | [`plan`] | lease choice, port choice, and the steps | model error |

@@ -11,7 +11,7 @@ use crate::engines::{Ask, Engine, find};
 /// A world whose `/etc`, `/usr` and `/var/lib` may be written to.
 fn world() -> Option<World> {
     let world = World::new()?;
-    for dir in ["/etc", "/usr", "/var/lib"] {
+    for dir in ["/etc", "/usr", "/var/lib", "/opt"] {
         let own = world.dir.join("overlay").join(dir.replace('/', "_"));
         let own = own.display();
         world.sh(&format!(
@@ -27,13 +27,13 @@ fn world() -> Option<World> {
 /// Every file that an installation may touch, with its mode and contents.
 fn files(world: &World) -> String {
     let places = "/etc/containers /etc/crio /etc/docker /etc/containerd /etc/hooks.d /var/lib/netns-hook \
-         /usr/share/containers/oci /usr/local/libexec/netns-runc";
+         /usr/share/containers/oci /usr/local/libexec/netns-runc /etc/cni /opt/cni";
     world.sh(&format!(
-        "find {places} -printf '%M %p\\n' 2>/dev/null; find {places} -type f -exec cat {{}} + 2>/dev/null; true"
+        "find {places} -printf '%M %p %l\\n' 2>/dev/null; find {places} -type f -exec cat {{}} + 2>/dev/null; true"
     ))
 }
 
-const ENGINES: [&str; 5] = ["podman", "crio", "containerd", "docker", "nri"];
+const ENGINES: [&str; 6] = ["podman", "crio", "containerd", "docker", "nri", "cni"];
 
 fn install_and_uninstall(world: &World) {
     let before = files(world);

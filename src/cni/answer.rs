@@ -83,6 +83,16 @@ impl From<Error> for Fault {
 }
 
 impl Config {
+    /// What `ADD` of the plugin `loopback` answers.
+    pub(super) fn loopback(&self, call: &Call) -> Value {
+        let interface = json!({ "name": "lo", "mac": "00:00:00:00:00:00", "sandbox": call.netns });
+        let mut ip = json!({ "address": "127.0.0.1/8", "interface": 0 });
+        if self.is_before_1() {
+            ip["version"] = json!("4");
+        }
+        json!({ "cniVersion": self.version, "interfaces": [interface], "ips": [ip], "dns": {} })
+    }
+
     /// What `ADD` answers: our interfaces, addresses, routes and name servers after those of the plugins
     /// before us.
     pub(super) fn result(&self, call: &Call, attachments: &[Attachment]) -> Value {
@@ -113,7 +123,8 @@ impl Config {
                 ips.push(ip);
             }
         }
-        routes.extend(self.routes());
+        let gateways = attachments.iter().flat_map(|attachment| attachment.gateways.iter().copied());
+        routes.extend(self.routes(gateways));
         let dns = self.before.as_ref().and_then(|before| before.get("dns").cloned());
         let dns = if self.dns.is_null() { dns.unwrap_or_else(|| json!({})) } else { self.dns.clone() };
         json!({ "cniVersion": self.version, "interfaces": interfaces, "ips": ips, "routes": routes, "dns": dns })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::answer::{ENVIRONMENT, Fault, UNKNOWN_CONTAINER};
 use crate::error::{Error, is_obeyed};
 use crate::model::container::{ContainerId, check_id};
+use crate::model::sandbox::NetnsRef;
 use crate::model::value::Iface;
 
 /// The environment of one call.
@@ -36,6 +37,11 @@ impl Call {
             path => path.map(PathBuf::from),
         };
         Ok(Self { container, netns, interface, args: args(&std::env::var("CNI_ARGS").unwrap_or_default())? })
+    }
+
+    /// The container's network namespace, for who needs one.
+    pub(super) fn netns(&self) -> NetnsRef {
+        NetnsRef::Path(self.netns.clone().unwrap_or_default())
     }
 
     /// Whether the namespace is there: if it is not, there is nothing for the client to clean up.

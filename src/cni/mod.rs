@@ -9,12 +9,14 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `call` | what is asked for, by the environment |
-//! | `config` | the network configuration, which becomes a [`Request`](crate::model::request::Request) |
+//! | `config` | the network configuration |
+//! | `request` | what it asks for, as a [`Request`](crate::model::request::Request) |
 //! | `answer` | results and error objects, in the words of each version |
 
 mod answer;
 mod call;
 mod config;
+mod request;
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -89,6 +91,8 @@ fn run(settings: &Settings, config: std::result::Result<Config, Fault>) -> Answe
     let config = config?;
     config.check_version()?;
     match command.as_str() {
+        "ADD" if config.is_loopback() => loopback(settings, &config, &Call::of_environment(true)?),
+        "DEL" | "CHECK" | "STATUS" if config.is_loopback() => Ok(None),
         "ADD" => add(settings, &config, &Call::of_environment(true)?),
         "DEL" => {
             let call = Call::of_environment(false)?;
@@ -111,6 +115,13 @@ fn add(settings: &Settings, config: &Config, call: &Call) -> Answer {
     Ok(Some(config.result(call, &attachments)))
 }
 
+/// What the plugin `loopback` does, which container runtimes ask for besides the network.
+fn loopback(settings: &Settings, config: &Config, call: &Call) -> Answer {
+    call.check_netns()?;
+    operations::set_up_loopback(settings, &call.netns())?;
+    Ok(Some(config.loopback(call)))
+}
+
 fn check(settings: &Settings, config: &Config, call: &Call) -> Answer {
     let container = call.attachment(&config.name);
     let differs = operations::check(settings, &container)?;
@@ -128,6 +139,8 @@ fn collect_garbage(settings: &Settings, config: &Config) -> Answer {
         valid.iter().map(|(id, interface)| ContainerId::of_cni(id, &config.name, interface)).collect();
     let ours = |container: &ContainerId| container.cni().is_some_and(|(network, _)| network == config.name);
     operations::detach_all(settings, |container| ours(container) && !valid.contains(container))?;
+    // And what an interrupted run has left of anybody.
+    operations::gc(settings, false)?;
     Ok(None)
 }
 

@@ -4,12 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 use toml::Table;
 
-use super::{Engine, Installation, own_file};
+use super::{Engine, Installation, Link, own_file};
 use crate::error::{Doing, Error, Result};
 use crate::install::edit::Edit;
+use crate::model::network::NetworkSpec;
+use crate::model::value;
 
 /// Where podman and CRI-O look unless their configuration names other directories.
 const HOOKS_D: &str = "/usr/share/containers/oci/hooks.d";
@@ -22,7 +25,11 @@ const BASE_SPEC: &str = "/etc/containerd/netns-base.json";
 const DOCKER: &str = "/etc/docker/daemon.json";
 const WRAPPER: &str = "/usr/local/libexec/netns-runc";
 
-pub(super) fn installation(engine: Engine, hook: &Value) -> Result<Installation> {
+/// Where CNI clients look for plugins, and for networks.
+const CNI_BIN: &str = "/opt/cni/bin";
+const CNI_NETWORK: &str = "/etc/cni/net.d/10-netns.conflist";
+
+pub(super) fn installation(engine: Engine, hook: &Value, network: &NetworkSpec) -> Result<Installation> {
     match engine {
         Engine::Podman => {
             let files = ["/usr/share/containers/containers.conf", "/etc/containers/containers.conf"];
@@ -46,6 +53,7 @@ pub(super) fn installation(engine: Engine, hook: &Value) -> Result<Installation>
         Engine::Nri => nri(hook),
         Engine::Containerd => containerd(hook),
         Engine::Docker => docker(hook),
+        Engine::Cni => cni(hook, network),
     }
 }
 
@@ -61,7 +69,7 @@ fn definition(directory: &Path, hook: &Value) -> Result<Installation> {
     });
     let text = serde_json::to_string_pretty(&text).doing(|| "write JSON")?;
     let edit = own_file(&directory.join("netns.json"), &format!("{text}\n"))?;
-    Ok(Installation { edits: vec![edit], program: None, left: Vec::new() })
+    Ok(Installation { edits: vec![edit], ..Installation::default() })
 }
 
 /// The directory that the engine looks into last, whose definitions win.
@@ -131,7 +139,7 @@ fn containerd(hook: &Value) -> Result<Installation> {
     left.push("systemctl restart containerd; use the runtime class (handler) netns".to_owned());
     left.push("ctr and nerdctl have no runtime classes: see hooks/README.md".to_owned());
     let spec = own_file(Path::new(BASE_SPEC), &format!("{base}\n"))?;
-    Ok(Installation { edits: vec![config, spec], program: None, left })
+    Ok(Installation { edits: vec![config, spec], left, ..Installation::default() })
 }
 
 fn docker(hook: &Value) -> Result<Installation> {
@@ -150,7 +158,51 @@ fn docker(hook: &Value) -> Result<Installation> {
     let mut left: Vec<String> = missing("dockerd").into_iter().collect();
     left.push("systemctl reload docker".to_owned());
     left.push("docker run --runtime netns --network none -e NETNS_PUBLISH=8080:80 …".to_owned());
-    Ok(Installation { edits: vec![config, wrapper], program: Some(WRAPPER.into()), left })
+    let program = Some(WRAPPER.into());
+    Ok(Installation { edits: vec![config, wrapper], program, left, ..Installation::default() })
+}
+
+/// The network that flags, environment and file describe, for clients of every version: old ones
+/// go by `cniVersion`, those since 1.1.0 by `cniVersions`.
+fn cni(hook: &Value, network: &NetworkSpec) -> Result<Installation> {
+    let ranges: Vec<Value> = network
+        .subnets
+        .iter()
+        .map(|it| json!([{"subnet": value::subnet(*it), "gateway": it.ip()}]))
+        .collect();
+    let anywhere = |it: &IpNetwork| json!({"dst": if it.is_ipv4() { "0.0.0.0/0" } else { "::/0" }});
+    let routes: Vec<Value> = network.subnets.iter().map(anywhere).collect();
+    let capabilities = ["portMappings", "ips", "mac", "ipRanges", "aliases", "dns"];
+    let capabilities: Table = capabilities.map(|name| (name.to_owned(), true.into())).into_iter().collect();
+    let list = json!({
+        "cniVersion": "0.4.0",
+        "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
+        "name": "netns",
+        "plugins": [{
+            "type": "netns",
+            "bridge": network.bridge,
+            "isGateway": true,
+            "ipMasq": true,
+            "ipam": {"type": "host-local", "ranges": ranges, "routes": routes},
+            "capabilities": capabilities,
+        }],
+    });
+    let list = serde_json::to_string_pretty(&list).doing(|| "write JSON")?;
+    let link = |name| Link {
+        file: Path::new(CNI_BIN).join(name),
+        to: hook["path"].as_str().unwrap_or_default().into(),
+    };
+    let (own, loopback) = (link("netns"), link("loopback"));
+    if own.file.exists() && !own.is_there() {
+        let operation = format!("write {}", own.file.display());
+        return Err(Error::new(operation, "it exists, and is not ours").hint("move it away"));
+    }
+    // Runtimes ask for it besides, and it may come from the reference plugins.
+    let loopback = Some(loopback).filter(|loopback| !loopback.file.exists() || loopback.is_there());
+    let left = vec!["restart what uses CNI, unless it looks at /etc/cni/net.d by itself".to_owned()];
+    let edits = vec![own_file(Path::new(CNI_NETWORK), &format!("{list}\n"))?];
+    let links = [Some(own), loopback].into_iter().flatten().collect();
+    Ok(Installation { edits, links, left, ..Installation::default() })
 }
 
 fn read_toml(file: &Path) -> Result<Table> {

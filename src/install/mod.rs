@@ -9,7 +9,7 @@ pub mod inject;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -37,21 +37,49 @@ pub enum Engine {
     Docker,
     /// A definition for containerd's NRI plugin hook-injector
     Nri,
+    /// A plugin and a network for whoever asks by CNI: containerd's CRI plugin, CRI-O, podman, Nomad
+    Cni,
 }
 
 /// What an installation consists of.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Installation {
     edits: Vec<Edit>,
     /// The one file that is a program.
     program: Option<PathBuf>,
+    /// Places where this program is to be found too.
+    links: Vec<Link>,
     /// What the engine lacks to make use of it, or what is to be done now.
     left: Vec<String>,
+}
+
+/// A symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Link {
+    file: PathBuf,
+    to: PathBuf,
+}
+
+impl Link {
+    /// Makes it; one that is there is fine.
+    fn save(&self) -> Result<()> {
+        let operation = || format!("link {} to {}", self.file.display(), self.to.display());
+        match symlink(&self.to, &self.file) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.is_there() => Ok(()),
+            made => made.doing(operation),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        fs::read_link(&self.file).is_ok_and(|to| to == self.to)
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Receipt {
     edits: Vec<Edit>,
+    #[serde(default)]
+    links: Vec<Link>,
     /// Directories that were made, outermost first.
     directories: Vec<PathBuf>,
 }
@@ -67,7 +95,7 @@ pub fn install(settings: &Settings, engine: Engine, dry_run: bool) -> Result<()>
     } else if receipt(engine)?.is_some() {
         return print("installed already: nothing to write\n");
     }
-    let mut new = engines::installation(engine, &hook(settings)?)?;
+    let mut new = engines::installation(engine, &hook(settings)?, &settings.network(None)?)?;
     let others = receipts(Some(engine))?;
     for edit in &mut new.edits {
         // Two engines may read the same file: each has it in its receipt.
@@ -87,6 +115,8 @@ pub fn install(settings: &Settings, engine: Engine, dry_run: bool) -> Result<()>
             text.extend(edit.pieces().flat_map(str::lines).map(|line| format!("  {line}\n")));
         }
     }
+    let link = |link: &Link| format!("{verb} {} -> {}\n", link.file.display(), link.to.display());
+    text.extend(new.links.iter().map(link));
     text.extend(new.left.iter().map(|line| format!("left to do: {line}\n")));
     print(&text)
 }
@@ -112,6 +142,9 @@ pub fn uninstall(engine: Engine) -> Result<()> {
     for edit in receipt.edits.into_iter().filter(|edit| !shared(edit)) {
         edit.undo(None)?;
     }
+    for link in receipt.links.iter().filter(|link| link.is_there()) {
+        fs::remove_file(&link.file).doing(|| format!("remove {}", link.file.display()))?;
+    }
     let path = receipt_file(engine);
     fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;
     // Those that others use by now are not empty, and stay.
@@ -126,8 +159,10 @@ pub fn uninstall(engine: Engine) -> Result<()> {
 fn write(engine: Engine, new: &Installation, others: &[Receipt]) -> Result<()> {
     let ours = |directory: &&PathBuf| new.edits.iter().any(|edit| edit.file().starts_with(directory));
     let shared = others.iter().flat_map(|other| &other.directories).filter(ours).cloned();
-    let mut receipt = Receipt { edits: new.edits.clone(), directories: shared.collect() };
-    for parent in new.edits.iter().filter_map(|edit| edit.file().parent()) {
+    let mut receipt =
+        Receipt { edits: new.edits.clone(), links: new.links.clone(), directories: shared.collect() };
+    let files = new.edits.iter().map(Edit::file).chain(new.links.iter().map(|link| link.file.as_path()));
+    for parent in files.filter_map(Path::parent) {
         let missing = parent.ancestors().take_while(|directory| !directory.exists());
         let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         missing.reverse();
@@ -140,6 +175,7 @@ fn write(engine: Engine, new: &Installation, others: &[Receipt]) -> Result<()> {
     for edit in &new.edits {
         edit.save()?;
     }
+    new.links.iter().try_for_each(Link::save)?;
     if let Some(program) = &new.program {
         fs::set_permissions(program, fs::Permissions::from_mode(0o755))
             .doing(|| format!("chmod 755 {}", program.display()))?;

@@ -36,7 +36,7 @@ pub use gc::{adopt, gc};
 pub use machine::{apply_lines, lines, undo_lines};
 pub use network::{create, rm};
 pub use reload::{Reloaded, reload};
-pub use repair::repair;
+pub use repair::{repair, set_up_loopback};
 pub use rules::wanted_rules;
 pub use run::warn_of_damage;
 pub use unrecorded::{Unrecorded, unrecorded};

@@ -7,8 +7,20 @@ use crate::error::{Doing, Result};
 use crate::kernel::process;
 use crate::model::record::Record;
 use crate::model::sandbox::Netns;
+use crate::model::sandbox::NetnsRef;
 use crate::model::step::Step;
 use crate::store::Store;
+
+/// Sets up the loopback interface of a network namespace, and nothing else.
+///
+/// # Errors
+/// There is no such namespace, or it is this one.
+pub fn set_up_loopback(settings: &Settings, netns: &NetnsRef) -> Result<()> {
+    let (file, sandbox) = process::open(netns, "lo")?;
+    let mut machine = Machine::open(&settings.log)?;
+    machine.kernel.enter(file)?;
+    machine.apply(&Step::SetUp { netns: sandbox.netns(), link: "lo".parse()? })
+}
 
 /// Applies steps again, in the network namespace of `record` where it says so, and waits until
 /// the links among them carry packets.

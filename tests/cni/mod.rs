@@ -1,6 +1,9 @@
 //! The CNI door: what clients ask by `CNI_COMMAND`, and what they are answered.
 
 mod answers;
+mod clients;
+mod kill;
+mod kubelet;
 mod lifecycle;
 
 use std::process::Command;

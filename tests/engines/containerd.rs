@@ -43,6 +43,12 @@ impl Containerd {
         said(&world.sh_logged(&format!("{} --namespace {namespace} {arguments}", self.ctr)))
     }
 
+    /// What `ctr ARGUMENTS` prints, as do the programs that it starts.
+    pub fn said(&self, world: &World, arguments: &str) -> String {
+        let output = world.sh_logged(&format!("{} --namespace default {arguments}", self.ctr));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// As [`Engine::start`], in a containerd namespace of that name.
     pub fn start_in(&mut self, world: &World, namespace: &str, ask: Ask) -> Result<Process, String> {
         let bundle = world.bundle(&format!("{namespace}-{}", ask.id), &["createRuntime", "poststop"], "");

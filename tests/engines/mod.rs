@@ -2,7 +2,7 @@
 
 mod by_hand;
 mod conformance;
-mod containerd;
+pub mod containerd;
 pub mod docker;
 mod examples;
 pub mod podman;
@@ -96,7 +96,7 @@ fn said(output: &Output) -> Result<String, String> {
 }
 
 /// A tar archive of a root file system with busybox, for the engines that have images.
-fn image(world: &World) -> PathBuf {
+pub fn image(world: &World) -> PathBuf {
     let tar = world.dir.join("image.tar");
     if !tar.exists() {
         let rootfs = world.bundle("image", &[], "").join("rootfs");

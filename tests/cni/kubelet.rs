@@ -1,0 +1,178 @@
+//! containerd's CRI plugin, which a kubelet speaks to, with pods on a network of ours.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use super::clients::world;
+use crate::common::traffic::{ask_tcp, serve_tcp};
+use crate::common::{Process, World, skip, wait_for};
+use crate::engines::{find, image};
+
+/// The client, which `tests/run` builds.
+const CRI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cri/bin/cri");
+
+struct Kubelet {
+    daemon: Child,
+    socket: String,
+}
+
+impl Kubelet {
+    fn new(world: &World) -> Self {
+        let dir = world.dir.join("containerd");
+        fs::create_dir_all(&dir).expect("create directory");
+        let d = dir.display();
+        let cri = "[plugins.\"io.containerd.grpc.v1.cri\"";
+        let configuration = format!(
+            "version = 2\nroot = \"{d}/root\"\nstate = \"{d}/state\"\n[grpc]\naddress = \"{d}/sock\"\n\
+             {cri}]\nsandbox_image = \"localhost/pause:1\"\ndisable_cgroup = true\ndisable_apparmor = true\n\
+             restrict_oom_score_adj = true\n{cri}.containerd]\nsnapshotter = \"native\"\n\
+             {cri}.cni]\nbin_dir = \"/opt/cni/bin\"\nconf_dir = \"/etc/cni/net.d\"\n"
+        );
+        fs::write(dir.join("config.toml"), configuration).expect("write config.toml");
+        let log = fs::File::create(dir.join("log")).expect("create log");
+        let daemon = Command::new("containerd")
+            .args(["--config", &format!("{d}/config.toml")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("clone log"))
+            .stderr(log)
+            .spawn()
+            .expect("start containerd");
+        let kubelet = Self { daemon, socket: format!("{d}/sock") };
+        let ctr = format!("timeout 20 ctr --address {d}/sock --namespace k8s.io");
+        wait_for("containerd", || world.try_sh(&format!("{ctr} version")).status.success());
+        world.sh(&format!("{ctr} images import {}", pause(world, &dir)));
+        kubelet
+    }
+
+    /// What a command prints that succeeds.
+    fn ask(&self, words: &[&str]) -> String {
+        self.try_ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    fn try_ask(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = Command::new("timeout");
+        let output =
+            command.args(["-s", "KILL", "60", CRI, &self.socket]).args(words).output().expect("run cri");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// A container that runs in a pod.
+    fn start(&self, pod: &str, name: &str) -> Process {
+        let id = self.ask(&["start", pod, "localhost/pause:1", name, "/bin/busybox", "sleep", "1000"]);
+        Process { pid: self.ask(&["pid", &id]).parse().expect("a pid") }
+    }
+
+    fn end(&self, pod: &str) {
+        self.ask(&["stop", pod]);
+        self.ask(&["remove", pod]);
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// An image with busybox that sleeps, as `docker save` would write it.
+fn pause(world: &World, dir: &Path) -> String {
+    let layer = image(world);
+    let sum = world.sh(&format!("sha256sum {}", layer.display()));
+    let diff = format!("sha256:{}", sum.split_whitespace().next().expect("a sum"));
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff]},
+        "config": {"Entrypoint": ["/bin/busybox", "sleep", "1000"]},
+    });
+    let manifest =
+        json!([{"Config": "config.json", "RepoTags": ["localhost/pause:1"], "Layers": ["layer.tar"]}]);
+    fs::write(dir.join("config.json"), config.to_string()).expect("write config.json");
+    fs::write(dir.join("manifest.json"), manifest.to_string()).expect("write manifest.json");
+    let d = dir.display();
+    world.sh(&format!(
+        "cp {} {d}/layer.tar; cd {d}; tar cf pause.tar layer.tar config.json manifest.json",
+        layer.display()
+    ));
+    format!("{d}/pause.tar")
+}
+
+fn kubelet() -> Option<(World, Kubelet)> {
+    find("containerd")?;
+    if !Path::new(CRI).exists() {
+        skip("the CRI client is not built: cargo install --path tests/cri --root target/cri");
+        return None;
+    }
+    let world = world()?;
+    let kubelet = Kubelet::new(&world);
+    Some((world, kubelet))
+}
+
+#[test]
+fn a_pod_has_its_address_its_host_port_and_two_containers_until_it_is_removed() {
+    let Some((world, kubelet)) = kubelet() else { return };
+    let web = kubelet.ask(&["run", "web", "8080:80"]);
+    assert_eq!(kubelet.ask(&["address", &web]), "172.19.0.2");
+    let [server, other] = ["server", "other"].map(|name| kubelet.start(&web, name));
+    serve_tcp(server, 80, "web");
+    assert_eq!(ask_tcp("127.0.0.1:8080"), "web", "by the host port");
+    assert_eq!(
+        other.sh("busybox ip -4 -o addr show eth0").matches("172.19.0.2/16").count(),
+        1,
+        "one namespace"
+    );
+    let client = kubelet.ask(&["run", "client"]);
+    let caller = kubelet.start(&client, "caller");
+    assert!(caller.pings("172.19.0.2"), "the first pod");
+    let mut pods: Vec<String> =
+        world.ls().as_array().unwrap().iter().map(|row| row["labels"]["pod"].to_string()).collect();
+    pods.sort();
+    assert_eq!(pods, ["\"client\"", "\"web\""]);
+    kubelet.end(&web);
+    kubelet.end(&client);
+    assert_eq!(world.ls(), json!([]));
+    assert_eq!(ask_tcp("127.0.0.1:8080"), "");
+}
+
+#[test]
+fn a_pod_that_is_gone_without_a_word_is_collected_by_the_runtimes_list() {
+    let Some((world, kubelet)) = kubelet() else { return };
+    let [lost, kept] = ["lost", "kept"].map(|name| kubelet.ask(&["run", name]));
+    let ids: Vec<String> =
+        world.ls().as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(ids.contains(&lost));
+    let list = json!({
+        "cniVersion": "1.1.0", "name": "netns",
+        "cni.dev/valid-attachments": [{"containerID": kept, "ifname": "eth0"}],
+    });
+    assert_eq!(super::call("GC", &[], &list.to_string()), (true, serde_json::Value::Null));
+    let left = world.ls();
+    assert_eq!((left.as_array().unwrap().len(), left[0]["id"].as_str()), (1, Some(kept.as_str())));
+    kubelet.end(&lost);
+    kubelet.end(&kept);
+    assert_eq!(world.ls(), json!([]));
+}
+
+#[test]
+fn fifty_pods_at_once_have_fifty_addresses_and_leave_nothing() {
+    let Some((world, kubelet)) = kubelet() else { return };
+    let names: Vec<String> = (0..50).map(|at| format!("pod{at}")).collect();
+    let pods: Vec<String> = std::thread::scope(|scope| {
+        let asked: Vec<_> = names.iter().map(|name| scope.spawn(|| kubelet.ask(&["run", name]))).collect();
+        asked.into_iter().map(|thread| thread.join().expect("a pod")).collect()
+    });
+    let mut addresses: Vec<String> =
+        world.ls().as_array().unwrap().iter().map(|row| row["addresses"][0].to_string()).collect();
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 50);
+    std::thread::scope(|scope| {
+        pods.iter().for_each(|pod| drop(scope.spawn(|| kubelet.end(pod))));
+    });
+    assert_eq!(world.ls(), json!([]));
+    assert_eq!(world.links().iter().filter(|link| link.contains("netnsv0")).count(), 0);
+}
