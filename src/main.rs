@@ -47,8 +47,17 @@ struct Told {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create the network alone: bridge, address, forwarding, masquerade
-    Create,
+    /// Create a network alone: bridge, address, forwarding, masquerade
+    Create {
+        /// The network, as the configuration file defines it [default: what the options describe]
+        name: Option<String>,
+    },
+    /// List networks
+    Networks {
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
     /// List containers
     #[command(alias = "list")]
     Ls {
@@ -62,8 +71,10 @@ enum Command {
         #[arg(long)]
         no_trunc: bool,
     },
-    /// Remove the network; refused while containers are attached
+    /// Remove a network; refused while containers are attached
     Rm {
+        /// The network [default: what the options describe]
+        name: Option<String>,
         /// Detach its containers first
         #[arg(long)]
         force: bool,
@@ -222,10 +233,11 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
         return hook::hook(settings).map(|()| ExitCode::SUCCESS);
     };
     let done = match command {
-        Command::Create => commands::create(settings),
+        Command::Create { name } => commands::create(settings, name.as_deref()),
+        Command::Networks { json } => commands::networks::networks(settings, json),
         Command::Ls { quiet: true, .. } => commands::ls::ids(settings),
         Command::Ls { json, no_trunc, .. } => commands::ls::ls(settings, json, no_trunc),
-        Command::Rm { force } => commands::rm(settings, force),
+        Command::Rm { name, force } => commands::rm(settings, name.as_deref(), force),
         Command::Attach { pid, netns, id } => {
             let netns = netns.map_or_else(|| NetnsRef::Pid(pid.unwrap_or_default()), NetnsRef::Path);
             commands::attach(settings, &netns, id)

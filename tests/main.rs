@@ -47,6 +47,7 @@ mod managers;
 mod named;
 mod names;
 mod network;
+mod networks;
 mod nftables;
 mod nic;
 mod options;

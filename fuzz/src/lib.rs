@@ -69,7 +69,7 @@ fn chosen(request: &Request) -> Result<Claimed> {
         networks: request.networks.iter().map(|_| None).collect(),
         addresses: request.networks.iter().map(addresses).collect::<Result<_>>()?,
         ports: ports::choose::<Error>(container, &request.publish, &[], |_, _| Ok(Vec::new()), nobody)?,
-        slots: (1..=64).collect(),
+        slots: vec![(1..=64).collect(); 16],
         ..Claimed::default()
     })
 }

@@ -15,9 +15,10 @@ use crate::log::print;
 use crate::model::device::MovedDevice;
 use crate::model::hosts;
 use crate::model::network::NetworkName;
-use crate::model::record::Record;
+use crate::model::record::{Attachment, Record};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
+use crate::model::value::Iface;
 use crate::operations::status::Statuses;
 use crate::operations::warn_of_damage;
 use crate::store::Records;
@@ -40,8 +41,37 @@ pub(super) struct Row {
     published: Vec<Port>,
     pub(super) since: String,
     pub(super) nics: Vec<Device>,
+    /// Every network that it is on; what stands above is of the first.
+    pub(super) networks: Vec<Place>,
     /// What else its caller knows of it, as a pod's name.
     labels: BTreeMap<String, String>,
+}
+
+/// A container's place on a network.
+#[derive(Debug, Serialize)]
+pub(super) struct Place {
+    pub(super) network: String,
+    pub(super) interface: String,
+    host_interface: Option<String>,
+    bridge: Option<String>,
+    mac: Option<String>,
+    pub(super) addresses: Vec<String>,
+    pub(super) gateways: Vec<String>,
+}
+
+impl Place {
+    fn of(attachment: &Attachment) -> Option<Self> {
+        let Attachment { network, bridge, interface, host_interface, mac, addresses, gateways } = attachment;
+        Some(Self {
+            network: network.as_ref()?.to_string(),
+            interface: interface.to_string(),
+            host_interface: host_interface.as_ref().map(ToString::to_string),
+            bridge: bridge.as_ref().map(ToString::to_string),
+            mac: mac.map(|mac| mac.to_string()),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            gateways: gateways.iter().map(ToString::to_string).collect(),
+        })
+    }
 }
 
 /// A device of the host that is inside.
@@ -74,6 +104,7 @@ impl Row {
             published: record.ports.iter().map(Port::of).collect(),
             since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(record.since))
                 .to_string(),
+            networks: record.attachments.iter().filter_map(Place::of).collect(),
             nics: record.devices().map(|device| Device::new(device, record)).collect(),
             labels: record.labels.clone(),
         })
@@ -124,7 +155,8 @@ pub fn ls(settings: &Settings, json: bool, whole: bool) -> Result<()> {
     let cells = rows.into_iter().zip(&records.containers).map(|(row, record)| {
         let ips: Vec<String> = record.addresses().map(|address| address.ip().to_string()).collect();
         let [ip, pid] = [ips.join(","), row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())];
-        let veth = row.host_interface.unwrap_or_else(|| "-".to_owned());
+        let veths = record.host_interfaces().map(Iface::as_str).collect::<Vec<_>>().join(",");
+        let veth = if veths.is_empty() { "-".to_owned() } else { veths };
         let id = hosts::short(&row.id).filter(|_| !whole).map_or(row.id.clone(), str::to_owned);
         let networks = record.attachments.iter().filter_map(|attachment| attachment.network.as_ref());
         let networks = networks.map(NetworkName::as_str).collect::<Vec<_>>().join(",");
@@ -140,7 +172,7 @@ pub fn ls(settings: &Settings, json: bool, whole: bool) -> Result<()> {
 }
 
 /// Left-aligned columns, two spaces apart.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();

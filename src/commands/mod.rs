@@ -5,6 +5,7 @@ pub mod completions;
 pub mod exec;
 pub mod inspect;
 pub mod ls;
+pub mod networks;
 
 use std::path::Path;
 
@@ -55,20 +56,25 @@ fn by_path(path: &Path) -> Result<(NetnsRef, String)> {
     Ok((NetnsRef::Path(path), name))
 }
 
-/// Creates the network that the options describe.
+/// Creates the network of this name, or that which the options describe.
 ///
 /// # Errors
 /// Those of [`operations::create`].
-pub fn create(settings: &Settings) -> Result<()> {
-    operations::create(settings, settings.network(None)?)
+pub fn create(settings: &Settings, name: Option<&str>) -> Result<()> {
+    operations::create(settings, settings.network(name)?)
 }
 
-/// Removes the network that the options describe.
+/// Removes the network of this name, be it defined still or not, or that which the options describe.
 ///
 /// # Errors
 /// Those of [`operations::rm`].
-pub fn rm(settings: &Settings, force: bool) -> Result<()> {
-    operations::rm(settings, &settings.network(None)?, force)
+pub fn rm(settings: &Settings, name: Option<&str>, force: bool) -> Result<()> {
+    let recorded = name.map_or(Ok(None), |name| {
+        let networks = Records::read(&settings.state_dir)?.networks;
+        Ok(networks.into_iter().find(|network| network.name.as_str() == name))
+    })?;
+    let spec = recorded.map_or_else(|| settings.network(name), |network| Ok(network.spec()))?;
+    operations::rm(settings, &spec, force)
 }
 
 /// Collects garbage, and says what it was.

@@ -125,7 +125,7 @@ fn begin(name: &str, at: usize) -> Told<Definition> {
     let parsed = name.parse().ok().filter(|_| name.bytes().all(fine) && !name.starts_with('_'));
     let parsed = parsed.ok_or_else(|| Mistake::at(at, form))?;
     let bridge = bridge_of(name).map_err(|cause| Mistake::at(at, cause))?;
-    let spec = NetworkSpec { name: parsed, ..NetworkSpec::described(bridge, Vec::new()) };
+    let spec = NetworkSpec { name: parsed, defined: true, ..NetworkSpec::described(bridge, Vec::new()) };
     Ok(Definition { spec, subnets: Vec::new(), routes: Vec::new(), modes: Vec::new(), bridge: at })
 }
 

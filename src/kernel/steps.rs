@@ -64,6 +64,7 @@ impl Kernel {
             Step::Firewall(_)
             | Step::WriteFile { .. }
             | Step::MakeNames { .. }
+            | Step::JoinNames { .. }
             | Step::AddHost { .. }
             | Step::WriteResolver { .. }
             | Step::Mount(_) => Ok(()),

@@ -68,6 +68,11 @@ impl fmt::Display for NetworkName {
     }
 }
 
+/// A word as it is written in a file.
+pub fn written<T: Serialize>(word: &T) -> String {
+    serde_json::to_value(word).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
+}
+
 /// What happens to the packets of a family between a network and the world.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -181,6 +186,7 @@ impl Network {
             bridge: self.bridge.clone(),
             subnets: self.subnets.clone(),
             lent: false,
+            defined: false,
             reach: self.reach,
             routes: self.routes.clone(),
             dns: self.dns.clone(),
@@ -201,6 +207,8 @@ pub struct NetworkSpec {
     pub subnets: Vec<IpNetwork>,
     /// Whether nobody asked for these: a bridge that is there lends its own.
     pub lent: bool,
+    /// Whether the configuration file defines it.
+    pub defined: bool,
     /// Who reaches its containers, and whom they reach.
     pub reach: Reach,
     /// Routes that each of its containers gets.
@@ -214,6 +222,40 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
+    /// What is otherwise than it was recorded, in words: what all on the network rely on, and
+    /// `create` cannot change.
+    pub fn differences(&self, known: &Network) -> Vec<String> {
+        fn say<T: PartialEq + Copy>(
+            what: &str,
+            wanted: T,
+            known: T,
+            text: impl Fn(T) -> String,
+        ) -> Option<String> {
+            let differs = wanted != known;
+            differs.then(|| format!("{what} {}, which was {}", text(wanted), text(known)))
+        }
+        fn list<T: fmt::Display>(all: &[T]) -> String {
+            let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(" and ") }
+        }
+        let (reach, before) = (&self.reach, &known.reach);
+        [
+            say("bridge", &self.bridge, &known.bridge, |name: &Iface| name.to_string()),
+            say("subnets", &self.subnets[..], &known.subnets[..], list),
+            say("mode-ipv4", &reach.mode_ipv4, &before.mode_ipv4, written),
+            say("mode-ipv6", &reach.mode_ipv6, &before.mode_ipv6, written),
+            say("internal", &reach.internal, &before.internal, |yes: &bool| yes.to_string()),
+            say("isolate", &reach.isolate, &before.isolate, written),
+            say("inter-container", &reach.inter_container, &before.inter_container, |yes: &bool| {
+                yes.to_string()
+            }),
+            say("routes", &self.routes[..], &known.routes[..], list),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// One that is described by its bridge alone.
     pub fn described(bridge: Iface, subnets: Vec<IpNetwork>) -> Self {
         Self {
@@ -221,6 +263,7 @@ impl NetworkSpec {
             bridge,
             subnets,
             lent: false,
+            defined: false,
             reach: Reach::default(),
             routes: Vec::new(),
             dns: Vec::new(),

@@ -73,6 +73,11 @@ impl Record {
         self.attachments.first()
     }
 
+    /// The networks that it is on, in the order of its interfaces.
+    pub fn networks(&self) -> impl Iterator<Item = &NetworkName> {
+        self.attachments.iter().filter_map(|attachment| attachment.network.as_ref())
+    }
+
     /// All its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpNetwork> {
         self.attachments.iter().flat_map(|attachment| attachment.addresses.iter().copied())

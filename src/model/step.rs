@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::device::MovedDevice;
 use super::link::{Bridge, Veth};
 use super::mount::BindMounts;
+use super::network::NetworkName;
 use super::route::RouteSpec;
 use super::rule::{Backend, Family, Rule};
 use super::sandbox::Netns;
@@ -153,6 +154,13 @@ pub enum Step {
         /// With everything in it.
         dir: PathBuf,
     },
+    /// The `hosts` file of those who are on several networks, with the lines of each.
+    JoinNames {
+        /// The directory that it is in.
+        dir: PathBuf,
+        /// The networks, sorted.
+        networks: Vec<NetworkName>,
+    },
     /// A line of a network's `hosts` file.
     AddHost {
         /// The file.
@@ -190,6 +198,9 @@ pub enum Step {
 /// The first table of default routes for what is sent from one interface's addresses, inside a
 /// container: each interface has its own.
 pub const SOURCE_TABLE: u8 = 172;
+
+/// What the shared name of [`Step::JoinNames`] begins with, before its directory's.
+pub const JOINED: &str = "names-";
 
 /// Where `ip-netns(8)` keeps names.
 pub const NETNS_DIRECTORY: &str = "/run/netns";
@@ -232,6 +243,7 @@ impl Step {
             }
             Self::Firewall(Rule::Network { .. } | Rule::Accept { .. }) => (Network, false, true),
             Self::Firewall(Rule::Publish { .. }) => (Container, false, true),
+            Self::JoinNames { .. } => (Host, true, true),
             Self::Sysctl { before, .. } => (Host, before.is_some(), before.is_some()),
             Self::AddBridge(_) | Self::SetMtu { .. } | Self::MakeNames { .. } => (Network, false, true),
             Self::SetUp { netns: Netns::Host, .. } | Self::AddAddress { netns: Netns::Host, .. } => {
@@ -273,6 +285,7 @@ impl Step {
                 Some(format!("publish-{family}-{protocol}-{block}"))
             }
             Self::Sysctl { key, before: Some(_), .. } => Some(key.replace('/', ":")),
+            Self::JoinNames { dir, .. } => Some(format!("{JOINED}{}", dir.file_name()?.to_str()?)),
             _ => None,
         }
     }
@@ -293,6 +306,7 @@ impl Step {
                 | Self::AddHost { .. }
                 | Self::WriteResolver { .. }
                 | Self::MakeNames { .. }
+                | Self::JoinNames { .. }
         )
     }
 

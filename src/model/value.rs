@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_MAC};
 use crate::error::Error;
 
 /// An interface's name: 1 to 15 of the letters, digits and `_ . - @`.
@@ -152,6 +153,13 @@ pub fn mac(kind: u8, address: IpAddr) -> Mac {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Whether it is one of those that are made from IP addresses; see [`mac`].
+    pub fn is_derived(self) -> bool {
+        self.0[0] == 0x02 && [BRIDGE_MAC, HOST_MAC, CONTAINER_MAC].contains(&self.0[1])
+    }
+}
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

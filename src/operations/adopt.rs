@@ -14,15 +14,14 @@ use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process;
 use crate::model::container::ContainerId;
-use crate::model::link::CONTAINER_MAC;
-use crate::model::network::{Network, NetworkName, NetworkSpec};
+use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Link, Links};
 use crate::model::port::PortMapping;
 use crate::model::record::Attachment;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::rule::{Backend, Rule};
 use crate::model::step::Step;
-use crate::model::value::{self, Iface};
+use crate::model::value::{Iface, Mac};
 use crate::plan::{self, Case, Claimed, NetworkPlan};
 use crate::store::{Claim, Owner};
 
@@ -54,11 +53,10 @@ impl Run {
     pub(super) fn adopt_network(&mut self, bridge: &Link) -> Result<Network> {
         let name: Iface = bridge.name.parse()?;
         let firewall = Some(self.machine.firewall.backend_of(name.as_str()));
-        let mut spec = NetworkSpec {
-            mtu: Some(bridge.mtu),
-            firewall,
-            ..NetworkSpec::described(name, bridge.addresses.clone())
-        };
+        let defined = self.defined.iter().find(|defined| defined.bridge == name).cloned();
+        let described = defined.unwrap_or_else(|| NetworkSpec::described(name, Vec::new()));
+        let (mtu, subnets) = (Some(bridge.mtu), bridge.addresses.clone());
+        let mut spec = NetworkSpec { mtu, firewall, subnets, lent: false, ..described };
         let (host, _, observed) = self.observe_network(&mut spec, true)?;
         let mut claimed = self.claimed_by_network(&spec, None)?;
         claimed.shared.extend(self.witnessed()?);
@@ -159,8 +157,9 @@ impl Run {
         let missing = |what: &str| Error::new(operation(), format!("it has no {what}"));
         let bridge = self.machine.kernel.netlink().links().doing(operation)?;
         let bridge = bridge.bridge_of(link).ok_or_else(|| missing("bridge"))?;
-        let name = NetworkName::from(&bridge.name.parse::<Iface>()?);
-        let network = self.network(&name)?.ok_or_else(|| missing("network"))?;
+        let networks = self.store.records()?.networks;
+        let network = networks.into_iter().find(|network| network.bridge.as_str() == bridge.name);
+        let network = network.ok_or_else(|| missing("network"))?;
         let address = address_of(link).ok_or_else(|| missing("address"))?;
         let subnet = network.subnets.iter().find(|subnet| subnet.contains(address));
         let subnet = *subnet.ok_or_else(|| missing("address of its network"))?;
@@ -168,11 +167,11 @@ impl Run {
         let lease = ipnetwork::IpNetwork::new(address, subnet.prefix())
             .map_err(|cause| Error::new(operation(), cause))?;
         let attachment = Attachment {
-            network: Some(name),
+            network: Some(network.name.clone()),
             bridge: Some(network.bridge.clone()),
             interface: peer.name.parse()?,
             host_interface: Some(link.name.parse()?),
-            mac: Some(value::mac(CONTAINER_MAC, address)),
+            mac: peer.address.as_slice().try_into().ok().map(Mac),
             addresses: vec![lease],
             gateways: vec![subnet.ip()],
         };

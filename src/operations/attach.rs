@@ -101,7 +101,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
 impl Run {
     /// Who will be told of a container's ports, if it publishes any, and of which families.
     fn expected(&self, request: &Request) -> Result<Vec<(Backend, Family)>> {
-        let first = request.networks.first().filter(|_| !request.publish.is_empty());
+        let first = request.networks.first().filter(|_| request.published().next().is_some());
         let Some(wanted) = first.map(|first| &first.network) else { return Ok(Vec::new()) };
         // Where nobody is on nftables, no record need be read.
         let mut other = false;
@@ -135,6 +135,11 @@ impl Run {
         self.check_rules(request)?;
         if !self.are_unchanged(request, networks) {
             return Err(Obstacle::Again);
+        }
+        for (wanted, known) in request.networks.iter().zip(networks) {
+            if self.redefine(&wanted.network, known.network.as_ref())? {
+                return Err(Obstacle::Again);
+            }
         }
         let planned = match self.plan(request, sandbox, host, networks) {
             Ok((plan, changing)) if !plan.makes_a_network() => (plan, changing),

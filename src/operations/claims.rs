@@ -2,19 +2,17 @@
 //! everything is held: nobody else claims meanwhile.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
 use super::observe::Known;
+use super::places::places;
 use super::run::Run;
 use super::stale::{Admitted, Obstacle};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::kernel::listeners;
 use crate::model::container::Key;
-use crate::model::hosts::SLOT;
 use crate::model::link::HOST_MAC;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::{Host, ObservedNetwork};
@@ -31,8 +29,6 @@ use crate::store::{Claim, Held, Owner, Pending};
 
 /// How many addresses are tried before all that are leased are read.
 const TRIES: usize = 64;
-/// How many free lines of a hosts file are looked for beside each other.
-const PROBES: u32 = 8;
 
 impl Run {
     /// What is claimed of what a network needs alone.
@@ -77,22 +73,24 @@ impl Run {
         claimed.ports = self.choose_ports(request, host)?;
         if claimed.mates.is_empty() {
             for (wanted, observed) in request.networks.iter().zip(&host.networks) {
+                self.check_mac(request, wanted, observed)?;
                 let subnets = wanted.network.subnets.iter();
                 let chosen = subnets.map(|subnet| self.choose_address(request, wanted, *subnet, observed));
                 claimed.addresses.push(chosen.collect::<Admitted<_>>()?);
             }
         }
         let backend = plan::backend(request, &claimed.networks);
-        let names = plan::shared_names(request, &claimed.ports, backend);
+        let mut names = plan::shared_names(request, &claimed.ports, backend);
+        let places = places(request, &claimed.mates);
+        let joined = plan::joined(self.state_dir(), places.iter().map(|(network, _)| network));
+        names.extend(joined.and_then(|step| step.shared_name()));
         let mut changing = Vec::new();
         for name in &names {
             changing.extend(self.is_changing(name)?);
         }
         claimed.shared.extend(self.shared_steps(names)?);
-        let network = claimed.mates.first().and_then(|mate| mate.first()?.network.clone());
-        let network = network.or_else(|| request.networks.first().map(|wanted| wanted.network.name.clone()));
-        if let Some(network) = network {
-            claimed.slots = self.free_slots(request, &network)?;
+        for (network, addresses) in &places {
+            claimed.slots.push(self.free_slots(request, network, *addresses)?);
         }
         let lost = |(network, observed): (&Option<Network>, &ObservedNetwork)| {
             network.is_some() && observed.bridge.is_none()
@@ -258,28 +256,6 @@ impl Run {
         Ok(held)
     }
 
-    /// Free lines of a network's hosts file, as many as the container may need. They are looked
-    /// for from a place of its own on, in a table of about twice as many lines as there are.
-    fn free_slots(&self, request: &Request, network: &NetworkName) -> Result<Vec<u32>> {
-        // An id and a hostname fill two at most.
-        let wanted = 2 + request.names.aliases.len();
-        let lines = lines_of(&plan::hosts_file(self.state_dir(), network)).max(PROBES);
-        let start = (request.container.hash() % u128::from(u32::MAX)) as u32;
-        let mut free = Vec::new();
-        for size in (0..24).map(|doubled| lines.saturating_mul(1 << doubled)) {
-            for slot in (0..PROBES).map(|at| 1 + start.wrapping_add(at) % size) {
-                let claim = Claim::Slot(network.clone(), slot);
-                if free.len() < wanted && !free.contains(&slot) && self.store.holder(&claim)?.is_none() {
-                    free.push(slot);
-                }
-            }
-            if free.len() == wanted {
-                break;
-            }
-        }
-        Ok(free)
-    }
-
     /// Those who live in a network namespace already.
     pub(super) fn mates(&self, inode: u64, newcomer: &Key) -> Admitted<Vec<Record>> {
         let mut mates = Vec::new();
@@ -302,10 +278,4 @@ pub(super) fn cursor_note(network: &NetworkName, family: Family) -> String {
         Family::Ipv4 => format!("lease:{network}"),
         Family::Ipv6 => format!("lease6:{network}"),
     }
-}
-
-/// How many lines a hosts file has.
-fn lines_of(path: &Path) -> u32 {
-    let bytes = fs::metadata(path).map_or(0, |found| found.len());
-    u32::try_from(bytes / SLOT as u64).unwrap_or(u32::MAX)
 }

@@ -18,6 +18,7 @@ mod leave;
 mod machine;
 mod network;
 mod observe;
+mod places;
 mod reload;
 mod repair;
 mod rules;

@@ -37,6 +37,9 @@ pub fn create(settings: &Settings, mut spec: NetworkSpec) -> Result<()> {
         let lock = run.store.lock()?;
         run.forget_old_networks()?;
         let (host, known, observed) = run.observe_network(&mut spec, true)?;
+        if run.redefine(&spec, known.as_ref())? {
+            continue;
+        }
         if known.is_some() && run.rebuilt.is_none() && run.is_ruleset_changed() && run.nobody_pending()? {
             drop(lock);
             run.restore_rules()?;
@@ -149,6 +152,40 @@ impl Run {
         Ok(unread)
     }
 
+    /// Takes a network away whose definition has changed, if nobody is on it; whether it did. The
+    /// lock of everything is held.
+    ///
+    /// # Errors
+    /// Containers are on it: what differs.
+    pub(super) fn redefine(&mut self, spec: &NetworkSpec, known: Option<&Network>) -> Result<bool> {
+        let Some(known) = known.filter(|_| spec.defined) else { return Ok(false) };
+        let differences = spec.differences(known);
+        if differences.is_empty() {
+            return Ok(false);
+        }
+        if let here @ [first, ..] = &self.on_network(&spec.name)?[..] {
+            let (count, id) = (here.len(), first.id());
+            let cause = format!(
+                "its definition has changed while {count} containers are on it, {id} among them: {}",
+                differences.join("; ")
+            );
+            let error = Error::new(format!("use network {}", spec.name), cause).of(Kind::Conflict);
+            return Err(error.hint("detach them, or take the change back"));
+        }
+        self.remove_network(&spec.name)?;
+        Ok(true)
+    }
+
+    /// Refuses a bridge that is recorded under another network's name.
+    fn check_bridge(&self, network: &Network) -> Result<()> {
+        let same = |other: &&Network| other.bridge == network.bridge && other.name != network.name;
+        let records = self.store.records()?;
+        let Some(other) = records.networks.iter().find(same) else { return Ok(()) };
+        let cause = format!("bridge {} is that of network {}", network.bridge, other.name);
+        let error = Error::new(format!("use network {}", network.name), cause).of(Kind::Conflict);
+        Err(error.hint(format!("`netns rm {}` removes that one", other.name)))
+    }
+
     fn forget_old_networks(&self) -> Result<()> {
         if !self.is_another_boot() {
             return Ok(());
@@ -162,9 +199,7 @@ impl Run {
     }
 
     fn on_network(&self, name: &NetworkName) -> Result<Vec<Key>> {
-        let of_network = |record: &&Record| {
-            record.attachments.iter().any(|attachment| attachment.network.as_ref() == Some(name))
-        };
+        let of_network = |record: &&Record| record.networks().any(|network| network == name);
         let records = self.store.records()?;
         Ok(records.containers.iter().filter(of_network).map(|record| record.key()).collect())
     }
@@ -185,6 +220,7 @@ impl Run {
     ) -> Result<()> {
         if known.is_none() {
             self.check_state_dir()?;
+            self.check_bridge(network)?;
         }
         if known.is_none() && applies {
             self.store.set_network_pending(&network.name)?;

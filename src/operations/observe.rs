@@ -168,11 +168,12 @@ impl Run {
 /// The programs of the host that listen where a port may be published; who they are only where
 /// that is in the way.
 fn listeners_of(request: &Request) -> Vec<Listener> {
+    let all: Vec<_> = request.published().map(|(publish, _)| publish).collect();
     let named: Vec<PortMapping> =
-        request.publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))).collect();
+        all.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))).collect();
     let mut found = listeners::in_the_way(&named);
-    if named.len() < request.publish.len() {
-        let mut protocols: Vec<Protocol> = request.publish.iter().map(|publish| publish.protocol).collect();
+    if named.len() < all.len() {
+        let mut protocols: Vec<Protocol> = all.iter().map(|publish| publish.protocol).collect();
         protocols.sort_unstable();
         protocols.dedup();
         let all = listeners::of(&protocols).into_iter();

@@ -9,7 +9,7 @@ use crate::firewall::{self, Firewall};
 use crate::kernel::alive;
 use crate::log::Log;
 use crate::model::container::{ContainerId, Key};
-use crate::model::network::{Network, NetworkName};
+use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::record::Record;
 use crate::model::rule::{Backend, Family, Rule};
 use crate::store::{Held, Lock, Owner, Records, Store, Turn};
@@ -30,6 +30,8 @@ pub(super) struct Run {
     /// The shared lock of the firewall's rules. It is never waited for under the lock of
     /// everything, and never kept while another container is waited for.
     rules: Option<Lock>,
+    /// The networks that the configuration file defines, if it can be read.
+    pub(super) defined: Vec<NetworkSpec>,
     /// Those who cannot be undone now: they stay recorded, and stop nobody.
     pub(super) given_up: Vec<Key>,
     /// The rules that a rebuild has put there already, if there was one.
@@ -62,6 +64,7 @@ impl Run {
             log: settings.log.clone(),
             boot_id: alive::boot_id().doing(|| "read the boot's id")?,
             rules: None,
+            defined: settings.networks().unwrap_or_default(),
             given_up: Vec::new(),
             rebuilt: None,
             turn: Turn::default(),

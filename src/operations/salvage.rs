@@ -12,7 +12,7 @@ use crate::model::link::{CONTAINER_MAC, HOST_MAC};
 use crate::model::network::{Network, NetworkName};
 use crate::model::rule::Change;
 use crate::model::sandbox::Netns;
-use crate::model::step::Step;
+use crate::model::step::{JOINED, Step};
 use crate::model::value;
 use crate::plan;
 use crate::rootfs;
@@ -82,6 +82,10 @@ impl Run {
             }
             ["shared", name, _] if name.contains("route_localnet") && self.is_last(name, key) => {
                 vec![plan::switched_on(&name.replace(':', "/"))]
+            }
+            ["shared", name, _] if self.is_last(name, key) => {
+                let dir = name.strip_prefix(JOINED).map(|dir| self.state_dir().join("names").join(dir));
+                dir.map(|dir| Step::JoinNames { dir, networks: Vec::new() }).into_iter().collect()
             }
             _ => Vec::new(),
         }

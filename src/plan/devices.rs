@@ -55,7 +55,7 @@ pub(super) fn joining(case: Case<'_>, mate: &Record) -> Result<Vec<(HostDevice, 
 /// # Errors
 /// It publishes ports.
 pub(super) fn publishing_nothing(request: &Request, mate: &Record) -> Result<()> {
-    if request.publish.is_empty() || mate.bridge().is_some() {
+    if request.published().next().is_none() || mate.bridge().is_some() {
         return Ok(());
     }
     Err(Error::new(
@@ -105,7 +105,7 @@ fn check_alone(request: &Request) -> Result<()> {
         return refuse("attach", "without a bridge it has no interface")
             .map_err(|error: Error| error.hint("--nic moves one of the host in"));
     }
-    if !request.publish.is_empty() {
+    if request.published().next().is_some() {
         return refuse("publish a port for", "there is no bridge, and nothing that belongs to one");
     }
     Ok(())

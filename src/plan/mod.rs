@@ -12,6 +12,7 @@ mod routes;
 mod steps;
 mod veth;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ use crate::model::sandbox::Sandbox;
 use crate::model::step::{Scope, Step};
 use crate::model::value;
 pub use devices::check_inside;
-pub use names::{directory, hosts_file, resolv_conf};
+pub use names::{directory, hosts_file, joined, resolv_conf};
 pub use network::{IP_FORWARD, NetworkPlan, network};
 use steps::Steps;
 pub(crate) use steps::{route_localnet, switched_on};
@@ -70,8 +71,8 @@ pub struct Claimed {
     pub addresses: Vec<Vec<IpAddr>>,
     /// The port mappings chosen.
     pub ports: Vec<PortMapping>,
-    /// Free lines of the hosts file, as many as the container may need.
-    pub slots: Vec<u32>,
+    /// Free lines of the hosts file of each of its networks, as many as the container may need.
+    pub slots: Vec<Vec<u32>>,
     /// Who has which device of the host, and whose host end is called how.
     pub devices: Vec<(String, String)>,
     /// Steps that restore what containers need of a bridge that somebody has deleted.
@@ -155,14 +156,19 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
     }
     let Case { request, host, claimed, .. } = case;
     let devices = devices::moving(case)?;
-    let mut networks = Vec::new();
+    let (mut networks, mut beside) = (Vec::new(), Cow::Borrowed(claimed));
     for (at, wanted) in request.networks.iter().enumerate() {
         let observed = host.networks.get(at).cloned().unwrap_or_default();
         let known = claimed.networks.get(at).and_then(Option::as_ref);
         // What is there keeps its MTU: other containers rely on it.
         let mtu = known.map_or(wanted.network.mtu, |known| Some(known.mtu));
         let spec = NetworkSpec { mtu, ..wanted.network.clone() };
-        networks.push(network(&spec, host, &observed, known, claimed)?);
+        let planned = network(&spec, host, &observed, known, &beside)?;
+        if request.networks.len() > 1 {
+            // What one of them makes for all is there for the next.
+            beside.to_mut().shared.extend(planned.steps.iter().filter_map(Step::shared_name));
+        }
+        networks.push(planned);
     }
     let mut steps = Steps::new(claimed);
     let mut record = empty_record(case);

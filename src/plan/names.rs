@@ -1,16 +1,24 @@
 //! What a container is called, and the two files by which it knows what others are called.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use super::Case;
 use super::steps::Steps;
+use crate::model::dns::{MAX_SERVERS, Names, Server};
 use crate::model::hosts;
 use crate::model::mount::{BindMount, BindMounts};
 use crate::model::network::{NetworkName, NetworkSpec};
 use crate::model::observed::{Host, ObservedNetwork};
 use crate::model::record::Record;
+use crate::model::resolver::Resolver;
 use crate::model::sandbox::FoundBy;
 use crate::model::step::Step;
+
+/// The longest name of a directory for several networks, in bytes: it is a part of other names.
+const MAX_JOINED: usize = 200;
 
 /// The directory of a network's files.
 pub fn directory(state_dir: &Path, network: &NetworkName) -> PathBuf {
@@ -20,6 +28,19 @@ pub fn directory(state_dir: &Path, network: &NetworkName) -> PathBuf {
 /// A network's hosts file.
 pub fn hosts_file(state_dir: &Path, network: &NetworkName) -> PathBuf {
     directory(state_dir, network).join("hosts")
+}
+
+/// The `hosts` file that containers of these networks have in common, if they are several; its
+/// directory is called after them.
+pub fn joined<'a>(state_dir: &Path, networks: impl Iterator<Item = &'a NetworkName>) -> Option<Step> {
+    let networks: BTreeSet<NetworkName> = networks.cloned().collect();
+    let networks: Vec<NetworkName> = networks.into_iter().collect();
+    let called = networks.iter().map(NetworkName::as_str).collect::<Vec<_>>().join("+");
+    let digest =
+        || Sha256::digest(called.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect::<String>();
+    let called = if called.len() <= MAX_JOINED { called.clone() } else { format!("+{}", digest()) };
+    let dir = state_dir.join("names").join(called);
+    (networks.len() > 1).then_some(Step::JoinNames { dir, networks })
 }
 
 /// The `resolv.conf` of an attached container, be it mounted or not: its own, or the one that
@@ -37,11 +58,17 @@ pub fn resolv_conf(state_dir: &Path, record: &Record) -> Option<PathBuf> {
 pub(super) fn network(steps: &mut Steps<'_>, spec: &NetworkSpec, host: &Host, observed: &ObservedNetwork) {
     let dir = directory(&steps.claimed.state_dir, &spec.name);
     steps.unless_held(Step::MakeNames { dir: dir.clone() });
-    if let Some(contents) = host.resolver.text()
+    if let Some(contents) = of_networks([spec].into_iter(), host).text()
         && observed.resolv_conf.as_ref() != Some(&contents)
     {
         steps.taken.push(Step::WriteResolver { path: dir.join("resolv.conf"), contents, shared: true });
     }
+}
+
+/// What the host's `resolv.conf` says, with the networks' own name servers.
+fn of_networks<'a>(specs: impl Iterator<Item = &'a NetworkSpec>, host: &Host) -> Resolver {
+    let servers = specs.flat_map(|spec| &spec.dns).take(MAX_SERVERS).map(|ip| Server(*ip)).collect();
+    host.resolver.with(&Names { servers, ..Names::default() })
 }
 
 impl Steps<'_> {
@@ -49,25 +76,39 @@ impl Steps<'_> {
     pub(super) fn names(&mut self, case: Case<'_>, record: &Record) {
         let Case { request, host, claimed, .. } = case;
         let Some(network) = record.first().and_then(|first| first.network.as_ref()) else { return };
-        let hosts = hosts_file(&claimed.state_dir, network);
+        let joined = joined(&claimed.state_dir, record.networks());
+        let dir = match &joined {
+            Some(Step::JoinNames { dir, .. }) => dir.clone(),
+            _ => directory(&claimed.state_dir, network),
+        };
+        joined.into_iter().for_each(|step| self.once(step));
         let hostname = host.files.bundle.as_ref().and_then(|bundle| bundle.hostname.as_deref());
-        let called = hosts::of(record.id(), hostname, &request.names);
-        let addresses = record.first().into_iter().flat_map(|first| &first.addresses);
-        let lines = addresses.flat_map(|address| hosts::lines(address.ip(), &called));
-        for (line, slot) in lines.zip(claimed.slots.iter().copied()) {
-            self.make(Step::AddHost { path: hosts.clone(), slot, line });
+        let places = record.attachments.iter().filter_map(|place| Some((place, place.network.as_ref()?)));
+        for ((place, network), slots) in places.zip(&claimed.slots) {
+            let mut names = request.names.clone();
+            let wanted = request.networks.iter().find(|wanted| wanted.network.name == *network);
+            names.aliases.extend(wanted.iter().flat_map(|wanted| wanted.aliases.iter().cloned()));
+            let called = hosts::of(record.id(), hostname, &names);
+            let lines = place.addresses.iter().flat_map(|address| hosts::lines(address.ip(), &called));
+            let path = hosts_file(&claimed.state_dir, network);
+            for (line, slot) in lines.zip(slots.iter().copied()) {
+                self.make(Step::AddHost { path: path.clone(), slot, line });
+            }
         }
-        let resolver = self.resolver(case, record, &directory(&claimed.state_dir, network));
-        self.mount(case, record, &[("resolv.conf", resolver), ("hosts", Some(hosts))]);
+        let resolver = self.resolver(case, record, &dir);
+        self.mount(case, record, &[("resolv.conf", resolver), ("hosts", Some(dir.join("hosts")))]);
     }
 
-    /// The container's `resolv.conf`: one of its own only where it asks for something.
+    /// The container's `resolv.conf`: one of its own only where it asks for something or is on
+    /// several networks.
     fn resolver(&mut self, case: Case<'_>, record: &Record, dir: &Path) -> Option<PathBuf> {
         let Case { request, host, .. } = case;
-        if !request.names.asks_for_resolver() {
-            return host.resolver.text().map(|_| dir.join("resolv.conf"));
+        let specs = request.networks.iter().map(|wanted| &wanted.network);
+        let of_networks = of_networks(specs, host);
+        if !request.names.asks_for_resolver() && record.networks().count() == 1 {
+            return of_networks.text().map(|_| dir.join("resolv.conf"));
         }
-        let contents = host.resolver.with(&request.names).text()?;
+        let contents = of_networks.with(&request.names).text()?;
         let path = dir.join(format!("{:032x}.conf", record.container.hash()));
         self.make(Step::WriteResolver { path: path.clone(), contents, shared: false });
         Some(path)

@@ -9,11 +9,12 @@
 //! | [`files`] | the `.ip` file, and what is read of a container's root |
 //! | `mounts`, `overlay` | our files over those of a container |
 //! | [`patience`] | how long a container may keep us waiting |
-//! | `names`, `lock`, `leased` | the `hosts` and `resolv.conf` that containers have mounted |
+//! | `names`, `joined`, `lock`, `leased` | the `hosts` and `resolv.conf` that containers have mounted |
 //! | [`resolver`], `observe` | what planning has to know |
 //! | [`view`] | what a program of the host sees in a container's network |
 
 pub mod files;
+mod joined;
 mod leased;
 mod lock;
 mod mounts;
@@ -52,6 +53,7 @@ pub fn owns(step: &Step) -> bool {
         step,
         Step::WriteFile { .. }
             | Step::MakeNames { .. }
+            | Step::JoinNames { .. }
             | Step::AddHost { .. }
             | Step::WriteResolver { .. }
             | Step::Mount(_)
@@ -67,6 +69,10 @@ pub fn apply(step: &Step, log: &Log) -> Result<()> {
     match step {
         Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
         Step::MakeNames { dir } => names::make(dir).doing(|| step),
+        Step::JoinNames { dir, networks } => {
+            let made = joined::make(dir, networks).doing(|| step);
+            made.map_err(|error| error.also(joined::remove(dir).doing(|| step).err()))
+        }
         Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
         Step::WriteResolver { path, contents, shared } => {
             let written = names::write_resolver(path, contents).doing(|| step);
@@ -90,6 +96,7 @@ pub fn undo(step: &Step, _log: &Log) -> Result<()> {
     match step {
         Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
         Step::MakeNames { dir } => names::remove(dir).doing(undoing),
+        Step::JoinNames { dir, .. } => joined::remove(dir).doing(undoing),
         Step::AddHost { path, slot, line } => names::remove_line(path, *slot, line).doing(undoing),
         Step::WriteResolver { path, shared: false, .. } => names::remove_resolver(path).doing(undoing),
         Step::Mount(mounts) => mounts::unmount(mounts),

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use nix::libc::O_NOFOLLOW;
 
-use super::lock;
+use super::{joined, lock};
 use crate::model::hosts::{SLOT, blank, header, slot as slot_of};
 
 /// Makes the directory of a network's files, with a `hosts` file that names nobody.
@@ -37,7 +37,8 @@ pub(super) fn remove(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes `line` into a slot of the `hosts` file at `path`.
+/// Writes `line` into a slot of a network's `hosts` file at `path`, and then into those that it is
+/// a part of.
 pub(super) fn add_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
     let dir = directory_of(path)?;
     let file = match open_existing(path) {
@@ -45,13 +46,26 @@ pub(super) fn add_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => make(dir).and_then(|()| open_existing(path))?,
         file => file?,
     };
+    write_line(&file, dir, slot, line)?;
+    joined::with(dir, slot)?.iter().try_for_each(|(path, slot)| put_line(path, *slot, line))
+}
+
+/// Writes `line` into a slot of the file at `path`, if that is there.
+pub(super) fn put_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
+    match open_existing(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        file => write_line(&file?, directory_of(path)?, slot, line),
+    }
+}
+
+fn write_line(file: &File, dir: &Path, slot: u32, line: &str) -> io::Result<()> {
     let (line, at) = (slot_of(line), offset(slot));
-    if is_there(&file, at)? {
-        return fill(&file, at, &line);
+    if is_there(file, at)? {
+        return fill(file, at, &line);
     }
     let _held = lock::hold(dir)?;
     // By now another may have lengthened it.
-    if is_there(&file, at)? { fill(&file, at, &line) } else { append(&file, at, &line) }
+    if is_there(file, at)? { fill(file, at, &line) } else { append(file, at, &line) }
 }
 
 fn is_there(file: &File, at: u64) -> io::Result<bool> {
@@ -80,9 +94,16 @@ fn append(file: &File, at: u64, line: &[u8]) -> io::Result<()> {
     file.write_all_at(&bytes, start)
 }
 
-/// Frees the slot, if it says `line` or a part of it: otherwise it is another's. Without a
-/// `line`, whatever it says.
+/// Frees the slot of a network's `hosts` file, and then of those that it is a part of, if it says
+/// `line` or a part of it: otherwise it is another's. Without a `line`, whatever it says.
 pub(super) fn remove_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
+    free_line(path, slot, line)?;
+    let with = joined::with(directory_of(path)?, slot)?;
+    with.iter().try_for_each(|(path, slot)| free_line(path, *slot, line))
+}
+
+/// Frees the slot of one file.
+pub(super) fn free_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
     let file = match open_existing(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         file => file?,
@@ -129,6 +150,13 @@ fn directory_of(path: &Path) -> io::Result<&Path> {
 
 fn offset(slot: u32) -> u64 {
     u64::from(slot) * SLOT as u64
+}
+
+/// The line in a slot; `None` if it is free or beyond the end.
+pub(super) fn read_line(file: &File, slot: u32) -> io::Result<Option<String>> {
+    let bytes = read_slot(file, offset(slot))?;
+    let line = bytes.first().is_some_and(|first| *first != b'#');
+    Ok(line.then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
 }
 
 /// What is in a slot; nothing, if it is beyond the end.

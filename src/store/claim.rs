@@ -17,12 +17,15 @@ use crate::model::port::PortMapping;
 use crate::model::record::Record;
 use crate::model::sandbox::Sandbox;
 use crate::model::step::Step;
+use crate::model::value::Mac;
 
 /// Something that a record holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// An address of a network.
     Lease(NetworkName, IpAddr),
+    /// A link-layer address on a network that was asked for.
+    Mac(NetworkName, Mac),
     /// Ports of the host.
     Ports(PortMapping),
     /// A line of a network's hosts file.
@@ -90,6 +93,10 @@ impl Claim {
             network.flat_map(|name| attachment.addresses.iter().map(|a| Self::Lease(name.clone(), a.ip())))
         });
         let ports = record.ports.iter().cloned().map(Self::Ports);
+        let macs = record.attachments.iter().filter_map(|attachment| {
+            let asked_for = attachment.mac.filter(|mac| !mac.is_derived())?;
+            Some(Self::Mac(attachment.network.clone()?, asked_for))
+        });
         let of_steps = record.steps.iter().filter_map(|step| match step {
             Step::AddHost { path, slot, .. } => {
                 let network = path.parent()?.file_name()?.to_str()?.parse().ok()?;
@@ -98,7 +105,7 @@ impl Claim {
             step => step.shared_name().map(Self::Shared),
         });
         let mut all: Vec<Self> = Self::of_sandbox(&record.sandbox).into();
-        for claim in leases.chain(ports).chain(of_steps) {
+        for claim in leases.chain(macs).chain(ports).chain(of_steps) {
             if !all.contains(&claim) {
                 all.push(claim);
             }
@@ -122,6 +129,7 @@ impl Claim {
         let link = match self {
             Self::Lease(network, ip) => format!("leases/{network}/{ip}"),
             Self::Slot(network, slot) => format!("slots/{network}/{slot}"),
+            Self::Mac(network, mac) => format!("macs/{network}/{mac}"),
             Self::Netns(inode) => format!("netns/{inode}/{name}"),
             Self::Process(Some(pid)) => format!("pids/{pid}@{name}"),
             Self::Process(None) => format!("pids/netns@{name}"),
@@ -133,7 +141,7 @@ impl Claim {
 
     /// Whether a link is in a directory that goes with its last claim.
     fn has_a_directory(&self) -> bool {
-        matches!(self, Self::Netns(_) | Self::Shared(_) | Self::Ports(_))
+        matches!(self, Self::Netns(_) | Self::Shared(_) | Self::Ports(_) | Self::Mac(..))
     }
 }
 
@@ -305,41 +313,5 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
             removed => or_gone(removed).doing(|| format!("remove {}", dir.display())).map(|()| true),
         }
-    }
-
-    /// Every link that leads to a container's record, as it is below the state directory: for
-    /// one whose record cannot be read. Reads all directories.
-    pub(crate) fn links_of(&self, key: &Key) -> Result<Vec<PathBuf>> {
-        let owner = Owner::Container(key.clone());
-        Ok(self.all_links()?.into_iter().filter(|(_, held)| *held == owner).map(|(link, _)| link).collect())
-    }
-
-    /// Every claim there is, with its holder.
-    pub(crate) fn all_links(&self) -> Result<Vec<(PathBuf, Owner)>> {
-        let mut found = Vec::new();
-        let mut left: Vec<PathBuf> =
-            ["leases", "ports", "slots", "netns", "pids", "shared", "changing"].map(PathBuf::from).into();
-        while let Some(dir) = left.pop() {
-            for name in names_in(&self.dir.join(&dir))? {
-                let (below, path) = (dir.join(&name), self.dir.join(&dir).join(&name));
-                match fs::symlink_metadata(&path) {
-                    Ok(entry) if entry.is_dir() => left.push(below),
-                    Ok(_) => found.extend(self.owner(&path)?.map(|owner| (below, owner))),
-                    Err(_) => {}
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Removes a link that [`Self::all_links`] has found, and its directory if it was the last.
-    pub(crate) fn remove_link(&self, link: &Path) -> Result<()> {
-        let path = self.dir.join(link);
-        remove(&path)?;
-        let deep = link.components().count() > 2;
-        if deep && !link.starts_with("leases") && !link.starts_with("slots") {
-            let _ = path.parent().map(fs::remove_dir);
-        }
-        Ok(())
     }
 }

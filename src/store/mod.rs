@@ -34,6 +34,7 @@
 mod claim;
 mod directory;
 mod life;
+mod links;
 mod lock;
 mod ports;
 mod record;

@@ -116,7 +116,7 @@ impl Known {
         let container = ContainerId { id: id.to_owned(), bundle: format!("/bundles/{id}").into() };
         // No file of a namespace is opened: its sandbox is given.
         let netns = NetnsRef::Pid(sandbox.pid().unwrap_or(1));
-        let request = config::resolve(&options, &Options::default(), &self.defined, container, netns)?;
+        let request = config::resolve(&Options::default(), &options, &self.defined, container, netns)?;
         let claimed = self.claimed(&request, host, sandbox)?;
         plan::attach(Case { request: &request, host, claimed: &claimed, sandbox, now: 0 })
     }
@@ -145,7 +145,7 @@ impl Known {
             shared: self.shared(),
             addresses,
             ports: self.ports(request, host)?,
-            slots: self.free_slots(),
+            slots: vec![self.free_slots(); 16],
             devices: self.devices(),
             restored: Vec::new(),
         })

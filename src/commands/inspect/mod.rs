@@ -34,6 +34,9 @@ struct Inspection {
     container_end: Option<End>,
     /// The bridge itself.
     bridge_link: Option<End>,
+    /// Those of its other networks.
+    other_host_ends: Vec<End>,
+    other_bridge_links: Vec<End>,
     /// What is in the container's namespace, the end of the veth pair and loopback too.
     interfaces: Vec<End>,
     /// How many more there are.
@@ -113,6 +116,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
         Some(RuleCounter { rule, packets, bytes })
     };
     let first = record.first();
+    let others = record.attachments.iter().skip(1);
     let host_end = first.and_then(|first| first.host_interface.as_ref());
     Ok(Inspection {
         row,
@@ -122,6 +126,11 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
             .and_then(|first| interfaces.iter().find(|end| end.name == first.interface.as_str()))
             .cloned(),
         bridge_link: record.bridge().and_then(|name| named(&host, name)),
+        other_host_ends: others
+            .clone()
+            .filter_map(|one| named(&host, one.host_interface.as_ref()?))
+            .collect(),
+        other_bridge_links: others.filter_map(|one| named(&host, one.bridge.as_ref()?)).collect(),
         interfaces,
         more_interfaces,
         routes,

@@ -36,7 +36,9 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     ];
     let there = ends.iter().filter_map(|(name, end)| Some((*name, end.as_ref()?)));
     let others = inspection.interfaces.iter().filter(ours).map(|end| ("inside", end));
-    there.chain(others).for_each(|(name, found)| end(name, found));
+    let bridges = inspection.other_bridge_links.iter().map(|end| ("bridge", end));
+    let host_ends = inspection.other_host_ends.iter().map(|end| ("host end", end));
+    there.chain(bridges).chain(host_ends).chain(others).for_each(|(name, found)| end(name, found));
     more(inspection.more_interfaces).iter().for_each(|more| line("inside", more));
     let missing = ends.iter().filter(|(_, end)| end.is_none() && record.bridge().is_some());
     for (name, _) in missing {
@@ -73,16 +75,20 @@ fn of_record(line: &mut impl FnMut(&str, &str), inspection: &Inspection, record:
     }
     line("status", row.status);
     line("since", &format!("{}, {} ago", row.since, age(record.since)));
-    for lease in record.addresses() {
-        match record.bridge() {
+    for place in &record.attachments {
+        place.addresses.iter().for_each(|lease| match &place.bridge {
             Some(bridge) => line("lease", &format!("{lease} on {bridge}")),
             None => line("address", &lease.to_string()),
-        }
+        });
     }
     for nic in &row.nics {
         line("nic", &format!("{} of the host, {} inside", nic.name, nic.interface));
     }
-    record.first().iter().flat_map(|first| &first.gateways).for_each(|ip| line("gateway", &ip.to_string()));
+    record
+        .attachments
+        .iter()
+        .flat_map(|place| &place.gateways)
+        .for_each(|ip| line("gateway", &ip.to_string()));
     inspection.shared_with.iter().for_each(|id| line("shared with", id));
 }
 
@@ -105,6 +111,7 @@ fn describe(end: &End) -> String {
 fn counter_widths(inspection: &Inspection) -> [usize; 2] {
     let ends =
         [&inspection.bridge_link, &inspection.host_end].into_iter().flatten().chain(&inspection.interfaces);
+    let ends = ends.chain(&inspection.other_bridge_links).chain(&inspection.other_host_ends);
     let counters = ends.flat_map(|end| [end.counters.rx, end.counters.tx]);
     let width = |[packets, bytes]: [usize; 2], counter: Counter| {
         [packets.max(counter.packets.to_string().len()), bytes.max(counter.bytes.to_string().len())]

@@ -43,6 +43,12 @@ impl fmt::Display for Step {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
             Self::MakeNames { dir } => write!(f, "mkdir -p {}", dir.display()),
+            Self::JoinNames { dir, networks } => {
+                f.write_str("cat")?;
+                let file = |name: &str| dir.with_file_name(name).join("hosts");
+                networks.iter().try_for_each(|name| write!(f, " {}", file(name.as_str()).display()))?;
+                write!(f, " > {}", dir.join("hosts").display())
+            }
             Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
             Self::WriteResolver { path, contents, .. } => {
                 write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())

@@ -1,0 +1,112 @@
+//! The list of networks: those that the configuration file defines, and those that are there.
+
+use serde::Serialize;
+
+use super::ls::table;
+use crate::config::Settings;
+use crate::error::{Doing, Result};
+use crate::graph::written_json;
+use crate::kernel::netlink::Netlink;
+use crate::log::print;
+use crate::model::network::{Network, NetworkSpec, written};
+use crate::operations::warn_of_damage;
+use crate::store::Records;
+
+/// A network as `networks --json` shows it. Fields are added, never renamed.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    bridge: String,
+    subnets: Vec<String>,
+    mode_ipv4: String,
+    mode_ipv6: String,
+    internal: bool,
+    isolate: String,
+    inter_container: bool,
+    mtu: Option<u32>,
+    firewall: Option<String>,
+    routes: Vec<String>,
+    dns: Vec<String>,
+    /// Whether the configuration file defines it.
+    defined: bool,
+    /// `up`, `down` (its bridge is gone), `changed` (the definition says otherwise), or `absent`.
+    status: &'static str,
+    /// How the definition differs.
+    differences: Vec<String>,
+    /// The ids of those that are on it.
+    containers: Vec<String>,
+}
+
+/// Prints every network, as a table or as a JSON array.
+///
+/// # Errors
+/// The configuration file or the records cannot be read, or the kernel does not answer.
+pub fn networks(settings: &Settings, json: bool) -> Result<()> {
+    let records = Records::read(&settings.state_dir)?;
+    warn_of_damage(&settings.log, &records);
+    let (defined, netlink) = (settings.networks()?, Netlink::open()?);
+    let mut rows = Vec::new();
+    for spec in &defined {
+        let known = records.networks.iter().find(|network| network.name == spec.name);
+        rows.push(row(spec, known, &records, &netlink)?);
+    }
+    let is_defined = |network: &Network| defined.iter().any(|spec| spec.name == network.name);
+    for network in records.networks.iter().filter(|network| !is_defined(network)) {
+        rows.push(row(&network.spec(), Some(network), &records, &netlink)?);
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    if json {
+        return print(&written_json(&rows)?);
+    }
+    let head = ["NETWORK", "BRIDGE", "SUBNETS", "MODE", "STATUS", "CONTAINERS"].map(str::to_owned);
+    let cells = rows.into_iter().map(|row| {
+        let mode = if row.mode_ipv4 == row.mode_ipv6 {
+            row.mode_ipv4
+        } else {
+            format!("{},{}", row.mode_ipv4, row.mode_ipv6)
+        };
+        let mode = if row.internal { format!("{mode},internal") } else { mode };
+        let count = row.containers.len().to_string();
+        [row.name, row.bridge, row.subnets.join(","), mode, row.status.to_owned(), count]
+    });
+    print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))
+}
+
+fn row(spec: &NetworkSpec, known: Option<&Network>, records: &Records, netlink: &Netlink) -> Result<Row> {
+    let mut shown = spec.clone();
+    if let Some(known) = known {
+        // What was chosen once stays.
+        if spec.lent {
+            shown.subnets.clone_from(&known.subnets);
+        }
+        (shown.mtu, shown.firewall) = (Some(known.mtu), Some(known.firewall));
+    }
+    let differences = known.map_or_else(Vec::new, |known| shown.differences(known));
+    let bridge = known.map_or(&shown.bridge, |known| &known.bridge);
+    let there = netlink.link(bridge.as_str()).doing(|| format!("look at link {bridge}"))?.is_some();
+    let status = match known {
+        None => "absent",
+        Some(_) if !differences.is_empty() => "changed",
+        Some(_) if there => "up",
+        Some(_) => "down",
+    };
+    let on = records.containers.iter().filter(|record| record.networks().any(|name| *name == spec.name));
+    Ok(Row {
+        name: shown.name.to_string(),
+        bridge: shown.bridge.to_string(),
+        subnets: shown.subnets.iter().map(ToString::to_string).collect(),
+        mode_ipv4: written(&shown.reach.mode_ipv4),
+        mode_ipv6: written(&shown.reach.mode_ipv6),
+        internal: shown.reach.internal,
+        isolate: written(&shown.reach.isolate),
+        inter_container: shown.reach.inter_container,
+        mtu: shown.mtu,
+        firewall: shown.firewall.map(|firewall| firewall.to_string()),
+        routes: shown.routes.iter().map(|route| String::from(*route)).collect(),
+        dns: shown.dns.iter().map(ToString::to_string).collect(),
+        defined: spec.defined,
+        status,
+        differences,
+        containers: on.map(|record| record.id().to_owned()).collect(),
+    })
+}
