@@ -51,6 +51,7 @@ mod networks;
 mod nftables;
 mod nic;
 mod options;
+mod package;
 mod plan;
 mod pod;
 mod policy;

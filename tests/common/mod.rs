@@ -318,17 +318,29 @@ impl Drop for World {
 }
 
 /// Ends what a test has left running, as a remedy that is to stay: it has the world's mounts,
-/// which nothing else on the machine has.
+/// which nothing else on the machine has. A server that is about to fork is looked for again.
 fn end_all_in_this_world() {
-    let Ok(own) = fs::read_link("/proc/thread-self/ns/mnt") else { return };
+    for _ in 0..1000 {
+        if !end_some_in_this_world() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether there were any.
+fn end_some_in_this_world() -> bool {
+    let Ok(own) = fs::read_link("/proc/thread-self/ns/mnt") else { return false };
+    let mut any = false;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let is_here = fs::read_link(entry.path().join("ns/mnt")).is_ok_and(|other| other == own);
         // The test itself may run in the first thread of its process.
         if is_here && pid != Pid::this().as_raw() {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            any |= kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
         }
     }
+    any
 }
 
 /// A process that stands for a container, or for another host.
