@@ -118,6 +118,20 @@ fn a_device_with_a_gateway_takes_the_default_route_and_leaves_the_bridge_its_ans
 }
 
 #[test]
+fn two_networks_that_are_new() {
+    let text = "[network.front]\nsubnets = [\"10.8.0.1/24\"]\n[network.back]\nsubnets = [\"10.9.0.1/24\"]";
+    let defined = netns::config::file::parse(text, Path::new("/f")).unwrap().networks;
+    let network =
+        "front:alias=web;back:ip=10.9.0.7,mac=02:00:00:00:00:07,metric=50,route=10.7.0.0/16 via 10.9.0.2";
+    let network = network.split(';').map(|place| place.parse().unwrap()).collect();
+    let asked = Options { network, ..publish("8080:80") };
+    let mut host = fresh_host();
+    host.networks.extend(fresh_host().networks);
+    let known = Known { defined, ..Known::default() };
+    assert_golden("two-networks", &attach(asked, &host, &known, "web", 42).unwrap());
+}
+
+#[test]
 fn devices_alone_take_no_network() {
     let host = Host { devices: ["ens6f0", "ens6f1"].map(device).to_vec(), ..Host::default() };
     let asked = devices(&["ens6f0,ip=12.0.0.10/8", "ens6f1=wan,ip=fd00::2/64,gateway=fd00::1"]);

@@ -6,6 +6,8 @@ mod auto;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use auto::free_ipv4;
+
 use std::fmt::Display;
 use std::str::FromStr;
 

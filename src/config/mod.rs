@@ -29,6 +29,7 @@ use crate::model::dns::Names;
 use crate::model::network::NetworkSpec;
 use crate::model::request::Request;
 use crate::model::sandbox::NetnsRef;
+pub(crate) use definition::free_ipv4;
 pub use options::Options;
 use options::{Annotation, find, unknown};
 use policy::Policy;

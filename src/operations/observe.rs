@@ -6,6 +6,7 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 
 use super::run::Run;
+use crate::config::free_ipv4;
 use crate::error::{Doing, Error, Result};
 use crate::firewall;
 use crate::kernel::{listeners, named, observe};
@@ -17,7 +18,7 @@ use crate::model::port::{PortMapping, Protocol};
 use crate::model::request::Request;
 use crate::model::rule::{Backend, Family};
 use crate::model::sandbox::Sandbox;
-use crate::model::value::{Gateway, Iface};
+use crate::model::value::{Gateway, Iface, overlap};
 use crate::plan;
 use crate::rootfs;
 
@@ -59,7 +60,27 @@ impl Run {
         if let Some(own) = own.filter(|_| lends) {
             spec.subnets = vec![*own];
         }
+        if spec.lent && spec.defined && known.is_none() && observed.bridge.is_none() {
+            self.choose_subnets(spec, &observed)?;
+        }
         Ok((known, observed))
+    }
+
+    /// The subnets that nobody has chosen are such as the host has no route to, and no other
+    /// network has.
+    fn choose_subnets(&self, spec: &mut NetworkSpec, observed: &ObservedNetwork) -> Result<()> {
+        let others = self.defined.iter().filter(|other| other.name != spec.name);
+        let others: Vec<IpNetwork> = others.flat_map(|other| other.subnets.clone()).collect();
+        let routes = observed.routes.iter().map(|route| route.destination);
+        let taken: Vec<IpNetwork> = routes.filter(|to| to.prefix() > 0).chain(others).collect();
+        let is_free = |subnet: IpNetwork| !taken.iter().any(|other| overlap(*other, subnet));
+        for subnet in spec.subnets.iter_mut().filter(|subnet| subnet.is_ipv4() && !is_free(**subnet)) {
+            *subnet = free_ipv4(&spec.name, is_free).unwrap_or(*subnet);
+        }
+        if !self.machine.kernel.sysctl().has_ipv6().doing(|| "look for IPv6")? {
+            spec.subnets.retain(IpNetwork::is_ipv4);
+        }
+        Ok(())
     }
 
     fn network_now(&self, spec: &NetworkSpec, files: bool) -> Result<ObservedNetwork> {

@@ -70,3 +70,23 @@ fn subnets_that_nobody_chose_stay_while_the_network_is_there() {
     let address = before.split_whitespace().find(|word| word.starts_with("10.")).unwrap();
     assert!(other.pings(address.split('/').next().unwrap()), "{before}");
 }
+
+#[test]
+fn a_subnet_that_nobody_chose_is_one_that_the_host_has_no_route_to() {
+    let Some(world) = world("[network.one]") else { return };
+    world.netns_ok(&["create", "one"], "");
+    let subnet =
+        |world: &crate::common::World| world.sh("ip -4 route show dev one | cut -d' ' -f1").trim().to_owned();
+    let usual = subnet(&world);
+    assert!(usual.starts_with("10."), "{usual}");
+    world.netns_ok(&["rm", "one"], "");
+    world.sh(&format!(
+        "ip link add wire0 type veth peer name wire1 && ip link set wire1 up && ip link set wire0 up && ip route add {usual} dev wire0"
+    ));
+    world.netns_ok(&["create", "one"], "");
+    let other = subnet(&world);
+    assert!(other.starts_with("10.") && other != usual, "{other}");
+    world.sh("ip link del wire0");
+    world.netns_ok(&["create", "one"], "");
+    assert_eq!(subnet(&world), other, "it stays");
+}

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
 
-use crate::model::network::NetworkSpec;
+use crate::model::network::{NetworkName, NetworkSpec};
 use crate::model::value::{Gateway, overlap};
 
 /// Where IPv4 subnets are taken from, 256 addresses each: 10.160.0.0/11.
@@ -26,13 +26,19 @@ pub(super) fn fill<'a>(networks: impl Iterator<Item = &'a mut NetworkSpec>) {
     let site = u128::from(number(&fs::read(MACHINE_ID).unwrap_or_default())) & 0xff_ffff_ffff;
     for network in wanting {
         let hash = number(network.name.as_str().as_bytes());
-        let free = |found: &IpNetwork| !taken.iter().any(|other| overlap(*found, *other));
-        let v4 = (0..POOL.1).filter_map(|at| ipv4(hash, at)).find(free);
-        let v6 = (0..POOL.1).filter_map(|at| ipv6(site, hash, at)).find(free);
+        let is_free = |found: IpNetwork| !taken.iter().any(|other| overlap(found, *other));
+        let v4 = free_ipv4(&network.name, is_free);
+        let v6 = (0..POOL.1).filter_map(|at| ipv6(site, hash, at)).find(|found| is_free(*found));
         network.lent = true;
         network.subnets.extend(v4.into_iter().chain(v6).filter_map(gateway));
         taken.extend(&network.subnets);
     }
+}
+
+/// The IPv4 subnet for a network of this name: the first on its list that is free.
+pub(crate) fn free_ipv4(name: &NetworkName, is_free: impl Fn(IpNetwork) -> bool) -> Option<IpNetwork> {
+    let hash = number(name.as_str().as_bytes());
+    (0..POOL.1).filter_map(|at| ipv4(hash, at)).find(|found| is_free(*found))
 }
 
 /// What a bridge can have as its address.
