@@ -67,7 +67,7 @@ fn a_namespace_without_a_process_is_attached_by_its_path() {
     assert_eq!(row["netns"], "/run/netns/blue");
     let table = world.netns_ok(&["ls"], "");
     let columns: Vec<&str> = table.lines().nth(2).unwrap().split_whitespace().collect();
-    assert_eq!(&columns[2..], ["-", "running", "blue", "0.0.0.0:8080->80/tcp"], "{table}");
+    assert_eq!(&columns[2..], ["-", "running", "blue", "netns0", "0.0.0.0:8080->80/tcp"], "{table}");
     let inspected = world.netns_ok(&["inspect", "blue"], "");
     assert!(
         inspected.contains("netns         /run/netns/blue") && inspected.contains("eth0@if"),

@@ -68,8 +68,8 @@ macro_rules! options {
 options! {
     /// Networks by name, in the grammar of [`crate::model::place`].
     #[arg(env = "NETNS_NETWORK", value_name = "SPEC", value_delimiter = Place::DELIMITER)]
-    #[arg(help = "Attach to a network that the configuration file defines: NAME[:ip=ADDR][,iface=NAME][,mac=MAC]\
-                  [,metric=N][,alias=NAME][,mtu=N][,route=ROUTE][,publish=SPEC][,no-default-route]; \
+    #[arg(help = "Attach to a network that the configuration file defines: NAME[:KEY=VALUE,...], \
+                  with the keys ip, iface, mac, metric, alias, mtu, route, publish, and no-default-route; \
                   the first is eth0")]
     network: Vec<Place> => Allowed,
 

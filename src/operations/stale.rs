@@ -18,6 +18,9 @@ use crate::store::{Held, Owner, Pending};
 const PENDING: usize = 8;
 /// How many containers each run looks at, in turn: by one system call each.
 const GLANCES: usize = 64;
+/// How many of these it verifies: a pid that was given to another process hides a dead container
+/// from a glance, and nothing in the kernel tells of a lost claim of a port.
+const VERIFIED: usize = 3;
 /// How long to wait for the veth pair of a namespace that seems to be gone; in milliseconds.
 const VETH_PATIENCE: u32 = 200;
 
@@ -74,8 +77,7 @@ impl Run {
         let (batch, turn) = self.store.in_turn(GLANCES)?;
         self.turn = turn;
         for (at, (pid, key)) in batch.iter().enumerate() {
-            // A pid that was given to another process hides a dead container from a glance.
-            let verify = at == first % batch.len();
+            let verify = (first.wrapping_add(at) % batch.len()) < VERIFIED;
             let seems_alive = pid.is_some_and(|pid| liveness.may_run(pid));
             let owner = Owner::Container(key.clone());
             if (verify || !seems_alive) && !seen.contains(&owner) && !self.is_fine(key)? {
