@@ -113,7 +113,7 @@ fn a_hostile_annotation_is_refused_and_nothing_changes() {
         ("iface", "eth0\nnetns: all is well", "eth0\\nnetns: all is well"),
         ("bridge", "br%d", "only letters, digits"),
         ("publish", "80\n-A INPUT -j ACCEPT", "is not a port"),
-        ("static-ip", "172.19.0.9\n", "invalid IP address"),
+        ("static-ip", "172.19.0.9\n-A", "invalid IP address"),
         ("mtu", "-1", "from 68 to 65535"),
         ("alias", "localhost.localdomain", "it means whoever asks"),
         ("alias", "db,localhost4", "it means whoever asks"),

@@ -4,7 +4,8 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use super::conformance::{ENGINES, in_a_world};
-use super::{Ask, Engine};
+use super::podman::Podman;
+use super::{Ask, DockerLike, Engine, find};
 use crate::common::{World, stderr};
 
 fn reason_is_found(name: &str, world: &mut World, engine: &mut dyn Engine) {
@@ -54,4 +55,18 @@ fn the_system_log_gets_one_line_for_each_failure() {
         assert!(!world.attach("b", b, &[("publish", "8080:80")]).status.success());
     }
     world.detach_ok("a");
+}
+
+#[test]
+fn whoever_forgets_network_none_is_told_that() {
+    let Some(world) = World::new() else { return };
+    let Some(runc) = find("runc") else { return };
+    let podman = Podman::new(&world, &runc);
+    let run = "run -d --name web --annotation org.netns.publish=8080:80 box /bin/busybox sleep 1000";
+    let refused = podman.run(&world, run).expect_err("podman has given it an eth0");
+    let told = world.netns_ok(&["failures"], "");
+    for text in [refused, told] {
+        assert!(text.contains("the container has an interface eth0 already"), "{text}");
+        assert!(text.contains("start it with `--network none`"), "{text}");
+    }
 }
