@@ -10,7 +10,7 @@ use std::process::Command;
 
 use netns::config::Options;
 use netns::error::Result;
-use netns::model::observed::{Host, NameHolder};
+use netns::model::observed::{Forwarding, Host, NameHolder};
 use netns::model::sandbox::{FoundBy, Sandbox};
 use netns::model::step::Step;
 use netns::operations::{apply_lines, undo_lines};
@@ -30,7 +30,7 @@ fn assert_golden(name: &str, plan: &Plan) {
     let detach = undo_lines(&plan.record.steps.iter().collect::<Vec<_>>());
     let network: Vec<&Step> = plan.networks.iter().flat_map(|network| &network.network.steps).collect();
     let mut network = undo_lines(&network);
-    network.retain(|line| !line.starts_with("undo iptables"));
+    network.retain(|line| !line.starts_with("undo iptables") && !line.starts_with("undo ip6tables"));
     let parts = [("attach", attach), ("detach", detach), ("remove the network", network)];
     let text: String =
         parts.iter().map(|(what, lines)| format!("# {what}\n{}\n", lines.join("\n"))).collect();
@@ -52,6 +52,19 @@ fn a_fresh_host_gets_a_network_and_the_ports() {
     let options = publish("8080:80 127.0.0.1:53:53/udp 7000-7099:9000-9099");
     let plan = attach(options, &fresh_host(), &Known::default(), "web", 42).unwrap();
     assert_golden("fresh-host-with-ports", &plan);
+}
+
+#[test]
+fn a_network_of_both_families_has_its_rules_and_the_ports_in_each() {
+    let options = Options {
+        ip: ["172.19.0.1/16", "fd00:19::1/64"].map(|ip| ip.parse().unwrap()).into(),
+        ..publish("8080:80 0.0.0.0:53:53/udp [fd00::1]:443:443")
+    };
+    let key = "net/ipv6/conf/all/force_forwarding".to_owned();
+    let forwarding6 = Forwarding { key, value: "0".to_owned(), with: Vec::new() };
+    let host = Host { forwarding6, ..fresh_host() };
+    let plan = attach(options, &host, &Known::default(), "web", 42).unwrap();
+    assert_golden("both-families", &plan);
 }
 
 #[test]

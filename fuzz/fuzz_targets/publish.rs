@@ -19,7 +19,7 @@ fuzz_target!(|text: &str| {
     assert_eq!(publish.to_string().parse::<Publish>().expect("what is printed is read"), publish);
     let host = publish.host.unwrap_or(publish.container);
     assert_eq!(host.count(), publish.container.count());
-    let mapping = publish.at(host);
+    let mapping = publish.at(host, false);
     assert!(mapping.conflicts(&mapping));
     if let Some(block) = Rule::block_of(&mapping, Family::Ipv4) {
         check_rule(&block);

@@ -68,7 +68,14 @@ fn chosen(request: &Request) -> Result<Claimed> {
         state_dir: DEFAULT_STATE_DIR.into(),
         networks: request.networks.iter().map(|_| None).collect(),
         addresses: request.networks.iter().map(addresses).collect::<Result<_>>()?,
-        ports: ports::choose::<Error>(container, &request.publish, &[], |_, _| Ok(Vec::new()), nobody)?,
+        ports: ports::choose::<Error>(
+            container,
+            &request.publish,
+            request.has_ipv6(),
+            &[],
+            |_, _| Ok(Vec::new()),
+            nobody,
+        )?,
         slots: vec![(1..=64).collect(); 16],
         ..Claimed::default()
     })

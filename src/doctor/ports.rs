@@ -69,7 +69,7 @@ fn taken(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<
 fn elsewhere(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<Finding> {
     let packet = Packet {
         input: facts.host.uplink().map(|link| link.name.clone()),
-        destination: mapping.host_ip,
+        destination: mapping.address(),
         protocol: Some(mapping.protocol.to_string()),
         port: Some(mapping.host.first),
         states: vec!["new"],

@@ -155,6 +155,6 @@ pub(super) fn reverse_path(facts: &Facts) -> Vec<Finding> {
 fn ports_on(facts: &Facts, addresses: &[IpNetwork]) -> Vec<String> {
     let reached = |ip: Option<IpAddr>| ip.is_none_or(|ip| addresses.iter().any(|own| own.ip() == ip));
     let living = facts.containers.iter().filter(|container| container.stale.is_none());
-    let mappings = living.flat_map(Container::ports).filter(|mapping| reached(mapping.host_ip));
+    let mappings = living.flat_map(Container::ports).filter(|mapping| reached(mapping.address()));
     mappings.map(ToString::to_string).collect()
 }

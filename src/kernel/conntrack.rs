@@ -9,7 +9,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
@@ -18,7 +18,7 @@ use super::netlink::Netlink;
 use crate::error::Error;
 use crate::log::Log;
 use crate::model::port::{PortMapping, Protocol};
-use crate::model::rule::{Change, Rule};
+use crate::model::rule::{Change, Family, Rule};
 use crate::netfilter::{ACK, DUMP, NESTED, Netfilter, REQUEST, attribute, find, listen, message, send};
 
 // From `linux/netfilter/nfnetlink.h` and `nfnetlink_conntrack.h`.
@@ -32,8 +32,10 @@ const ZONE: u16 = 18;
 const FILTER: u16 = 25;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
-const V4_SRC: u16 = 1;
-const V4_DST: u16 = 2;
+/// `CTA_IP_V4_SRC` and `CTA_IP_V6_SRC`.
+const SRC: [u16; 2] = [1, 3];
+/// `CTA_IP_V4_DST` and `CTA_IP_V6_DST`.
+const DST: [u16; 2] = [2, 4];
 const PROTO_NUM: u16 = 1;
 const PROTO_SRC_PORT: u16 = 2;
 const PROTO_DST_PORT: u16 = 3;
@@ -42,16 +44,15 @@ const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_PROTO_NUM: u32 = 1 << 3;
 const FILTER_PROTO_DST_PORT: u32 = 1 << 5;
 
-const AF_INET: u8 = 2;
 const UDP: u8 = 17;
 
 /// A UDP flow, as the kernel translates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Flow {
-    source: (Ipv4Addr, u16),
-    destination: (Ipv4Addr, u16),
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
     /// Who answers.
-    answers: Ipv4Addr,
+    answers: IpAddr,
     /// The attributes that name this flow and no other.
     name: Vec<u8>,
 }
@@ -129,7 +130,8 @@ fn leads(rules: &[impl Borrow<Rule>]) -> Vec<Lead> {
 fn remove(socket: &Socket, change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Flow>> {
     let wrong = dump(socket, leads, |flow| is_wrong(flow, change, leads, local))?;
     for flow in &wrong {
-        send(socket, &message(DELETE, REQUEST | ACK, AF_INET, &flow.name))?;
+        let family = number(Family::of(flow.answers));
+        send(socket, &message(DELETE, REQUEST | ACK, family, &flow.name))?;
         match listen(socket, |_| ()) {
             // It has ended by itself.
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
@@ -140,10 +142,11 @@ fn remove(socket: &Socket, change: Change, leads: &[Lead], local: &[IpAddr]) -> 
 }
 
 fn is_wrong(flow: &Flow, change: Change, leads: &[Lead], local: &[IpAddr]) -> bool {
-    let (destination, port) = (IpAddr::V4(flow.destination.0), flow.destination.1);
+    let (destination, port) = flow.destination;
     leads.iter().any(|(mapping, to)| {
         let here = (mapping.host.first..=mapping.host.last).contains(&port)
-            && mapping.host_ip.is_none_or(|ip| ip == destination);
+            && to.is_ipv4() == destination.is_ipv4()
+            && mapping.address().is_none_or(|ip| ip == destination);
         here && match change {
             // Not what passes through the host to a port of the same number elsewhere.
             Change::Add => (destination.is_loopback() || local.contains(&destination)) && *to != flow.answers,
@@ -166,13 +169,23 @@ fn dump(socket: &Socket, leads: &[Lead], wanted: impl Fn(&Flow) -> bool) -> io::
     }
     let mut only = attribute(TUPLE_ORIG | NESTED, &attribute(TUPLE_PROTO | NESTED, &ports));
     only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &compared.to_ne_bytes())));
-    send(socket, &message(GET, REQUEST | DUMP, AF_INET, &only))?;
     let mut flows = Vec::new();
-    listen(socket, |attributes| flows.extend(parse(attributes).filter(&wanted)))?;
+    for family in Family::ALL.into_iter().filter(|of| leads.iter().any(|(_, to)| Family::of(*to) == *of)) {
+        send(socket, &message(GET, REQUEST | DUMP, number(family), &only))?;
+        listen(socket, |attributes| flows.extend(parse(attributes).filter(&wanted)))?;
+    }
     Ok(flows)
 }
 
-/// A UDP flow of IPv4.
+/// `AF_INET` or `AF_INET6`.
+fn number(family: Family) -> u8 {
+    match family {
+        Family::Ipv4 => 2,
+        Family::Ipv6 => 10,
+    }
+}
+
+/// A UDP flow.
 fn parse(attributes: &[u8]) -> Option<Flow> {
     let original = find(attributes, TUPLE_ORIG)?;
     let (addresses, ports) = (find(original, TUPLE_IP)?, find(original, TUPLE_PROTO)?);
@@ -185,15 +198,19 @@ fn parse(attributes: &[u8]) -> Option<Flow> {
         name.extend(find(attributes, kind).map_or(Vec::new(), |value| attribute(kind, value)));
     }
     Some(Flow {
-        source: (address(addresses, V4_SRC)?, port(ports, PROTO_SRC_PORT)?),
-        destination: (address(addresses, V4_DST)?, port(ports, PROTO_DST_PORT)?),
-        answers: address(find(find(attributes, TUPLE_REPLY)?, TUPLE_IP)?, V4_SRC)?,
+        source: (address(addresses, SRC)?, port(ports, PROTO_SRC_PORT)?),
+        destination: (address(addresses, DST)?, port(ports, PROTO_DST_PORT)?),
+        answers: address(find(find(attributes, TUPLE_REPLY)?, TUPLE_IP)?, SRC)?,
         name,
     })
 }
 
-fn address(attributes: &[u8], kind: u16) -> Option<Ipv4Addr> {
-    find(attributes, kind)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
+/// An address of either kind.
+fn address(attributes: &[u8], [v4, v6]: [u16; 2]) -> Option<IpAddr> {
+    match find(attributes, v4) {
+        Some(octets) => octets.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+        None => find(attributes, v6)?.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+    }
 }
 
 fn port(attributes: &[u8], kind: u16) -> Option<u16> {
@@ -211,8 +228,8 @@ mod tests {
     use super::*;
 
     fn tuple(source: [u8; 4], destination: [u8; 4], protocol: u8, sport: u16, dport: u16) -> Vec<u8> {
-        let mut addresses = attribute(V4_SRC, &source);
-        addresses.extend(attribute(V4_DST, &destination));
+        let mut addresses = attribute(SRC[0], &source);
+        addresses.extend(attribute(DST[0], &destination));
         let mut ports = attribute(PROTO_NUM, &[protocol]);
         ports.extend(attribute(PROTO_SRC_PORT, &sport.to_be_bytes()));
         ports.extend(attribute(PROTO_DST_PORT, &dport.to_be_bytes()));
@@ -231,7 +248,7 @@ mod tests {
 
     fn lead(spec: &str, to: &str) -> Vec<Lead> {
         let publish: crate::model::publish::Publish = spec.parse().unwrap();
-        vec![(publish.at(publish.host.unwrap()), to.parse().unwrap())]
+        vec![(publish.at(publish.host.unwrap(), false), to.parse().unwrap())]
     }
 
     const HOST: [u8; 4] = [10, 0, 0, 1];

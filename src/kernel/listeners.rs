@@ -49,7 +49,8 @@ impl Listening {
     /// What it keeps others from publishing.
     pub fn mapping(&self) -> PortMapping {
         let ports = Ports { first: self.port, last: self.port };
-        let host_ip = Some(self.address).filter(|address| !address.is_unspecified());
+        // On `::` it hears both families, unless it has asked for one alone.
+        let host_ip = Some(self.address).filter(|ip| ip.is_ipv6() || !ip.is_unspecified());
         PortMapping { host_ip, host: ports, container: ports, protocol: self.protocol, from: Vec::new() }
     }
 }
@@ -63,6 +64,8 @@ pub fn of(protocols: &[Protocol]) -> Vec<Listening> {
         let families = [AF_INET, AF_INET6].into_iter();
         found.extend(families.filter_map(|family| dump(socket.as_ref()?, family, *protocol)).flatten());
     }
+    // Nothing is led away from there.
+    found.retain(|socket| socket.address != IpAddr::V6(Ipv6Addr::LOCALHOST));
     found
 }
 

@@ -91,7 +91,7 @@ fn parse_port(text: &str) -> Result<u16, String> {
 /// A port mapping: a port, or a range of them, that is published, every question answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
-    /// The host's address; `None` is all of them.
+    /// The host's address; `None` is all of IPv4, and `::` all of both families.
     pub host_ip: Option<IpAddr>,
     /// The host's ports, as many as `container`.
     pub host: Ports,
@@ -110,17 +110,33 @@ impl PortMapping {
     pub fn conflicts(&self, other: &Self) -> bool {
         self.protocol == other.protocol
             && self.host.overlaps(other.host)
-            && (self.host_ip.is_none() || other.host_ip.is_none() || self.host_ip == other.host_ip)
+            && (self.covers(other.host()) || other.covers(self.host()))
+    }
+
+    /// The host's address, the unspecified one for all: of IPv4, or of both families.
+    fn host(&self) -> IpAddr {
+        self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    fn covers(&self, other: IpAddr) -> bool {
+        let own = self.host();
+        own == other || own.is_unspecified() && (own.is_ipv6() || other.is_ipv4())
+    }
+
+    /// The one address of the host that it is published on, if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host_ip.filter(|ip| !ip.is_unspecified())
     }
 
     /// Whether packets of a family are led by it.
     pub fn is_for(&self, family: Family) -> bool {
-        Family::of(self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))) == family
+        let own = self.host();
+        Family::of(own) == family || own.is_unspecified() && own.is_ipv6()
     }
 
-    /// Whether the host can reach it by a loopback address.
+    /// Whether the host can reach it by a loopback address, which only IPv4 can translate.
     pub fn on_loopback(&self) -> bool {
-        self.host_ip.is_none_or(|ip| ip.is_loopback())
+        self.address().is_none_or(|ip| ip.is_loopback())
     }
 
     /// The sources of a family that may call: `[None]` is everybody, and nothing is nobody.
@@ -139,17 +155,20 @@ impl PortMapping {
 
     /// The host's side: `0.0.0.0:8080/tcp`.
     pub fn host_side(&self) -> String {
-        let ip = self.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
-        format!("{ip}:{}/{}", self.host, self.protocol)
+        format!("{}:{}/{}", bracketed(self.host()), self.host, self.protocol)
     }
 }
 
 impl fmt::Display for PortMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = self.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
-        write!(f, "{ip}:{}->{}/{}", self.host, self.container, self.protocol)?;
+        write!(f, "{}:{}->{}/{}", bracketed(self.host()), self.host, self.container, self.protocol)?;
         self.from.iter().try_for_each(|source| write!(f, ",from={source}"))
     }
+}
+
+/// An address as it stands before a port.
+pub(super) fn bracketed(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
 }
 
 #[cfg(test)]
@@ -171,5 +190,26 @@ mod tests {
         assert!(!all.conflicts(&published(None, 80, 90, Protocol::Udp)));
         let one = published(Some("10.0.0.1"), 80, 80, Protocol::Tcp);
         assert!(!one.conflicts(&published(Some("10.0.0.2"), 80, 80, Protocol::Tcp)));
+    }
+
+    #[test]
+    fn all_addresses_of_both_families_conflict_with_each_and_those_of_one_only_with_their_own() {
+        let on = |ip: Option<&str>| PortMapping {
+            host_ip: ip.map(|ip| ip.parse().unwrap()),
+            host: Ports { first: 80, last: 80 },
+            container: Ports { first: 80, last: 80 },
+            protocol: Protocol::Tcp,
+            from: Vec::new(),
+        };
+        let both = on(Some("::"));
+        for other in [None, Some("10.0.0.1"), Some("fd00::1"), Some("::")] {
+            assert!(both.conflicts(&on(other)) && on(other).conflicts(&both), "{other:?}");
+        }
+        assert!(!on(None).conflicts(&on(Some("fd00::1"))) && !on(Some("fd00::1")).conflicts(&on(None)));
+        let families = |mapping: PortMapping| Family::ALL.map(|family| mapping.is_for(family));
+        assert_eq!(families(both.clone()), [true, true]);
+        assert_eq!(families(on(None)), [true, false]);
+        assert_eq!(families(on(Some("fd00::1"))), [false, true]);
+        assert_eq!((both.to_string().as_str(), both.on_loopback()), ("[::]:80->80/tcp", true));
     }
 }

@@ -3,12 +3,12 @@
 //! `8000-8010`.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 
-use super::port::{PortMapping, Ports, Protocol};
+use super::port::{PortMapping, Ports, Protocol, bracketed};
 use crate::error::Error;
 
 /// What stands before a source.
@@ -17,7 +17,7 @@ const FROM: &str = "from=";
 /// A port, or a range of them, that a container asks to have published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// Only on this address of the host; `None` is all of them.
+    /// Only on this address of the host; `None` is all of them, and `0.0.0.0` all of IPv4.
     pub host_ip: Option<IpAddr>,
     /// As many ports as `container`; `None` asks for free ones.
     pub host: Option<Ports>,
@@ -30,9 +30,11 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// What it becomes with these ports of the host.
-    pub fn at(&self, host: Ports) -> PortMapping {
+    /// What it becomes with these ports of the host, for a container that has IPv6 or not.
+    pub fn at(&self, host: Ports, ipv6: bool) -> PortMapping {
         let Self { host_ip, container, protocol, .. } = *self;
+        let all = ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let host_ip = host_ip.or(all).filter(|ip| ip.is_ipv6() || !ip.is_unspecified());
         PortMapping { host_ip, host, container, protocol, from: self.from.clone() }
     }
 
@@ -134,15 +136,7 @@ fn source(word: &str) -> Result<IpNetwork, String> {
     if source.prefix() == 0 {
         return Err(format!("{source} is everybody, as without {FROM}"));
     }
-    let source = IpNetwork::new(source.network(), source.prefix()).map_err(|cause| cause.to_string())?;
-    only_ipv4(source.ip()).map(|_| source)
-}
-
-fn only_ipv4(address: IpAddr) -> Result<IpAddr, String> {
-    match address {
-        IpAddr::V6(_) => Err(format!("{address} is IPv6, and only IPv4 networks are built so far")),
-        IpAddr::V4(_) => Ok(address),
-    }
+    IpNetwork::new(source.network(), source.prefix()).map_err(|cause| cause.to_string())
 }
 
 fn parse_protocol(name: &str) -> Result<Protocol, String> {
@@ -155,7 +149,7 @@ fn parse_protocol(name: &str) -> Result<Protocol, String> {
 }
 
 /// Splits what stands before the container's port: `8080`, `10.0.0.1:8080`, `10.0.0.1:`,
-/// `[::1]:8080`. An unspecified address is no restriction.
+/// `[fd00::1]:8080`. `[::]` is no restriction.
 fn split_host(host: &str) -> Result<(Option<IpAddr>, &str), String> {
     let (address, ports) = match host.rsplit_once(':') {
         Some((address, ports)) => (address, ports),
@@ -170,14 +164,21 @@ fn split_host(host: &str) -> Result<(Option<IpAddr>, &str), String> {
         return Ok((None, ports));
     }
     let address: IpAddr = bare.parse().map_err(|_| format!("'{bare}' is not an IP address"))?;
-    Ok((Some(only_ipv4(address)?).filter(|address| !address.is_unspecified()), ports))
+    match address {
+        IpAddr::V6(ip) if ip.is_loopback() => {
+            Err("the kernel leads nothing from ::1 to a container; 127.0.0.1 it does".to_owned())
+        }
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Err(format!("write the IPv4 address for {ip}")),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ok((None, ports)),
+        _ => Ok((Some(address), ports)),
+    }
 }
 
 impl fmt::Display for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.host_ip, self.host) {
-            (Some(ip), Some(host)) => write!(f, "{ip}:{host}:")?,
-            (Some(ip), None) => write!(f, "{ip}::")?,
+            (Some(ip), Some(host)) => write!(f, "{}:{host}:", bracketed(ip))?,
+            (Some(ip), None) => write!(f, "{}::", bracketed(ip))?,
             (None, Some(host)) => write!(f, "{host}:")?,
             (None, None) => {}
         }
@@ -205,7 +206,11 @@ mod tests {
             (":80", "80/tcp"),
             ("127.0.0.1:8080:80", "127.0.0.1:8080:80/tcp"),
             ("127.0.0.1::80", "127.0.0.1::80/tcp"),
-            ("0.0.0.0:8080:80", "8080:80/tcp"),
+            ("0.0.0.0:8080:80", "0.0.0.0:8080:80/tcp"),
+            ("[::]:8080:80", "8080:80/tcp"),
+            ("[fd00::1]:8080:80", "[fd00::1]:8080:80/tcp"),
+            ("[fd00::1]::80/udp", "[fd00::1]::80/udp"),
+            ("80,from=fd00::7/8", "80/tcp,from=fd00::/8"),
             ("8000-8010:9000-9010", "8000-8010:9000-9010/tcp"),
             ("8000-8000:80", "8000:80/tcp"),
             ("8080:80,from=10.0.0.0/8", "8080:80/tcp,from=10.0.0.0/8"),
@@ -229,7 +234,8 @@ mod tests {
             ("localhost:80:80", "not an IP address"),
             ("::1:80:80", "in brackets"),
             ("[::1:80:80", "bracket is missing"),
-            ("[::1]:80:80", "IPv6"),
+            ("[::1]:80:80", "the kernel leads nothing from ::1"),
+            ("[::ffff:10.0.0.1]:80:80", "write the IPv4 address"),
             ("1.2.3.4.5:80:80", "not an IP address"),
             ("80 -j ACCEPT", "not a port"),
             ("80,81", "'81' is not from=CIDR"),
@@ -237,7 +243,7 @@ mod tests {
             ("from=10.0.0.0/8", "no port stands before it"),
             ("80,from=10.0.0.0/33", "'10.0.0.0/33' is not an address or a subnet"),
             ("80,from=0.0.0.0/0", "everybody"),
-            ("80,from=fd00::/8", "IPv6"),
+            ("80,from=::/0", "everybody"),
         ] {
             assert!(shown(text).contains(reason), "{text}: {}", shown(text));
         }
@@ -270,7 +276,7 @@ mod tests {
             given in any::<bool>(), protocol in 0..3, from in proptest::option::of((any::<[u8; 4]>(), 1u8..33)),
         ) {
             let spec = Publish {
-                host_ip: ip.map(IpAddr::from).filter(|ip| !ip.is_unspecified()),
+                host_ip: ip.map(IpAddr::from),
                 host: given.then(|| Ports { first: first + shift, last: first + shift + count }),
                 container: Ports { first, last: first + count },
                 protocol: [Protocol::Tcp, Protocol::Udp, Protocol::Sctp][protocol as usize],

@@ -39,6 +39,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether the network that it publishes ports on has IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        let first = self.networks.first();
+        first.is_some_and(|wanted| wanted.network.subnets.iter().any(IpNetwork::is_ipv6))
+    }
+
     /// A container that asks for nothing, and whose files are left alone.
     pub fn new(container: ContainerId, netns: NetnsRef) -> Self {
         Self {

@@ -1,7 +1,10 @@
 //! What a `resolv.conf(5)` says, read and written. Pure.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
 
 use super::dns::{Domain, Names, ResolverOption, Server};
 
@@ -19,11 +22,12 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// What a container can use of the host's file. A loopback server is the host's own and not
-    /// the container's, and a container without IPv6 reaches no IPv6 server. What is
-    /// malformed, or no resolver heeds, is left out.
+    /// What containers can use of the host's file. A loopback server is the host's own and not
+    /// a container's, and so is one on a link of the host. What is malformed, or no resolver
+    /// heeds, is left out.
     pub fn of_host(text: &str) -> Self {
-        let reachable = |Server(ip): &Server| ip.is_ipv4() && !ip.is_loopback();
+        let on_a_link = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let reachable = |Server(ip): &Server| !ip.is_loopback() && !on_a_link(ip);
         let servers = servers_in(text).filter(reachable).collect();
         let unreached = servers_in(text).find(|server| !reachable(server));
         let mut found = Self { servers, unreached, ..Self::default() };
@@ -39,6 +43,13 @@ impl Resolver {
             }
         }
         found
+    }
+
+    /// The same without the servers that a container without an address of their family reaches
+    /// not.
+    pub fn reached_from(&self, addresses: &[IpNetwork]) -> Self {
+        let reached = |Server(ip): &&Server| addresses.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+        Self { servers: self.servers.iter().filter(reached).cloned().collect(), ..self.clone() }
     }
 
     /// The same with what a container asks for in its place.
@@ -93,11 +104,15 @@ mod tests {
         let text = "# by hand\nnameserver 127.0.0.53\nnameserver 10.0.0.53 # not read\nnameserver fe80::1%eth0\n\
                     nameserver ::1\nnameserver fd00::53\ndomain old.example\nsearch corp.example lan\noptions ndots:2 $x\n\
                     sortlist 10.0.0.0\nnameserver\n";
-        let resolver = Resolver::of_host(text);
-        assert_eq!(
-            resolver.text().unwrap(),
-            "nameserver 10.0.0.53\nsearch corp.example lan\noptions ndots:2\n"
-        );
+        let of = |addresses: &[&str]| {
+            let addresses: Vec<IpNetwork> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+            Resolver::of_host(text).reached_from(&addresses).text().unwrap()
+        };
+        let rest = "search corp.example lan\noptions ndots:2\n";
+        let (four, six) = ("nameserver 10.0.0.53\n", "nameserver fd00::53\n");
+        assert_eq!(of(&["172.19.0.2/16"]), format!("{four}{rest}"));
+        assert_eq!(of(&["172.19.0.2/16", "fd00:19::2/64"]), format!("{four}{six}{rest}"));
+        assert_eq!(of(&["fd00:19::2/64"]), format!("{six}{rest}"));
         assert_eq!(Resolver::of_host("nameserver 127.0.0.53\nsearch lan\n").text(), None);
     }
 

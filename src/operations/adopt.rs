@@ -4,11 +4,13 @@
 
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
+
 use super::apply::apply;
 use super::attach::now;
 use super::rules::is_of;
 use super::run::Run;
-use super::unrecorded::{Unrecorded, address_of};
+use super::unrecorded::Unrecorded;
 use crate::error::{Doing, Error, Result};
 use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
@@ -19,7 +21,7 @@ use crate::model::observed::{Host, Link, Links};
 use crate::model::port::PortMapping;
 use crate::model::record::Attachment;
 use crate::model::request::{NetworkRequest, Request};
-use crate::model::rule::{Backend, Rule};
+use crate::model::rule::{Backend, Family, Rule};
 use crate::model::step::Step;
 use crate::model::value::{Iface, Mac};
 use crate::plan::{self, Case, Claimed, NetworkPlan};
@@ -126,7 +128,7 @@ impl Run {
             host.networks = networks_seen.into_iter().chain([observed]).collect();
             let interface = attachment.interface.clone();
             request.networks.push(NetworkRequest {
-                static_ips: address_of(link).into_iter().collect(),
+                static_ips: link.addresses.iter().map(IpNetwork::ip).collect(),
                 mtu: Some(link.mtu),
                 ..NetworkRequest::new(spec, interface)
             });
@@ -160,20 +162,26 @@ impl Run {
         let networks = self.store.records()?.networks;
         let network = networks.into_iter().find(|network| network.bridge.as_str() == bridge.name);
         let network = network.ok_or_else(|| missing("network"))?;
-        let address = address_of(link).ok_or_else(|| missing("address"))?;
-        let subnet = network.subnets.iter().find(|subnet| subnet.contains(address));
-        let subnet = *subnet.ok_or_else(|| missing("address of its network"))?;
+        let (mut addresses, mut gateways) = (Vec::new(), Vec::new());
+        for subnet in &network.subnets {
+            if let Some(lease) = link.addresses.iter().find(|lease| subnet.contains(lease.ip())) {
+                let lease = IpNetwork::new(lease.ip(), subnet.prefix());
+                addresses.push(lease.map_err(|cause| Error::new(operation(), cause))?);
+                gateways.push(subnet.ip());
+            }
+        }
+        if addresses.is_empty() {
+            return Err(missing("address of its network"));
+        }
         let peer = link.peer.and_then(|index| inside.by_index(index)).ok_or_else(|| missing("other end"))?;
-        let lease = ipnetwork::IpNetwork::new(address, subnet.prefix())
-            .map_err(|cause| Error::new(operation(), cause))?;
         let attachment = Attachment {
             network: Some(network.name.clone()),
             bridge: Some(network.bridge.clone()),
             interface: peer.name.parse()?,
             host_interface: Some(link.name.parse()?),
             mac: peer.address.as_slice().try_into().ok().map(Mac),
-            addresses: vec![lease],
-            gateways: vec![subnet.ip()],
+            addresses,
+            gateways,
         };
         Ok((network, attachment))
     }
@@ -192,6 +200,13 @@ impl Run {
                 ports.push(mapping.clone());
             }
         }
+        // What is published by both families is found in each.
+        let whole: Vec<PortMapping> = ports.iter().filter(|one| one.is_for(Family::Ipv6)).cloned().collect();
+        ports.retain(|one| {
+            let of_both = |whole: &PortMapping| whole.address().is_none() && whole.host_ip.is_some();
+            let part_of = |whole: &PortMapping| PortMapping { host_ip: None, ..whole.clone() } == *one;
+            !whole.iter().any(|whole| of_both(whole) && part_of(whole))
+        });
         Ok((ports, backend))
     }
 }

@@ -70,7 +70,7 @@ impl Run {
             Some(_) => claimed.beside = mates,
             None => claimed.mates = mates,
         }
-        claimed.ports = self.choose_ports(request, host)?;
+        claimed.ports = self.choose_ports(request, host, &claimed.mates)?;
         if claimed.mates.is_empty() {
             for (wanted, observed) in request.networks.iter().zip(&host.networks) {
                 self.check_mac(request, wanted, observed)?;
@@ -205,15 +205,33 @@ impl Run {
         Err(error.into())
     }
 
-    fn choose_ports(&self, request: &Request, host: &Host) -> Admitted<Vec<PortMapping>> {
-        let absent = |publish: &&Publish| publish.host_ip.is_some_and(|ip| !listeners::has_address(ip));
+    fn choose_ports(&self, request: &Request, host: &Host, mates: &[Record]) -> Admitted<Vec<PortMapping>> {
+        let absent = |publish: &&Publish| {
+            publish.host_ip.is_some_and(|ip| !ip.is_unspecified() && !listeners::has_address(ip))
+        };
         if let Some(publish) = request.publish.iter().find(absent) {
             let operation = format!("publish {publish} for {}", request.container);
             let error = Error::new(operation, "the host does not have this address").of(Kind::Conflict);
             return Err(error.hint("`ip -brief addr` shows those that it has").into());
         }
         let published = |protocol, block| Ok(self.store.ports(protocol, block)?);
-        ports::choose(&request.container, &request.publish, &host.listeners, published, |mapping| {
+        let subnets = request.networks.first().map(|wanted| wanted.network.subnets.as_slice());
+        let mate = mates.first().and_then(Record::first).map(|first| first.addresses.as_slice());
+        let has =
+            |family| mate.or(subnets).is_none_or(|all| all.iter().any(|ip| Family::of(ip.ip()) == family));
+        let (container, listeners) = (&request.container, &host.listeners);
+        let has_ipv6 = has(Family::Ipv6) && !request.networks.is_empty();
+        for publish in &request.publish {
+            let mapping = publish.at(publish.host.unwrap_or(publish.container), has_ipv6);
+            if !Family::ALL.into_iter().any(|family| has(family) && mapping.is_for(family)) {
+                let error = Error::new(
+                    format!("publish {publish} for {container}"),
+                    "it has no address of that family",
+                );
+                return Err(error.of(Kind::Input).into());
+            }
+        }
+        ports::choose(container, &request.publish, has_ipv6, listeners, published, |mapping| {
             let Some(owner) = self.store.holder(&Claim::Ports(mapping.clone()))? else {
                 return Ok("another container publishes it".to_owned());
             };

@@ -191,7 +191,7 @@ impl Run {
 fn listeners_of(request: &Request) -> Vec<Listener> {
     let all: Vec<_> = request.published().map(|(publish, _)| publish).collect();
     let named: Vec<PortMapping> =
-        all.iter().filter_map(|publish| publish.host.map(|host| publish.at(host))).collect();
+        all.iter().filter_map(|publish| publish.host.map(|host| publish.at(host, true))).collect();
     let mut found = listeners::in_the_way(&named);
     if named.len() < all.len() {
         let mut protocols: Vec<Protocol> = all.iter().map(|publish| publish.protocol).collect();

@@ -2,15 +2,17 @@
 //! uses another one. The alias of a host end is the container's id, its MAC address the lease.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
 
 use super::run::Run;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::kernel::namespaces;
 use crate::kernel::netlink::Netlink;
 use crate::model::container::{Key, check_id};
-use crate::model::link::{BRIDGE_MAC, HOST_END, HOST_MAC};
+use crate::model::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_END, HOST_MAC};
 use crate::model::network::{NetworkName, NetworkSpec};
 use crate::model::observed::Link;
 use crate::model::sandbox::NetnsRef;
@@ -32,7 +34,7 @@ pub struct Unrecorded {
 impl Unrecorded {
     /// Its leases.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.links.iter().filter_map(address_of)
+        self.links.iter().flat_map(|link| link.addresses.iter().map(|address| address.ip()))
     }
 
     /// That it is there, for whoever may take it for gone.
@@ -48,10 +50,17 @@ impl Unrecorded {
     }
 }
 
-/// The address that a host end was made for.
-pub(super) fn address_of(link: &Link) -> Option<IpAddr> {
-    let [_, _, tail @ ..] = <[u8; 6]>::try_from(link.address.as_slice()).ok()?;
-    Some(Ipv4Addr::from(tail).into())
+/// The leases that a host end was made for: those addresses that the host was told of with the
+/// one of IPv4 that it has its own from, or with the address that a container end has that goes with it.
+fn leases(link: &Link, told: &[(u32, IpAddr, Vec<u8>)]) -> Vec<IpNetwork> {
+    let Ok([_, _, tail @ ..]) = <[u8; 6]>::try_from(link.address.as_slice()) else { return Vec::new() };
+    let first = IpAddr::from(tail);
+    let here = || told.iter().filter(|(on, ..)| Some(*on) == link.master);
+    let usual = [&[0x02, CONTAINER_MAC], &tail[..]].concat();
+    let mac = here().find(|(_, address, _)| *address == first).map_or(&usual, |(.., mac)| mac);
+    let leases: Vec<IpNetwork> =
+        here().filter(|(.., of)| of == mac).map(|(_, address, _)| (*address).into()).collect();
+    if leases.is_empty() { vec![first.into()] } else { leases }
 }
 
 fn is_host_end(link: &Link) -> bool {
@@ -87,6 +96,8 @@ fn living_or_not(records: &Records, netlink: &Netlink) -> Result<Vec<Unrecorded>
     if ends.is_empty() {
         return Ok(Vec::new());
     }
+    let told = netlink.told_neighbours().doing(|| "look at neighbours")?;
+    ends.iter_mut().for_each(|link| link.addresses = leases(link, &told));
     let keepers =
         namespaces::keepers(netlink, &numbers, &names).doing(|| "look who lives in which namespace")?;
     let mut all: Vec<Unrecorded> = Vec::new();
@@ -199,8 +210,15 @@ impl Run {
             }
             bridge.addresses =
                 netlink.addresses(bridge.index).doing(|| format!("look at bridge {}", bridge.name))?;
-            bridge.addresses.retain(|address| bridge.address == value::mac(BRIDGE_MAC, address.ip()).0);
-            if !bridge.addresses.is_empty() {
+            let first = bridge
+                .addresses
+                .iter()
+                .copied()
+                .find(|ip| bridge.address == value::mac(BRIDGE_MAC, ip.ip()).0);
+            if let Some(first) = first {
+                // What the other family has is not told by any name.
+                let second = bridge.addresses.iter().find(|ip| ip.is_ipv4() != first.is_ipv4());
+                bridge.addresses = [first].into_iter().chain(second.copied()).collect();
                 unrecorded.push(bridge);
             }
         }

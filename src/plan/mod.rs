@@ -118,7 +118,9 @@ pub fn backend(request: &Request, networks: &[Option<Network>]) -> Backend {
 
 /// The names of the steps that a container with these port mappings shares with others.
 pub fn shared_names(request: &Request, ports: &[PortMapping], backend: Backend) -> Vec<String> {
-    let blocks = ports.iter().filter_map(|mapping| Rule::block_of(mapping, Family::Ipv4));
+    let block =
+        |mapping: &PortMapping, family| Rule::block_of(mapping, family).filter(|_| mapping.is_for(family));
+    let blocks = ports.iter().flat_map(|mapping| Family::ALL.map(|family| block(mapping, family))).flatten();
     let blocks = blocks.filter(|block| block.backend() == backend).map(Step::Firewall);
     let bridges = request.networks.iter().map(|network| &network.network.bridge);
     let loopback = ports.iter().any(PortMapping::on_loopback);

@@ -66,9 +66,10 @@ pub(super) fn network(steps: &mut Steps<'_>, spec: &NetworkSpec, host: &Host, ob
 }
 
 /// What the host's `resolv.conf` says, with the networks' own name servers.
-fn of_networks<'a>(specs: impl Iterator<Item = &'a NetworkSpec>, host: &Host) -> Resolver {
+fn of_networks<'a>(specs: impl Iterator<Item = &'a NetworkSpec> + Clone, host: &Host) -> Resolver {
+    let subnets: Vec<_> = specs.clone().flat_map(|spec| spec.subnets.iter().copied()).collect();
     let servers = specs.flat_map(|spec| &spec.dns).take(MAX_SERVERS).map(|ip| Server(*ip)).collect();
-    host.resolver.with(&Names { servers, ..Names::default() })
+    host.resolver.reached_from(&subnets).with(&Names { servers, ..Names::default() })
 }
 
 impl Steps<'_> {

@@ -15,7 +15,7 @@ type Blocks = BTreeMap<(Protocol, u8), Vec<PortMapping>>;
 /// requests that name none, found in one pass; the same on every call, so that what `netns
 /// plan` prints is what the hook then does.
 ///
-/// `published` says what is published of 256 ports of a protocol, and `publisher` who publishes
+/// `ipv6` says whether the container has an address of that; `published` says what is published of 256 ports of a protocol, and `publisher` who publishes
 /// one of those.
 ///
 /// # Errors
@@ -24,12 +24,13 @@ type Blocks = BTreeMap<(Protocol, u8), Vec<PortMapping>>;
 pub fn choose<E: From<Error>>(
     container: &ContainerId,
     publish: &[Publish],
+    ipv6: bool,
     listeners: &[Listener],
     published: impl FnMut(Protocol, u8) -> std::result::Result<Vec<PortMapping>, E>,
     mut publisher: impl FnMut(&PortMapping) -> std::result::Result<String, E>,
 ) -> std::result::Result<Vec<PortMapping>, E> {
-    let mut search = Search { blocks: Blocks::new(), published, listeners, next: BTreeMap::new() };
-    let named = publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host)));
+    let mut search = Search { ipv6, blocks: Blocks::new(), published, listeners, next: BTreeMap::new() };
+    let named = publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host, ipv6)));
     let mut chosen: Vec<PortMapping> = Vec::new();
     for wanted in named {
         let operation = || format!("publish {} for {container}", wanted.host_side());
@@ -61,6 +62,7 @@ pub fn choose<E: From<Error>>(
 }
 
 struct Search<'a, F> {
+    ipv6: bool,
     blocks: Blocks,
     published: F,
     listeners: &'a [Listener],
@@ -101,7 +103,7 @@ impl<F> Search<'_, F> {
         let more = u16::try_from(publish.container.count() - 1).unwrap_or(u16::MAX);
         let mut first = self.next.get(&publish.protocol).copied().unwrap_or(DYNAMIC.first);
         while let Some(last) = first.checked_add(more) {
-            let wanted = publish.at(Ports { first, last });
+            let wanted = publish.at(Ports { first, last }, self.ipv6);
             let listening = self.listeners.iter().map(|listener| &listener.at);
             let busy = listening.chain(chosen).filter(|other| other.conflicts(&wanted));
             let busy = busy.map(|other| other.host.last).max();
@@ -130,7 +132,7 @@ mod tests {
     fn choose_of(specs: &str, taken: &[&str]) -> Result<Vec<String>> {
         let mapping = |spec: &&str| {
             let publish: Publish = spec.parse().unwrap();
-            publish.at(publish.host.unwrap())
+            publish.at(publish.host.unwrap(), false)
         };
         let taken: Vec<PortMapping> = taken.iter().map(mapping).collect();
         let publish: Vec<Publish> = specs.split(' ').map(|spec| spec.parse().unwrap()).collect();
@@ -139,6 +141,7 @@ mod tests {
         let chosen = choose::<Error>(
             &container,
             &publish,
+            false,
             &[],
             |protocol, block| {
                 asked += 1;

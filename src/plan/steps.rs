@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
+
 use super::{Case, Claimed};
 use crate::error::{Error, Kind, Result};
 use crate::model::observed::{Host, NameHolder};
@@ -101,7 +103,8 @@ impl<'a> Steps<'a> {
         let addresses: Vec<_> = record.first().map_or_else(Vec::new, |first| first.addresses.clone());
         for mapping in &record.ports {
             for address in addresses.iter().map(|address| address.ip()) {
-                if !mapping.is_for(Family::of(address)) {
+                let family = Family::of(address);
+                if !mapping.is_for(family) || mapping.sources(family).is_empty() {
                     continue;
                 }
                 let (owner, mapping) = (record.container.id.clone(), mapping.clone());
@@ -115,6 +118,7 @@ impl<'a> Steps<'a> {
         // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge
         // would accept such packets too, which is why raw drops them.
         if let Some(bridge) = record.bridge()
+            && addresses.iter().any(IpNetwork::is_ipv4)
             && record.ports.iter().any(PortMapping::on_loopback)
         {
             let found = host.networks.first().and_then(|network| network.route_localnet.as_deref());

@@ -25,7 +25,7 @@ fn blocks(ports: Ports) -> impl Iterator<Item = u8> {
 fn parse(name: &str, protocol: Protocol) -> Option<PortMapping> {
     let (ports, ip) = name.split_once('@')?;
     let (host, ip): (Ports, IpAddr) = (ports.parse().ok()?, ip.parse().ok()?);
-    let host_ip = Some(ip).filter(|ip| !ip.is_unspecified());
+    let host_ip = Some(ip).filter(|ip| ip.is_ipv6() || !ip.is_unspecified());
     Some(PortMapping { host_ip, host, container: host, protocol, from: Vec::new() })
 }
 

@@ -1,6 +1,7 @@
 //! Networks with IPv6: beside IPv4, and alone.
 
 mod attached;
+mod ports;
 mod routers;
 
 /// The subnets of a network of both families.

@@ -168,7 +168,8 @@ impl Known {
             };
             Ok(all().filter(here).cloned().collect())
         };
-        ports::choose(&request.container, &request.publish, &host.listeners, published, |mapping| {
+        let ipv6 = request.has_ipv6();
+        ports::choose(&request.container, &request.publish, ipv6, &host.listeners, published, |mapping| {
             let record = self.containers.iter().find(|record| record.ports.contains(mapping)).unwrap();
             Ok(format!("{} publishes it", record.container))
         })

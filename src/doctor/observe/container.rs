@@ -115,7 +115,7 @@ fn probe(container: &Container, netns: &File, fresh: bool, end: Instant) -> Prob
         if Instant::now() > end {
             break;
         }
-        let address = mapping.host_ip.unwrap_or(*gateway);
+        let address = mapping.address().unwrap_or(*gateway);
         let answer = ask(mapping.protocol, SocketAddr::new(address, port));
         probe.ports.push((mapping, port, answer));
     }
@@ -142,7 +142,7 @@ fn ports(container: &Container) -> Vec<(PortMapping, u16)> {
             .any(|(spoken, address, port)| *spoken == protocol && *port == inside && !address.is_loopback())
     };
     // The host calls its own address by that address.
-    let taken = container.ports().iter().filter(|it| it.takes(it.host_ip.unwrap_or(container.gateway)));
+    let taken = container.ports().iter().filter(|it| it.takes(it.address().unwrap_or(container.gateway)));
     let all = taken.flat_map(|mapping| {
         let on_host =
             |inside: u16| (mapping.clone(), mapping.host.first + (inside - mapping.container.first));

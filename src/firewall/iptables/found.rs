@@ -2,7 +2,7 @@
 //! of them where the records are lost.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
@@ -52,7 +52,8 @@ fn published(command: &Command) -> Option<Rule> {
             (to, ports(inside.split('/').next()?)?)
         }
     };
-    let mapping = PortMapping { host_ip, host, container, protocol, from };
+    let any = to.is_ipv6().then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let mapping = PortMapping { host_ip: host_ip.or(any), host, container, protocol, from };
     Some(Rule::Publish { owner, mapping, to, backend: Backend::Iptables })
 }
 

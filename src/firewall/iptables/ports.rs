@@ -23,12 +23,12 @@ pub(super) fn ports(protocol: Protocol, block: u8) -> Vec<Line> {
 
 /// What leads to a container: a rule for each source that may call.
 pub(super) fn publish(owner: &str, mapping: &PortMapping, to: IpAddr) -> Vec<Line> {
-    let PortMapping { host_ip, host, container: inside, protocol, .. } = mapping;
+    let PortMapping { host, container: inside, protocol, .. } = mapping;
     let chain = match Rule::block_of(mapping, Family::of(to)) {
         Some(Rule::Block { protocol, block, .. }) => Cow::from(block_chain(protocol, block)),
         _ => Cow::Borrowed("NETNS-PUBLISH"),
     };
-    let address = host_ip.map_or_else(String::new, |ip| format!("-d {} ", IpNetwork::from(ip)));
+    let address = mapping.address().map_or_else(String::new, |ip| format!("-d {} ", IpNetwork::from(ip)));
     let dport = range(host.first, host.last, ':');
     // What a port stands behind, an IPv6 address is in brackets.
     let before_port = if to.is_ipv4() { to.to_string() } else { format!("[{to}]") };
@@ -66,7 +66,7 @@ mod tests {
 
     fn rules(text: &str) -> Vec<String> {
         let publish: Publish = text.parse().unwrap();
-        let mapping = publish.at(publish.host.unwrap());
+        let mapping = publish.at(publish.host.unwrap(), false);
         let rule = Rule::Publish {
             owner: "web".into(),
             mapping,

@@ -85,7 +85,7 @@ pub(super) mod tests {
     /// The rules of a container `owner` with this port.
     pub(in crate::firewall::iptables) fn published(owner: &str, port: &str) -> Vec<Rule> {
         let publish: Publish = port.parse().unwrap();
-        let mapping = publish.at(publish.host.unwrap());
+        let mapping = publish.at(publish.host.unwrap(), false);
         let block = Rule::block_of(&mapping, Family::Ipv4);
         let to = "172.19.0.2".parse().unwrap();
         block

@@ -92,7 +92,7 @@ impl Element {
             (mapping.host.first..=mapping.host.last).zip(mapping.container.first..=mapping.container.last);
         let one = |from: Option<IpNetwork>, (port, inside)| Self {
             from,
-            host_ip: mapping.host_ip,
+            host_ip: mapping.address(),
             protocol,
             port,
             to: (*to, inside),
@@ -117,7 +117,8 @@ impl Element {
             let host = Ports { first: first.port, last: last.port };
             let container = Ports { first: first.to.1, last: last.to.1 };
             let from = first.from.into_iter().collect();
-            let mapping = PortMapping { host_ip: first.host_ip, host, container, protocol, from };
+            let any = first.to.0.is_ipv6().then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+            let mapping = PortMapping { host_ip: first.host_ip.or(any), host, container, protocol, from };
             let owner = container_in(&first.comment)?.to_owned();
             Some(Rule::Publish { owner, mapping, to: first.to.0, backend: Backend::Nftables })
         };

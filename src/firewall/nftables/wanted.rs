@@ -107,7 +107,7 @@ mod tests {
 
     fn publish(owner: &str, ports: &str, to: &str) -> Rule {
         let publish: Publish = ports.parse().unwrap();
-        let mapping = publish.at(publish.host.unwrap());
+        let mapping = publish.at(publish.host.unwrap(), false);
         Rule::Publish { owner: owner.to_owned(), mapping, to: to.parse().unwrap(), backend: BACKEND }
     }
 

@@ -2,17 +2,16 @@
 //! a packet, and whether a neighbour answers.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::neighbour::NeighbourState;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Netlink;
 use super::ports::neighbour;
+use crate::model::rule::Family;
 
 /// How long a neighbour may take to answer. On one machine it takes less than a millisecond.
 const PATIENCE: Duration = Duration::from_millis(1200);
@@ -24,13 +23,14 @@ impl Netlink {
     /// The number of the link by which the kernel would send a packet to `address`.
     ///
     /// # Errors
-    /// No route leads there, or one that says so; `Unsupported` for IPv6.
+    /// No route leads there, or one that says so.
     pub fn way_to(&self, address: IpAddr) -> io::Result<Option<u32>> {
-        let address = only_ipv4(address)?;
         let mut to = RouteMessage::default();
-        to.header.address_family = AddressFamily::Inet;
-        to.header.destination_prefix_length = 32;
-        to.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        (to.header.address_family, to.header.destination_prefix_length) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
+        to.attributes.push(RouteAttribute::Destination(address.into()));
         self.ask(RouteNetlinkMessage::GetRoute(to), |answer| {
             let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
             route.attributes.iter().find_map(|attribute| match attribute {
@@ -40,24 +40,27 @@ impl Netlink {
         })
     }
 
-    /// Whether the neighbour `address` on the link of this number answers to ARP, in the
+    /// Whether the neighbour `address` on the link of this number answers, in the
     /// calling thread's network namespace, which must be that of this socket. An answer that is
     /// remembered does not count. Asked twice, since a machine may be busy.
     ///
     /// # Errors
     /// The question cannot be sent; or the kernel has no room to remember an answer: the table
-    /// of neighbours is one for all namespaces. `Unsupported` for IPv6.
+    /// of neighbours is one for all namespaces.
     pub fn answers(&self, link: u32, address: IpAddr) -> io::Result<bool> {
-        let address = only_ipv4(address)?;
         Ok(self.answers_once(link, address)? || self.answers_once(link, address)?)
     }
 
-    fn answers_once(&self, link: u32, address: Ipv4Addr) -> io::Result<bool> {
+    fn answers_once(&self, link: u32, address: IpAddr) -> io::Result<bool> {
         use NeighbourState::{Failed, Incomplete, Noarp, Permanent, Reachable};
         match self.neighbour(link, address)? {
             Some(Permanent | Noarp) => return Ok(true),
             None | Some(Failed | Incomplete | NeighbourState::None) => {
-                UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(&[], (address, DISCARD)).map(drop)?;
+                let any = match address {
+                    IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                    IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                };
+                UdpSocket::bind((any, 0))?.send_to(&[], (address, DISCARD)).map(drop)?;
             }
             Some(_) => self.ask_again(link, address)?,
         }
@@ -74,32 +77,16 @@ impl Netlink {
         }
     }
 
-    fn neighbour(&self, link: u32, address: Ipv4Addr) -> io::Result<Option<NeighbourState>> {
-        let mut all = NeighbourMessage::default();
-        all.header.family = AddressFamily::Inet;
-        let wanted = NeighbourAttribute::Destination(NeighbourAddress::Inet(address));
-        let found = self.table(RouteNetlinkMessage::GetNeighbour(all), |answer| match answer {
-            RouteNetlinkMessage::NewNeighbour(entry)
-                if entry.header.ifindex == link && entry.attributes.contains(&wanted) =>
-            {
-                Some(entry.header.state)
-            }
-            _ => None,
-        });
-        Ok(found?.into_iter().next())
+    fn neighbour(&self, link: u32, address: IpAddr) -> io::Result<Option<NeighbourState>> {
+        let found = self.neighbours(Family::of(address))?.into_iter();
+        let mut found = found.filter(|entry| entry.link == link && entry.address == address);
+        Ok(found.next().map(|entry| entry.state))
     }
 
     /// Makes the kernel ask a neighbour that it knows, at once.
-    fn ask_again(&self, link: u32, address: Ipv4Addr) -> io::Result<()> {
-        let mut entry = neighbour(link, IpAddr::V4(address));
+    fn ask_again(&self, link: u32, address: IpAddr) -> io::Result<()> {
+        let mut entry = neighbour(link, address);
         entry.header.state = NeighbourState::Probe;
         self.put_neighbour(entry)
-    }
-}
-
-fn only_ipv4(address: IpAddr) -> io::Result<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(ErrorKind::Unsupported.into()),
     }
 }

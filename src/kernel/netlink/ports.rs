@@ -13,6 +13,7 @@ use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Netlink;
+use crate::model::rule::Family;
 use crate::model::value::{Iface, Mac};
 
 impl Netlink {
@@ -59,6 +60,41 @@ impl Netlink {
         let mut entry = neighbour(self.index(link.as_str())?, address);
         entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
         self.put_neighbour(entry)
+    }
+
+    /// Whom the host knows on its links, of one family.
+    pub(super) fn neighbours(&self, family: Family) -> io::Result<Vec<Neighbour>> {
+        let mut all = NeighbourMessage::default();
+        all.header.family = if family == Family::Ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        self.table(RouteNetlinkMessage::GetNeighbour(all), |answer| {
+            let RouteNetlinkMessage::NewNeighbour(entry) = answer else { return None };
+            let (mut address, mut mac) = (None, Vec::new());
+            for attribute in entry.attributes {
+                match attribute {
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => address = Some(ip.into()),
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => address = Some(ip.into()),
+                    NeighbourAttribute::LinkLayerAddress(found) => mac = found,
+                    _ => {}
+                }
+            }
+            let (link, state) = (entry.header.ifindex, entry.header.state);
+            Some(Neighbour { link, address: address?, mac, state })
+        })
+    }
+
+    /// The addresses that the host was told of once and for all: the number of the link, the
+    /// address, and whose it is. IPv4 first.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn told_neighbours(&self) -> io::Result<Vec<(u32, IpAddr, Vec<u8>)>> {
+        let mut told = Vec::new();
+        for family in Family::ALL {
+            let mut all = self.neighbours(family)?;
+            all.retain(|entry| entry.state == NeighbourState::Permanent);
+            told.extend(all.into_iter().map(|entry| (entry.link, entry.address, entry.mac)));
+        }
+        Ok(told)
     }
 
     pub(super) fn put_neighbour(&self, entry: NeighbourMessage) -> io::Result<()> {
@@ -110,6 +146,14 @@ impl Netlink {
     }
 }
 
+/// An address that the host knows on a link.
+pub(super) struct Neighbour {
+    pub(super) link: u32,
+    pub(super) address: IpAddr,
+    mac: Vec<u8>,
+    pub(super) state: NeighbourState,
+}
+
 /// What a link, by its number, is told for good of an address that is reached by it.
 pub(super) fn neighbour(link: u32, address: IpAddr) -> NeighbourMessage {
     let mut entry = NeighbourMessage::default();
@@ -130,7 +174,6 @@ mod tests {
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
-    use crate::model::rule::Family;
 
     const WORLD: &str = "ip link add br0 address 02:62:00:00:00:01 type bridge && ip link set br0 up &&
         ip link add br1 type bridge &&
