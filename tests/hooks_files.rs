@@ -188,7 +188,7 @@ fn the_page_of_options_gives_each_in_all_its_forms() {
     let options = options(&help);
     assert!(options.contains("--bridge") && options.contains("--publish"), "{help}");
     for option in options.iter().filter(|option| **option != "--help") {
-        let row = page.lines().find(|line| line.starts_with("| `") && line.contains(*option));
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{option}")));
         let row = row.unwrap_or_else(|| panic!("docs/options.md has no row for {option}"));
         let name = option.trim_start_matches('-');
         let variable = format!("NETNS_{}", name.replace('-', "_").to_uppercase());

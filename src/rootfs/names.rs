@@ -47,7 +47,11 @@ pub(super) fn add_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
         file => file?,
     };
     write_line(&file, dir, slot, line)?;
-    joined::with(dir, slot)?.iter().try_for_each(|(path, slot)| put_line(path, *slot, line))
+    drop(file);
+    let with = joined::with(dir, slot);
+    let put = with.and_then(|with| with.iter().try_for_each(|(path, slot)| put_line(path, *slot, line)));
+    // What fails has done nothing.
+    put.inspect_err(|_| drop(remove_line(path, slot, line)))
 }
 
 /// Writes `line` into a slot of the file at `path`, if that is there.
