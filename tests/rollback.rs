@@ -57,6 +57,7 @@ fn goes_with(step: &Step) -> Option<String> {
         Step::AddSourceRule { .. } | Step::Mount(_) => Some(CONTAINER.to_owned()),
         Step::SetAlias { link, .. }
         | Step::Hairpin { link }
+        | Step::Isolate { link }
         | Step::SetMaster { link, .. }
         | Step::PinPort { link, .. }
         | Step::AddRoute { link: Some(link), .. }

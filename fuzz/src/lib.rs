@@ -14,7 +14,7 @@ use netns::model::request::{NetworkRequest, Request};
 use netns::model::rule::Rule;
 use netns::model::sandbox::{FoundBy, NetnsRef, Sandbox};
 use netns::model::step::Step;
-use netns::plan::{self, Case, Claimed, Plan, lease, ports};
+use netns::plan::{self, Case, Claimed, Plan, lease, publish};
 use netns::store::{Claim, decode, encode};
 
 /// An error's lines are its own: the first, hints, and what else went wrong.
@@ -64,21 +64,15 @@ fn chosen(request: &Request) -> Result<Claimed> {
         wanted.network.subnets.iter().map(free).collect()
     };
     let nobody = |other: &_| panic!("nobody publishes {other}");
-    Ok(Claimed {
+    let mut claimed = Claimed {
         state_dir: DEFAULT_STATE_DIR.into(),
         networks: request.networks.iter().map(|_| None).collect(),
         addresses: request.networks.iter().map(addresses).collect::<Result<_>>()?,
-        ports: ports::choose::<Error>(
-            container,
-            &request.publish,
-            request.has_ipv6(),
-            &[],
-            |_, _| Ok(Vec::new()),
-            nobody,
-        )?,
         slots: vec![(1..=64).collect(); 16],
         ..Claimed::default()
-    })
+    };
+    claimed.ports = publish::choose::<Error>(request, &claimed, &[], |_, _| Ok(Vec::new()), nobody)?;
+    Ok(claimed)
 }
 
 /// A container with this id and nothing else.

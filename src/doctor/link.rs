@@ -133,7 +133,7 @@ fn veth(facts: &Facts, container: &Container, inside: &Inside) -> Option<Finding
     if master.is_none_or(|master| master.name != bridge.as_str()) {
         let mut steps = vec![Step::SetMaster { link: host_end.clone(), bridge: bridge.clone() }];
         // A port forgets them with the bridge.
-        let of_port = |step: &&Step| matches!(step, Step::Hairpin { link } | Step::PinPort { link, .. } if link == host_end);
+        let of_port = |step: &&Step| matches!(step, Step::Hairpin { link } | Step::Isolate { link } | Step::PinPort { link, .. } if link == host_end);
         steps.extend(container.record.steps.iter().filter(of_port).cloned());
         if !end.up {
             steps.push(up());
@@ -163,7 +163,7 @@ fn veth_steps(container: &Container) -> Vec<Step> {
     };
     let mine = |step: &&Step| match step {
         Step::AddVeth(veth) => veth.name == *host_end,
-        Step::SetAlias { link, .. } | Step::Hairpin { link } => link == host_end,
+        Step::SetAlias { link, .. } | Step::Hairpin { link } | Step::Isolate { link } => link == host_end,
         Step::Sysctl { netns, key, before: None, .. } => {
             key.split('/').nth(3).is_some_and(|name| is_end(*netns, name))
         }

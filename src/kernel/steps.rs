@@ -39,6 +39,7 @@ impl Kernel {
             Step::Rename { link, name } => self.netlink.rename(link, name).doing(|| step),
             Step::SetMaster { link, bridge } => or_gone(self.netlink.set_master(link, bridge)).doing(|| step),
             Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
+            Step::Isolate { link } => self.netlink.isolate(link).doing(|| step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
             Step::SetUp { netns, link } => self.socket(*netns)?.set_up(link, true).doing(|| step),
             Step::AddAddress { netns, link, address, nodad } => {

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::route::RouteSpec;
-use super::rule::{Backend, Family};
+use super::rule::{Backend, Family, Passage};
 use super::step::Step;
 use super::value::Iface;
 use crate::error::Error;
@@ -140,6 +140,16 @@ impl Reach {
     /// Whether containers have a way out by it.
     pub fn leads_out(&self, family: Family) -> bool {
         !self.internal && self.mode(family) != Mode::Isolated
+    }
+
+    /// What a firewall has to know of it.
+    pub fn passage(&self, family: Family) -> Passage {
+        let open = match self.isolate {
+            Isolation::Strict => false,
+            Isolation::Normal => self.leads_out(family),
+            Isolation::None => true,
+        };
+        Passage { mode: self.mode(family), internal: self.internal, open }
     }
 }
 

@@ -158,6 +158,8 @@ pub struct BridgePort {
     pub state: String,
     /// Whether a packet may leave by the port that it came in by.
     pub hairpin: bool,
+    /// Whether it and other such ports are kept from each other.
+    pub isolated: bool,
 }
 
 /// All links of a namespace.

@@ -134,6 +134,12 @@ impl PortMapping {
         Family::of(own) == family || own.is_unspecified() && own.is_ipv6()
     }
 
+    /// Whether it lets packets through to this address of a container's own, rather than lead
+    /// there what is for the host.
+    pub fn opens(&self, to: IpAddr) -> bool {
+        self.host_ip == Some(to)
+    }
+
     /// Whether the host can reach it by a loopback address, which only IPv4 can translate.
     pub fn on_loopback(&self) -> bool {
         self.address().is_none_or(|ip| ip.is_loopback())

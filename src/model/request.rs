@@ -39,12 +39,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether the network that it publishes ports on has IPv6.
-    pub fn has_ipv6(&self) -> bool {
-        let first = self.networks.first();
-        first.is_some_and(|wanted| wanted.network.subnets.iter().any(IpNetwork::is_ipv6))
-    }
-
     /// A container that asks for nothing, and whose files are left alone.
     pub fn new(container: ContainerId, netns: NetnsRef) -> Self {
         Self {
@@ -59,16 +53,14 @@ impl Request {
             labels: BTreeMap::new(),
         }
     }
-}
 
-impl Request {
     /// Every port to publish, and which network's address it leads to if one is asked for: in the
     /// order in which they are chosen.
-    pub fn published(&self) -> impl Iterator<Item = (Publish, Option<usize>)> {
+    pub fn published(&self) -> impl Iterator<Item = (&Publish, Option<usize>)> {
         let of_networks = self.networks.iter().enumerate();
         let of_networks = of_networks
-            .flat_map(|(at, wanted)| wanted.publish.iter().map(move |publish| (publish.clone(), Some(at))));
-        self.publish.iter().map(|publish| (publish.clone(), None)).chain(of_networks)
+            .flat_map(|(at, wanted)| wanted.publish.iter().map(move |publish| (publish, Some(at))));
+        self.publish.iter().map(|publish| (publish, None)).chain(of_networks)
     }
 }
 

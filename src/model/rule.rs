@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::network::Mode;
 use super::port::{PortMapping, Protocol};
 use super::value::Iface;
 use crate::error::Error;
@@ -81,6 +82,29 @@ impl fmt::Display for Backend {
     }
 }
 
+/// What is forwarded between a subnet and the rest. What is not said is as ever: see [`Mode::Nat`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Passage {
+    /// Under whose address.
+    pub mode: Mode,
+    /// Nothing at all, but to and from other networks if it is open.
+    pub internal: bool,
+    /// Whether it and other networks that are open reach each other.
+    pub open: bool,
+}
+
+impl Passage {
+    /// Whether nothing is forwarded to the world and from there.
+    pub fn is_closed(self) -> bool {
+        self.internal || self.mode == Mode::Isolated
+    }
+
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One reversible demand on a firewall. What does not say which is for iptables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,6 +140,9 @@ pub enum Rule {
         bridge: Iface,
         /// The subnet.
         subnet: IpNetwork,
+        /// What is forwarded.
+        #[serde(default, skip_serializing_if = "Passage::is_usual")]
+        passage: Passage,
         /// Who takes it.
         #[serde(default)]
         backend: Backend,
@@ -127,6 +154,9 @@ pub enum Rule {
         bridge: Iface,
         /// The subnet.
         subnet: IpNetwork,
+        /// What is forwarded.
+        #[serde(default, skip_serializing_if = "Passage::is_usual")]
+        passage: Passage,
     },
     /// A place in iptables for the published ports of one protocol from `256 * block` on, 256 of them: with
     /// all ports in one place, each coming, going and new connection would cost more the more
@@ -139,7 +169,8 @@ pub enum Rule {
         /// Which of the 256 blocks.
         block: u8,
     },
-    /// A published port or range leads to a container.
+    /// A published port or range leads to a container; where the host's address is the
+    /// container's own, it is let through to there.
     Publish {
         /// The container's id.
         owner: String,
@@ -181,12 +212,13 @@ impl Rule {
         of_nobody(self).is_some_and(|rule| of_nobody(other) == Some(rule))
     }
 
-    /// The place of a port mapping; `None` for a range that is in several, which has its place
-    /// beside them.
-    pub fn block_of(mapping: &PortMapping, family: Family) -> Option<Self> {
+    /// The place of a port mapping that leads to an address; `None` for a range that is in several,
+    /// which has its place beside them, and for what is only let through.
+    pub fn block_of(mapping: &PortMapping, to: IpAddr) -> Option<Self> {
         let [first, _] = mapping.host.first.to_be_bytes();
         let [last, _] = mapping.host.last.to_be_bytes();
-        (first == last).then_some(Self::Block { family, protocol: mapping.protocol, block: first })
+        let (family, protocol) = (Family::of(to), mapping.protocol);
+        (first == last && !mapping.opens(to)).then_some(Self::Block { family, protocol, block: first })
     }
 
     /// The rules that say the same to a backend, on a host that has iptables or not. What
@@ -194,13 +226,16 @@ impl Rule {
     pub fn on(&self, to: Backend, has_iptables: bool) -> Vec<Self> {
         match self.clone() {
             Self::Base { family, .. } => vec![Self::Base { family, backend: to }],
-            Self::Network { bridge, subnet, .. } => {
-                let accept = (to != Backend::Iptables && has_iptables)
-                    .then(|| Self::Accept { bridge: bridge.clone(), subnet });
-                [Self::Network { bridge, subnet, backend: to }].into_iter().chain(accept).collect()
+            Self::Network { bridge, subnet, passage, .. } => {
+                let accept = (to != Backend::Iptables && has_iptables).then(|| Self::Accept {
+                    bridge: bridge.clone(),
+                    subnet,
+                    passage,
+                });
+                [Self::Network { bridge, subnet, passage, backend: to }].into_iter().chain(accept).collect()
             }
             Self::Publish { owner, mapping, to: address, .. } => {
-                let block = Self::block_of(&mapping, Family::of(address));
+                let block = Self::block_of(&mapping, address);
                 let block = block.filter(|block| block.backend() == to);
                 let publish = Self::Publish { owner, mapping, to: address, backend: to };
                 block.into_iter().chain([publish]).collect()

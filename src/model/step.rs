@@ -51,6 +51,11 @@ pub enum Step {
         /// The host's link.
         link: Iface,
     },
+    /// A port of a bridge neither sends to other isolated ports nor gets anything from them.
+    Isolate {
+        /// The host's link.
+        link: Iface,
+    },
     /// A bridge of ours that somebody has renamed gets its name again.
     Rename {
         /// What it is called now.
@@ -254,9 +259,10 @@ impl Step {
                 (Container, true, true)
             }
             Self::Rename { .. } => (Network, false, false),
-            Self::SetAlias { .. } | Self::SetMaster { .. } | Self::Hairpin { .. } | Self::AddRoute { .. } => {
+            Self::SetAlias { .. } | Self::SetMaster { .. } | Self::AddRoute { .. } => {
                 (Container, false, false)
             }
+            Self::Hairpin { .. } | Self::Isolate { .. } => (Container, false, false),
             Self::AddHostRoute { .. } | Self::AddNeighbour { .. } => (Container, true, true),
             Self::PinPort { .. } => (Container, false, false),
             Self::AddHost { .. } => (Container, false, true),

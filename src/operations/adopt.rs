@@ -21,10 +21,10 @@ use crate::model::observed::{Host, Link, Links};
 use crate::model::port::PortMapping;
 use crate::model::record::Attachment;
 use crate::model::request::{NetworkRequest, Request};
-use crate::model::rule::{Backend, Family, Rule};
+use crate::model::rule::{Backend, Rule};
 use crate::model::step::Step;
 use crate::model::value::{Iface, Mac};
-use crate::plan::{self, Case, Claimed, NetworkPlan};
+use crate::plan::{self, Case, Claimed, NetworkPlan, Published};
 use crate::store::{Claim, Owner};
 
 impl Run {
@@ -132,6 +132,7 @@ impl Run {
                 mtu: Some(link.mtu),
                 ..NetworkRequest::new(spec, interface)
             });
+            claimed.addresses.push(attachment.addresses.iter().map(IpNetwork::ip).collect());
             attachments.push(attachment);
             networks.push(NetworkPlan { network, steps: Vec::new() });
         }
@@ -188,23 +189,28 @@ impl Run {
 
     /// The ports that its rules publish, but for those that somebody else has got meanwhile; and
     /// who has the rules.
-    fn adopted_ports(&self, one: &Unrecorded, found: &[Rule]) -> Result<(Vec<PortMapping>, Option<Backend>)> {
+    fn adopted_ports(&self, one: &Unrecorded, found: &[Rule]) -> Result<(Vec<Published>, Option<Backend>)> {
         let ids = [one.id.clone()];
         let (mut ports, mut backend) = (Vec::new(), None);
         for rule in found {
             let Rule::Publish { owner, mapping, to, .. } = rule else { continue };
             let of_another = |holder: Owner| !matches!(holder, Owner::Container(key) if key.id() == one.id);
-            let theirs = is_of(&ids, owner) && one.addresses().any(|address| address == *to);
-            if theirs && !self.store.holder(&Claim::Ports(mapping.clone()))?.is_some_and(of_another) {
+            let Some(at) =
+                one.links.iter().position(|link| link.addresses.iter().any(|lease| lease.ip() == *to))
+            else {
+                continue;
+            };
+            let held = self.store.holder(&Claim::Ports(mapping.clone()))?;
+            if is_of(&ids, owner) && !held.is_some_and(of_another) {
                 backend = Some(rule.backend());
-                ports.push(mapping.clone());
+                ports.push(Published { at, mapping: mapping.clone() });
             }
         }
         // What is published by both families is found in each.
-        let whole: Vec<PortMapping> = ports.iter().filter(|one| one.is_for(Family::Ipv6)).cloned().collect();
+        let whole: Vec<PortMapping> = ports.iter().map(|one| one.mapping.clone()).collect();
         ports.retain(|one| {
             let of_both = |whole: &PortMapping| whole.address().is_none() && whole.host_ip.is_some();
-            let part_of = |whole: &PortMapping| PortMapping { host_ip: None, ..whole.clone() } == *one;
+            let part_of = |whole: &PortMapping| PortMapping { host_ip: None, ..whole.clone() } == one.mapping;
             !whole.iter().any(|whole| of_both(whole) && part_of(whole))
         });
         Ok((ports, backend))

@@ -24,7 +24,7 @@ use crate::model::rule::Family;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value;
-use crate::plan::{self, Claimed, lease, ports};
+use crate::plan::{self, Claimed, Published, lease, publish};
 use crate::store::{Claim, Held, Owner, Pending};
 
 /// How many addresses are tried before all that are leased are read.
@@ -70,7 +70,6 @@ impl Run {
             Some(_) => claimed.beside = mates,
             None => claimed.mates = mates,
         }
-        claimed.ports = self.choose_ports(request, host, &claimed.mates)?;
         if claimed.mates.is_empty() {
             for (wanted, observed) in request.networks.iter().zip(&host.networks) {
                 self.check_mac(request, wanted, observed)?;
@@ -79,8 +78,8 @@ impl Run {
                 claimed.addresses.push(chosen.collect::<Admitted<_>>()?);
             }
         }
-        let backend = plan::backend(request, &claimed.networks);
-        let mut names = plan::shared_names(request, &claimed.ports, backend);
+        claimed.ports = self.choose_ports(request, host, &claimed)?;
+        let mut names = publish::shared_names(request, &claimed);
         let places = places(request, &claimed.mates);
         let joined = plan::joined(self.state_dir(), places.iter().map(|(network, _)| network));
         names.extend(joined.and_then(|step| step.shared_name()));
@@ -121,6 +120,7 @@ impl Run {
                     | Step::AddNeighbour { .. }
                     | Step::PinPort { .. }
                     | Step::Hairpin { .. }
+                    | Step::Isolate { .. }
                     | Step::Sysctl { netns: Netns::Host, before: Some(_), .. }
                         if !claimed.restored.contains(step) =>
                     {
@@ -205,33 +205,17 @@ impl Run {
         Err(error.into())
     }
 
-    fn choose_ports(&self, request: &Request, host: &Host, mates: &[Record]) -> Admitted<Vec<PortMapping>> {
-        let absent = |publish: &&Publish| {
+    fn choose_ports(&self, request: &Request, host: &Host, claimed: &Claimed) -> Admitted<Vec<Published>> {
+        let absent = |(publish, _): &(&Publish, _)| {
             publish.host_ip.is_some_and(|ip| !ip.is_unspecified() && !listeners::has_address(ip))
         };
-        if let Some(publish) = request.publish.iter().find(absent) {
+        if let Some((publish, _)) = request.published().find(absent) {
             let operation = format!("publish {publish} for {}", request.container);
             let error = Error::new(operation, "the host does not have this address").of(Kind::Conflict);
             return Err(error.hint("`ip -brief addr` shows those that it has").into());
         }
         let published = |protocol, block| Ok(self.store.ports(protocol, block)?);
-        let subnets = request.networks.first().map(|wanted| wanted.network.subnets.as_slice());
-        let mate = mates.first().and_then(Record::first).map(|first| first.addresses.as_slice());
-        let has =
-            |family| mate.or(subnets).is_none_or(|all| all.iter().any(|ip| Family::of(ip.ip()) == family));
-        let (container, listeners) = (&request.container, &host.listeners);
-        let has_ipv6 = has(Family::Ipv6) && !request.networks.is_empty();
-        for publish in &request.publish {
-            let mapping = publish.at(publish.host.unwrap_or(publish.container), has_ipv6);
-            if !Family::ALL.into_iter().any(|family| has(family) && mapping.is_for(family)) {
-                let error = Error::new(
-                    format!("publish {publish} for {container}"),
-                    "it has no address of that family",
-                );
-                return Err(error.of(Kind::Input).into());
-            }
-        }
-        ports::choose(container, &request.publish, has_ipv6, listeners, published, |mapping| {
+        publish::choose(request, claimed, &host.listeners, published, |mapping| {
             let Some(owner) = self.store.holder(&Claim::Ports(mapping.clone()))? else {
                 return Ok("another container publishes it".to_owned());
             };
@@ -264,7 +248,7 @@ impl Run {
     }
 
     /// Which of these steps somebody holds.
-    fn shared_steps(&self, names: Vec<String>) -> Result<BTreeSet<String>> {
+    fn shared_steps(&self, names: impl IntoIterator<Item = String>) -> Result<BTreeSet<String>> {
         let mut held = BTreeSet::new();
         for name in names {
             if self.store.is_shared(&name)? {

@@ -8,6 +8,7 @@ pub mod lease;
 mod names;
 mod network;
 pub mod ports;
+pub mod publish;
 mod routes;
 mod steps;
 mod veth;
@@ -23,16 +24,16 @@ use crate::error::{Error, Kind, Result};
 use crate::model::link::CONTAINER_MAC;
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::Host;
-use crate::model::port::PortMapping;
 use crate::model::record::{Attachment, Record};
 use crate::model::request::{NetworkRequest, Request};
-use crate::model::rule::{Backend, Family, Rule};
+use crate::model::rule::Backend;
 use crate::model::sandbox::Sandbox;
 use crate::model::step::{Scope, Step};
 use crate::model::value;
 pub use devices::check_inside;
 pub use names::{directory, hosts_file, joined, resolv_conf};
 pub use network::{IP_FORWARD, NetworkPlan, network};
+pub use publish::Published;
 use steps::Steps;
 pub(crate) use steps::{route_localnet, switched_on};
 pub use veth::host_interface;
@@ -70,7 +71,7 @@ pub struct Claimed {
     /// The addresses chosen on each network, one a subnet.
     pub addresses: Vec<Vec<IpAddr>>,
     /// The port mappings chosen.
-    pub ports: Vec<PortMapping>,
+    pub ports: Vec<Published>,
     /// Free lines of the hosts file of each of its networks, as many as the container may need.
     pub slots: Vec<Vec<u32>>,
     /// Who has which device of the host, and whose host end is called how.
@@ -108,27 +109,6 @@ impl Plan {
         let shared = self.steps.iter().filter(|step| step.traits().scope != Scope::Container);
         shared.filter_map(Step::shared_name)
     }
-}
-
-/// Who takes the rules of a container's ports: who takes those of its first network.
-pub fn backend(request: &Request, networks: &[Option<Network>]) -> Backend {
-    let known = networks.first().and_then(Option::as_ref);
-    request.networks.first().map(|wanted| wanted.network.backend(known)).unwrap_or_default()
-}
-
-/// The names of the steps that a container with these port mappings shares with others.
-pub fn shared_names(request: &Request, ports: &[PortMapping], backend: Backend) -> Vec<String> {
-    let block =
-        |mapping: &PortMapping, family| Rule::block_of(mapping, family).filter(|_| mapping.is_for(family));
-    let blocks = ports.iter().flat_map(|mapping| Family::ALL.map(|family| block(mapping, family))).flatten();
-    let blocks = blocks.filter(|block| block.backend() == backend).map(Step::Firewall);
-    let bridges = request.networks.iter().map(|network| &network.network.bridge);
-    let loopback = ports.iter().any(PortMapping::on_loopback);
-    let sysctls = bridges.filter(|_| loopback).map(route_localnet);
-    let mut names: Vec<String> = blocks.chain(sysctls).filter_map(|step| step.shared_name()).collect();
-    names.sort();
-    names.dedup();
-    names
 }
 
 /// Steps as they are once another backend has the rules among them.
@@ -180,7 +160,7 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
             record.attachments.push(attachment);
         }
     }
-    steps.publish(&record, host, backend(request, &claimed.networks));
+    steps.publish(request, host);
     // Before the veth pair: while the namespace is empty an interface keeps its number there.
     let gateways: Vec<IpAddr> = devices.iter().filter_map(|(device, _)| device.gateway).collect();
     if record.attachments.is_empty() {
@@ -201,7 +181,7 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
 pub fn adopt(case: Case<'_>, attachments: Vec<Attachment>, networks: &[NetworkPlan]) -> Result<Record> {
     let mut steps = Steps::new(case.claimed);
     let record = Record { attachments, ..empty_record(case) };
-    steps.publish(&record, case.host, backend(case.request, &[]));
+    steps.publish(case.request, case.host);
     steps.veths(case.request, &record, networks, case.host.ipv6)?;
     steps.routes(case.request, &record, networks, &[])?;
     steps.hairpin(&record);
@@ -226,12 +206,7 @@ fn join(case: Case<'_>, mate: &Record) -> Result<Plan> {
     let record = Record { attachments: mate.attachments.clone(), ..empty_record(case) };
     let mut steps = Steps::new(claimed);
     steps.hold_with(mate);
-    // Its network is there, with whoever has its rules.
-    steps.publish(
-        &record,
-        host,
-        claimed.networks.iter().flatten().next().map_or_else(Backend::default, |known| known.firewall),
-    );
+    steps.publish(request, host);
     steps.hairpin(&record);
     steps.devices(devices);
     finish(case, steps, record, Vec::new())
@@ -262,7 +237,7 @@ fn empty_record(Case { request, claimed, sandbox, now, .. }: Case<'_>) -> Record
         container: request.container.clone(),
         sandbox: sandbox.clone(),
         attachments: Vec::new(),
-        ports: claimed.ports.clone(),
+        ports: claimed.ports.iter().map(|port| port.mapping.clone()).collect(),
         labels: request.labels.clone(),
         since: now,
         steps: Vec::new(),

@@ -58,8 +58,9 @@ pub fn network(
     let backend = spec.backend(known);
     for subnet in &spec.subnets {
         steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()), backend }));
+        let passage = spec.reach.passage(Family::of(subnet.ip()));
         let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
-        let rules = Rule::Network { bridge, subnet, backend }.on(backend, observed.has_iptables);
+        let rules = Rule::Network { bridge, subnet, passage, backend }.on(backend, observed.has_iptables);
         rules.into_iter().for_each(|rule| steps.unless_held(Step::Firewall(rule)));
     }
     for family in spec.families() {

@@ -15,22 +15,21 @@ type Blocks = BTreeMap<(Protocol, u8), Vec<PortMapping>>;
 /// requests that name none, found in one pass; the same on every call, so that what `netns
 /// plan` prints is what the hook then does.
 ///
-/// `ipv6` says whether the container has an address of that; `published` says what is published of 256 ports of a protocol, and `publisher` who publishes
-/// one of those.
+/// With each port stands whether it leads to an address of IPv6 too; `published` says what is
+/// published of 256 ports of a protocol, and `publisher` who publishes one of those.
 ///
 /// # Errors
 /// A port is asked for twice; somebody publishes it, or a program of the host listens there; no
 /// port is free; or one of the questions fails.
 pub fn choose<E: From<Error>>(
     container: &ContainerId,
-    publish: &[Publish],
-    ipv6: bool,
+    publish: &[(Publish, bool)],
     listeners: &[Listener],
     published: impl FnMut(Protocol, u8) -> std::result::Result<Vec<PortMapping>, E>,
     mut publisher: impl FnMut(&PortMapping) -> std::result::Result<String, E>,
 ) -> std::result::Result<Vec<PortMapping>, E> {
-    let mut search = Search { ipv6, blocks: Blocks::new(), published, listeners, next: BTreeMap::new() };
-    let named = publish.iter().filter_map(|publish| publish.host.map(|host| publish.at(host, ipv6)));
+    let mut search = Search { blocks: Blocks::new(), published, listeners, next: BTreeMap::new() };
+    let named = publish.iter().filter_map(|(publish, ipv6)| publish.host.map(|host| publish.at(host, *ipv6)));
     let mut chosen: Vec<PortMapping> = Vec::new();
     for wanted in named {
         let operation = || format!("publish {} for {container}", wanted.host_side());
@@ -49,12 +48,12 @@ pub fn choose<E: From<Error>>(
     }
     let mut all = Vec::new();
     let mut named = chosen.clone().into_iter();
-    for publish in publish {
+    for (publish, ipv6) in publish {
         if publish.host.is_some() {
             all.extend(named.next());
             continue;
         }
-        let free = search.free(publish, &chosen)?;
+        let free = search.free(publish, *ipv6, &chosen)?;
         chosen.push(free.clone());
         all.push(free);
     }
@@ -62,7 +61,6 @@ pub fn choose<E: From<Error>>(
 }
 
 struct Search<'a, F> {
-    ipv6: bool,
     blocks: Blocks,
     published: F,
     listeners: &'a [Listener],
@@ -95,6 +93,7 @@ impl<F> Search<'_, F> {
     fn free<E: From<Error>>(
         &mut self,
         publish: &Publish,
+        ipv6: bool,
         chosen: &[PortMapping],
     ) -> std::result::Result<PortMapping, E>
     where
@@ -103,7 +102,7 @@ impl<F> Search<'_, F> {
         let more = u16::try_from(publish.container.count() - 1).unwrap_or(u16::MAX);
         let mut first = self.next.get(&publish.protocol).copied().unwrap_or(DYNAMIC.first);
         while let Some(last) = first.checked_add(more) {
-            let wanted = publish.at(Ports { first, last }, self.ipv6);
+            let wanted = publish.at(Ports { first, last }, ipv6);
             let listening = self.listeners.iter().map(|listener| &listener.at);
             let busy = listening.chain(chosen).filter(|other| other.conflicts(&wanted));
             let busy = busy.map(|other| other.host.last).max();
@@ -135,13 +134,12 @@ mod tests {
             publish.at(publish.host.unwrap(), false)
         };
         let taken: Vec<PortMapping> = taken.iter().map(mapping).collect();
-        let publish: Vec<Publish> = specs.split(' ').map(|spec| spec.parse().unwrap()).collect();
+        let publish: Vec<_> = specs.split(' ').map(|spec| (spec.parse().unwrap(), false)).collect();
         let container = ContainerId { id: "a".to_owned(), bundle: "/b".into() };
         let mut asked = 0;
         let chosen = choose::<Error>(
             &container,
             &publish,
-            false,
             &[],
             |protocol, block| {
                 asked += 1;

@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use ipnetwork::IpNetwork;
-
 use super::{Case, Claimed};
 use crate::error::{Error, Kind, Result};
-use crate::model::observed::{Host, NameHolder};
-use crate::model::port::PortMapping;
+use crate::model::observed::NameHolder;
 use crate::model::record::Record;
 use crate::model::request::Request;
-use crate::model::rule::{Backend, Family, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::{Scope, Step};
 use crate::model::value::Iface;
@@ -99,33 +95,6 @@ impl<'a> Steps<'a> {
         }
     }
 
-    pub(super) fn publish(&mut self, record: &Record, host: &Host, backend: Backend) {
-        let addresses: Vec<_> = record.first().map_or_else(Vec::new, |first| first.addresses.clone());
-        for mapping in &record.ports {
-            for address in addresses.iter().map(|address| address.ip()) {
-                let family = Family::of(address);
-                if !mapping.is_for(family) || mapping.sources(family).is_empty() {
-                    continue;
-                }
-                let (owner, mapping) = (record.container.id.clone(), mapping.clone());
-                let publish = Rule::Publish { owner, mapping, to: address, backend };
-                for rule in publish.on(backend, false) {
-                    let step = Step::Firewall(rule);
-                    if step.shared_name().is_some() { self.once(step) } else { self.make(step) }
-                }
-            }
-        }
-        // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge
-        // would accept such packets too, which is why raw drops them.
-        if let Some(bridge) = record.bridge()
-            && addresses.iter().any(IpNetwork::is_ipv4)
-            && record.ports.iter().any(PortMapping::on_loopback)
-        {
-            let found = host.networks.first().and_then(|network| network.route_localnet.as_deref());
-            self.switch_on(&route_localnet_key(bridge), found.unwrap_or("0"));
-        }
-    }
-
     /// A container that calls its own published port: with `br_netfilter` the kernel translates
     /// the packet while it is bridged, and it must leave by the port that it came in by. Set also
     /// where there is no `br_netfilter`, since another program may load it at any time.
@@ -197,7 +166,7 @@ pub(crate) fn switched_on(key: &str) -> Step {
     Step::Sysctl { netns: Netns::Host, key: key.to_owned(), value: on, before: Some(off) }
 }
 
-fn route_localnet_key(bridge: &Iface) -> String {
+pub(super) fn route_localnet_key(bridge: &Iface) -> String {
     format!("net/ipv4/conf/{bridge}/route_localnet")
 }
 

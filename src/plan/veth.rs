@@ -45,6 +45,9 @@ impl Steps<'_> {
                 return Err(Error::new(operation, cause).of(Kind::Conflict));
             }
             self.veth(record, attachment, mtu, ipv6);
+            if let (false, Some(link)) = (network.network.reach.inter_container, &attachment.host_interface) {
+                self.make(Step::Isolate { link: link.clone() });
+            }
             if mtu < of_all {
                 self.host_routes(attachment, mtu);
             }

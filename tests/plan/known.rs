@@ -14,7 +14,7 @@ use netns::model::record::Record;
 use netns::model::request::{NetworkRequest, Request};
 use netns::model::sandbox::{FoundBy, NetnsRef, Sandbox};
 use netns::model::step::Step;
-use netns::plan::{self, Case, Claimed, Plan, lease, ports};
+use netns::plan::{self, Case, Claimed, Plan, Published, lease, publish};
 
 /// A route of the host by a link of this name.
 pub fn route(destination: &str, link: &str) -> Route {
@@ -136,7 +136,7 @@ impl Known {
         let recorded = |wanted: &NetworkRequest| {
             self.networks.iter().find(|network| network.name == wanted.network.name).cloned()
         };
-        Ok(Claimed {
+        let mut claimed = Claimed {
             state_dir: DEFAULT_STATE_DIR.into(),
             boot_id: sandbox.boot_id.clone(),
             networks: request.networks.iter().map(recorded).collect(),
@@ -144,11 +144,13 @@ impl Known {
             beside: Vec::new(),
             shared: self.shared(),
             addresses,
-            ports: self.ports(request, host)?,
+            ports: Vec::new(),
             slots: vec![self.free_slots(); 16],
             devices: self.devices(),
             restored: Vec::new(),
-        })
+        };
+        claimed.ports = self.ports(request, host, &claimed)?;
+        Ok(claimed)
     }
 
     fn holder(&self, wanted: &NetworkRequest, observed: &ObservedNetwork, address: IpAddr) -> Option<String> {
@@ -159,7 +161,7 @@ impl Known {
         container.or_else(|| on_bridge.then(|| format!("bridge {}", wanted.network.bridge)))
     }
 
-    fn ports(&self, request: &Request, host: &Host) -> Result<Vec<PortMapping>> {
+    fn ports(&self, request: &Request, host: &Host, claimed: &Claimed) -> Result<Vec<Published>> {
         let all = || self.containers.iter().flat_map(|record| &record.ports);
         let published = |protocol, block: u8| {
             let blocks = |mapping: &PortMapping| mapping.host.first >> 8..=mapping.host.last >> 8;
@@ -168,8 +170,7 @@ impl Known {
             };
             Ok(all().filter(here).cloned().collect())
         };
-        let ipv6 = request.has_ipv6();
-        ports::choose(&request.container, &request.publish, ipv6, &host.listeners, published, |mapping| {
+        publish::choose(request, claimed, &host.listeners, published, |mapping| {
             let record = self.containers.iter().find(|record| record.ports.contains(mapping)).unwrap();
             Ok(format!("{} publishes it", record.container))
         })

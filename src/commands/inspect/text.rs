@@ -23,7 +23,8 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
         line(name, &describe(end));
         if let Some(port) = &end.port {
             let hairpin = if port.hairpin { "on" } else { "off" };
-            line("  port", &format!("number {}, {}, hairpin {hairpin}", port.number, port.state));
+            let isolated = if port.isolated { ", isolated" } else { "" };
+            line("  port", &format!("number {}, {}, hairpin {hairpin}{isolated}", port.number, port.state));
         }
         line("  received", &passed(&end.counters.rx, width));
         line("  sent", &passed(&end.counters.tx, width));

@@ -3,19 +3,20 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use ipnetwork::IpNetwork;
-
+use super::network::{accept, network};
 use super::ports::{ports, publish};
 use super::restore::Order;
-use crate::firewall::owner::{OF_ALL, of_network};
+use crate::firewall::owner::OF_ALL;
 use crate::model::rule::{Change, Family, Rule};
-use crate::model::value::Iface;
 
 /// What the name of every chain of ours begins with.
 pub(super) const PREFIX: &str = "NETNS-";
 
 /// The administrator's chain. We make it, and never touch what is in it.
 pub(super) const USER: &str = "NETNS-USER";
+
+/// The chain of what is let through to addresses that are routed.
+pub(super) const PORTS: &str = "NETNS-PORTS";
 
 /// The longest comment that the kernel keeps, in bytes (`XT_MAX_COMMENT_LEN` less its NUL).
 pub(super) const MAX_COMMENT: usize = 255;
@@ -102,8 +103,8 @@ pub(super) fn commands(rule: &Rule) -> Vec<Command> {
     let lines = match rule {
         Rule::Base { family, .. } => base(*family),
         Rule::OnlyOurs { bridged, .. } => only_ours(*bridged),
-        Rule::Network { bridge, subnet, .. } => network(bridge, *subnet),
-        Rule::Accept { bridge, subnet } => accept(bridge, *subnet),
+        Rule::Network { bridge, subnet, passage, .. } => network(bridge, *subnet, *passage),
+        Rule::Accept { bridge, subnet, passage } => accept(bridge, *subnet, *passage),
         Rule::Block { protocol, block, .. } => ports(*protocol, *block),
         Rule::Publish { owner, mapping, to, .. } => publish(owner, mapping, *to),
     };
@@ -129,6 +130,7 @@ fn base(family: Family) -> Vec<Line> {
     let own = if family == Family::Ipv4 { local.clone() } else { format!("! -d ::1/128 {local}") };
     vec![
         line("raw", NewChain, "NETNS-GUARD", String::new()),
+        line("raw", NewChain, "NETNS-OPEN", String::new()),
         // The host's own packets to its own addresses, the gateway's among them.
         line("raw", Append, "NETNS-GUARD", format!("-i lo {mine} -j RETURN")),
         line("raw", Append, "NETNS-GUARD", format!("-d {loopback} {mine} -j DROP")),
@@ -140,7 +142,14 @@ fn base(family: Family) -> Vec<Line> {
         line("nat", Append, "OUTPUT", own),
         line("nat", Append, "POSTROUTING", format!("{mine} -j NETNS-MASQUERADE")),
         line("filter", NewChain, USER, String::new()),
+        line("filter", NewChain, "NETNS-OPEN-TO", String::new()),
+        line("filter", NewChain, "NETNS-OPEN", String::new()),
+        line("filter", NewChain, PORTS, String::new()),
+        line("filter", NewChain, "NETNS-ROUTED", String::new()),
+        line("filter", NewChain, "NETNS-CLOSED", String::new()),
         line("filter", NewChain, "NETNS-FORWARD", String::new()),
+        line("filter", Append, "NETNS-FORWARD", format!("{mine} -j NETNS-CLOSED")),
+        line("filter", Append, "NETNS-FORWARD", format!("{mine} -j NETNS-ROUTED")),
         line("filter", Insert, "FORWARD", format!("{mine} -j NETNS-FORWARD")),
     ]
 }
@@ -157,59 +166,11 @@ fn only_ours(bridged: bool) -> Vec<Line> {
     lines
 }
 
-fn loopback(family: Family) -> &'static str {
+pub(super) fn loopback(family: Family) -> &'static str {
     match family {
         Family::Ipv4 => "127.0.0.0/8",
         Family::Ipv6 => "::1/128",
     }
-}
-
-fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
-    let mine = comment(&of_network(bridge.as_str()));
-    let append = |table, chain, spec| line(table, Verb::Append, chain, spec);
-    let hairpin = |from: &str| {
-        let published = format!("-m conntrack --ctstate DNAT {mine}");
-        append("nat", "NETNS-MASQUERADE", format!("-s {from} -o {bridge} {published} -j MASQUERADE"))
-    };
-    let mut lines = vec![
-        append("raw", "NETNS-GUARD", format!("-d {subnet} ! -i {bridge} {mine} -j DROP")),
-        append("nat", "NETNS-MASQUERADE", format!("-s {subnet} ! -o {bridge} {mine} -j MASQUERADE")),
-        // A container that calls a published port of a neighbour, or its own, by an address of
-        // the host: the answer must come back through us.
-        hairpin(&subnet.to_string()),
-    ];
-    if subnet.is_ipv4() {
-        // The host that calls a published port by 127.0.0.1: nobody could answer that. With
-        // ::1 it cannot, as the kernel routes nothing from there.
-        lines.push(hairpin(loopback(Family::Ipv4)));
-    }
-    // Each packet once, whichever way it goes.
-    for passing in [format!("-i {bridge}"), format!("-o {bridge} ! -i {bridge}")] {
-        lines.push(append("filter", "NETNS-FORWARD", format!("{passing} {mine} -j {USER}")));
-    }
-    lines.extend(accepts(bridge, subnet, "NETNS-FORWARD".into()));
-    lines
-}
-
-/// What a network of another backend needs in iptables: its own way past the policy.
-fn accept(bridge: &Iface, subnet: IpNetwork) -> Vec<Line> {
-    let chain: Cow<'static, str> = format!("NETNS-ACCEPT-{bridge}").into();
-    let jump = format!("{} -j {chain}", comment(&of_network(bridge.as_str())));
-    let mut lines = vec![("filter", Verb::NewChain, chain.clone(), String::new())];
-    lines.extend(accepts(bridge, subnet, chain));
-    lines.push(line("filter", Verb::Insert, "FORWARD", jump));
-    lines
-}
-
-/// What a network sends, and what answers it or was led to it.
-fn accepts(bridge: &Iface, subnet: IpNetwork, chain: Cow<'static, str>) -> [Line; 2] {
-    let mine = comment(&of_network(bridge.as_str()));
-    let answers = format!("-m conntrack --ctstate RELATED,ESTABLISHED,DNAT {mine}");
-    [
-        format!("-s {subnet} -i {bridge} {mine} -j ACCEPT"),
-        format!("-d {subnet} -o {bridge} {answers} -j ACCEPT"),
-    ]
-    .map(|spec| ("filter", Verb::Append, chain.clone(), spec))
 }
 
 /// Names the rule's owner.
@@ -222,7 +183,7 @@ mod tests {
     use super::*;
     use crate::firewall::lines;
     use crate::model::port::{PortMapping, Ports, Protocol};
-    use crate::model::rule::Backend;
+    use crate::model::rule::{Backend, Passage};
 
     #[test]
     fn the_guard_drops_loopback_addresses_in_both_directions_but_for_lo() {
@@ -242,7 +203,8 @@ mod tests {
     #[test]
     fn rules_for_ipv6_are_commands_of_ip6tables() {
         let (bridge, subnet) = ("front0".parse().unwrap(), "fd00:8::/64".parse().unwrap());
-        let all = lines(&Rule::Network { bridge, subnet, backend: Backend::Iptables });
+        let all =
+            lines(&Rule::Network { bridge, subnet, passage: Passage::default(), backend: Backend::Iptables });
         let mine = "-m comment --comment \"netns network front0\"";
         assert_eq!(all.len(), 7, "nothing for the host's loopback: {all:#?}");
         assert_eq!(

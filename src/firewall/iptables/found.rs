@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::commands::{Command, commands};
+use super::commands::{Command, PORTS, commands};
 use super::saved::Identity;
 use crate::firewall::owner::container_in;
 use crate::model::port::{PortMapping, Ports, Protocol};
@@ -25,7 +25,7 @@ pub(super) fn found(family: Family, saved: &[Command]) -> Vec<Rule> {
     let mut rules: Vec<Rule> = only_ours.into_iter().collect();
     for rule in Rule::merged(saved.iter().filter_map(published).filter(is_whole)) {
         let block = match &rule {
-            Rule::Publish { mapping, to, .. } => Rule::block_of(mapping, Family::of(*to)).filter(is_whole),
+            Rule::Publish { mapping, to, .. } => Rule::block_of(mapping, *to).filter(is_whole),
             _ => None,
         };
         rules.extend(block.filter(|block| !rules.contains(block)));
@@ -43,7 +43,10 @@ fn published(command: &Command) -> Option<Rule> {
     let from = subnet("-s")?.into_iter().collect();
     let protocol = value("-p").and_then(|name| ALL.into_iter().find(|known| known.to_string() == name))?;
     let host = ports(&value("--dport")?)?;
-    let target = value("--to-destination")?;
+    let target = match value("--to-destination") {
+        None if command.chain == PORTS => host_ip?.to_string(),
+        target => target?,
+    };
     let (to, container) = match target.parse::<IpAddr>() {
         Ok(to) => (to, host),
         Err(_) => {
@@ -76,6 +79,8 @@ mod tests {
             "8000-8999:8000-8999",
             "127.0.0.1:54:54,from=10.0.0.0/8,from=192.0.2.7",
             "7000-7299:7000-7299/udp,from=192.0.2.0/24",
+            "172.19.0.2:80:80,from=192.0.2.0/24",
+            "172.19.0.2:90-99:90-99/udp",
         ];
         let rules: Vec<Rule> = ports.iter().flat_map(|port| published("a", port)).collect();
         let others = [

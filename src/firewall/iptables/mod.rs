@@ -4,9 +4,14 @@
 //! | table | from | chain of ours | what is in it |
 //! |---|---|---|---|
 //! | raw | `PREROUTING`, first | `NETNS-GUARD` | drops what comes from outside for a subnet of ours, and what has an address of the host's loopback |
+//! | raw | `NETNS-GUARD` | `NETNS-OPEN` | accepts what comes from networks that reach each other |
 //! | nat | `PREROUTING`, `OUTPUT` | `NETNS-PUBLISH` | a jump for each block of 256 ports, a DNAT for each range across blocks |
 //! | nat | `NETNS-PUBLISH` | `NETNS-tcp-31`, … | a DNAT for each port or range in the block |
 //! | nat | `POSTROUTING` | `NETNS-MASQUERADE` | masquerade to the outside, hairpin and loopback |
+//! | filter | `NETNS-FORWARD`, first | `NETNS-CLOSED` | drops what an internal or isolated network sends or gets |
+//! | filter | `NETNS-FORWARD`, then | `NETNS-ROUTED` | drops what is for addresses that are routed, and is no answer |
+//! | filter | `NETNS-ROUTED` | `NETNS-PORTS` | accepts what is for published ports of such addresses |
+//! | filter | both | `NETNS-OPEN`, `NETNS-OPEN-TO` | accept what passes between networks that reach each other |
 //! | filter | `NETNS-FORWARD` | `NETNS-USER` | the administrator's own: what passes to and from our bridges |
 //! | filter | `FORWARD`, first | `NETNS-FORWARD` | accepts what is ours before anyone's policy |
 //! | filter | `FORWARD`, last | `NETNS-ONLY` | drops all else, where the host forwarded nothing before |
@@ -19,6 +24,7 @@
 //! |---|---|
 //! | [`commands`](mod@commands) | a [`Rule`](crate::model::rule::Rule) as commands |
 //! | [`ports`] | those of a published port |
+//! | [`network`](mod@network) | that of a network's subnet |
 //! | [`saved`] | what `iptables-save` prints: its words, and what of it is ours |
 //! | [`present`] | what is missing, left or unowned |
 //! | [`otherwise`] | rules that a version of iptables prints otherwise |
@@ -30,6 +36,7 @@
 mod commands;
 mod counted;
 mod found;
+mod network;
 mod otherwise;
 mod ports;
 mod present;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::commands::{Line, MAX_COMMENT, PREFIX, Verb, comment, line};
+use super::commands::{Line, MAX_COMMENT, PORTS, PREFIX, Verb, comment, line};
 use crate::firewall::owner::{OF_ALL, of_container};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::rule::{Family, Rule};
@@ -24,29 +24,31 @@ pub(super) fn ports(protocol: Protocol, block: u8) -> Vec<Line> {
 /// What leads to a container: a rule for each source that may call.
 pub(super) fn publish(owner: &str, mapping: &PortMapping, to: IpAddr) -> Vec<Line> {
     let PortMapping { host, container: inside, protocol, .. } = mapping;
-    let chain = match Rule::block_of(mapping, Family::of(to)) {
-        Some(Rule::Block { protocol, block, .. }) => Cow::from(block_chain(protocol, block)),
-        _ => Cow::Borrowed("NETNS-PUBLISH"),
+    let (table, chain) = match Rule::block_of(mapping, to) {
+        Some(Rule::Block { protocol, block, .. }) => ("nat", Cow::from(block_chain(protocol, block))),
+        _ if mapping.opens(to) => ("filter", Cow::Borrowed(PORTS)),
+        _ => ("nat", Cow::Borrowed("NETNS-PUBLISH")),
     };
     let address = mapping.address().map_or_else(String::new, |ip| format!("-d {} ", IpNetwork::from(ip)));
     let dport = range(host.first, host.last, ':');
     // What a port stands behind, an IPv6 address is in brackets.
     let before_port = if to.is_ipv4() { to.to_string() } else { format!("[{to}]") };
     // A range keeps its ports, or shifts each by the same: one rule in both cases.
-    let target = if host.first == host.last {
-        format!("{before_port}:{}", inside.first)
+    let target = if mapping.opens(to) {
+        "ACCEPT".to_owned()
+    } else if host.first == host.last {
+        format!("DNAT --to-destination {before_port}:{}", inside.first)
     } else if host == inside {
-        to.to_string()
+        format!("DNAT --to-destination {to}")
     } else {
-        format!("{before_port}:{}/{}", range(inside.first, inside.last, '-'), host.first)
+        let inside = range(inside.first, inside.last, '-');
+        format!("DNAT --to-destination {before_port}:{inside}/{}", host.first)
     };
     let mine = comment(&of_container(owner, MAX_COMMENT));
-    let rule = format!(
-        "{address}-p {protocol} -m {protocol} --dport {dport} {mine} -j DNAT --to-destination {target}"
-    );
+    let rule = format!("{address}-p {protocol} -m {protocol} --dport {dport} {mine} -j {target}");
     let from = |source: Option<IpNetwork>| source.map_or_else(String::new, |source| format!("-s {source} "));
     let sources = mapping.sources(Family::of(to)).into_iter();
-    sources.map(|source| ("nat", Verb::Append, chain.clone(), from(source) + &rule)).collect()
+    sources.map(|source| (table, Verb::Append, chain.clone(), from(source) + &rule)).collect()
 }
 
 fn block_chain(protocol: Protocol, block: u8) -> String {
@@ -100,6 +102,8 @@ mod tests {
         ] {
             assert_eq!(rules(text), [format!("iptables -t nat -A NETNS-{meaning}")]);
         }
+        let open = "iptables -t filter -A NETNS-PORTS -d 172.19.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT";
+        assert_eq!(rules("172.19.0.2:80:80"), [open]);
         let limited = "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.19.0.2:80";
         let sources = ["-s 10.0.0.0/8 -d 10.0.0.1/32", "-s 192.0.2.7/32 -d 10.0.0.1/32"];
         assert_eq!(

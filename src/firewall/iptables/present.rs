@@ -80,13 +80,13 @@ pub(super) mod tests {
     use super::*;
     use crate::firewall::iptables::saved::parse;
     use crate::model::publish::Publish;
-    use crate::model::rule::Backend;
+    use crate::model::rule::{Backend, Passage};
 
     /// The rules of a container `owner` with this port.
     pub(in crate::firewall::iptables) fn published(owner: &str, port: &str) -> Vec<Rule> {
         let publish: Publish = port.parse().unwrap();
         let mapping = publish.at(publish.host.unwrap(), false);
-        let block = Rule::block_of(&mapping, Family::Ipv4);
+        let block = Rule::block_of(&mapping, "172.19.0.2".parse().unwrap());
         let to = "172.19.0.2".parse().unwrap();
         block
             .into_iter()
@@ -99,7 +99,7 @@ pub(super) mod tests {
         let (bridge, subnet) = ("netns0".parse().unwrap(), "172.19.0.0/16".parse().unwrap());
         vec![
             Rule::Base { family: Family::Ipv4, backend: Backend::Iptables },
-            Rule::Network { bridge, subnet, backend: Backend::Iptables },
+            Rule::Network { bridge, subnet, passage: Passage::default(), backend: Backend::Iptables },
         ]
     }
 

@@ -179,7 +179,7 @@ COMMIT
             -F NETNS-MASQUERADE\n-X NETNS-MASQUERADE\nCOMMIT\n";
         assert_eq!(script_of(&[], &nat, &|id| id == "kept"), expected);
         let all = rebuild(&there, &[]);
-        assert_eq!(all.text().matches("\n-X ").count(), 6, "{}", all.text());
+        assert_eq!(all.text().matches("\n-X ").count(), 12, "{}", all.text());
         assert_eq!(all.text().matches("\n-D ").count(), 5, "{}", all.text());
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
+use super::map::{MAPS, Map};
 use super::statics::{TABLE, word};
 use crate::firewall::Passed;
 use crate::firewall::owner::{container_in, of_container};
@@ -37,12 +38,6 @@ pub(super) const MAX_COMMENT: usize = 128;
 const MOST_COUNTED: u32 = 64;
 /// How many elements are sent in one attribute, which must be shorter than 64 KiB.
 const MOST: usize = 256;
-
-/// The map of ports that only some sources may call: source and address of the host are subnets.
-pub(super) const FROM: &str = "publish_from";
-/// The maps: ports of any address of the host, and those of one; the same for long ranges, whose
-/// ports are not counted; and those for some sources only.
-pub(super) const MAPS: [&str; 5] = ["publish", "publish_on", "publish_range", "publish_range_on", FROM];
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
@@ -77,7 +72,8 @@ impl fmt::Display for Element {
             }
             None => host_ip.map_or(Ok(()), |ip| write!(f, "{ip} . "))?,
         }
-        write!(f, "{} . {port} comment \"{comment}\" : {address} . {inside}", self.protocol_name())
+        write!(f, "{} . {port} comment \"{comment}\"", self.protocol_name())?;
+        if self.map().leads { write!(f, " : {address} . {inside}") } else { Ok(()) }
     }
 }
 
@@ -126,15 +122,15 @@ impl Element {
     }
 
     /// The map that it is in.
-    pub(super) fn map(&self) -> &'static str {
-        if self.from.is_some() {
-            return FROM;
-        }
-        MAPS[usize::from(self.host_ip.is_some()) + if self.counted { 0 } else { 2 }]
+    pub(super) fn map(&self) -> &'static Map {
+        let (from, leads) = (self.from.is_some(), self.host_ip != Some(self.to.0));
+        let on = from || self.host_ip.is_some();
+        let is = |map: &&Map| (map.from, map.on, map.counted, map.leads) == (from, on, self.counted, leads);
+        MAPS.iter().find(is).unwrap_or(&MAPS[0])
     }
 
     pub(super) fn key(&self) -> Key {
-        (self.map(), self.host_ip, self.protocol, self.port)
+        (self.map().name, self.host_ip, self.protocol, self.port)
     }
 
     fn protocol_name(&self) -> String {
@@ -163,13 +159,15 @@ impl Element {
                 }
                 None => write_key(KEY, self.host_ip.into_iter().collect()),
             }
-            if whole {
+            if whole && self.map().leads {
                 put(element, DATA | NESTED, |data| {
                     put(data, VALUE, |value| {
                         value.extend(octets(self.to.0));
                         value.extend(padded(self.to.1));
                     });
                 });
+            }
+            if whole {
                 put(element, USERDATA, |data| {
                     data.extend([COMMENT, self.comment.len() as u8 + 1]);
                     data.extend(self.comment.bytes());
@@ -181,11 +179,10 @@ impl Element {
 
     /// Reads one from a list, and what has passed it. What others have put there with a key or
     /// data of another form is none.
-    pub(super) fn parse(family: Family, map: &str, element: &[u8]) -> Option<(Self, Option<Passed>)> {
+    pub(super) fn parse(family: Family, map: &Map, element: &[u8]) -> Option<(Self, Option<Passed>)> {
         let mut key = find(find(element, KEY)?, VALUE)?;
-        let mut data = find(find(element, DATA)?, VALUE)?;
         let (mut from, mut host_ip) = (None, None);
-        if map == FROM {
+        if map.from {
             let mut end = find(find(element, KEY_END)?, VALUE)?;
             from = Some(subnet(address(family, &mut key)?, address(family, &mut end)?)?);
             let (first, last) = (address(family, &mut key)?, address(family, &mut end)?);
@@ -193,14 +190,18 @@ impl Element {
             if host_ip.is_none() && [first, last] != all(family) {
                 return None;
             }
-        } else if map.ends_with("_on") {
+        } else if map.on {
             host_ip = Some(address(family, &mut key)?);
         }
         let (protocol, port) = (*key.first()?, port(key.get(4..8)?)?);
-        let to = (address(family, &mut data)?, self::port(data)?);
+        let to = if map.leads {
+            let mut data = find(find(element, DATA)?, VALUE)?;
+            (address(family, &mut data)?, self::port(data)?)
+        } else {
+            (host_ip?, port)
+        };
         let comment = find(element, USERDATA).and_then(comment).unwrap_or_default();
-        let counted = !map.contains("range");
-        Some((Self { from, host_ip, protocol, port, to, counted, comment }, passed(element)))
+        Some((Self { from, host_ip, protocol, port, to, counted: map.counted, comment }, passed(element)))
     }
 }
 
@@ -227,10 +228,10 @@ pub(super) fn comment(mut data: &[u8]) -> Option<String> {
 }
 
 /// The attributes of a request about a map.
-pub(super) fn about(map: &str) -> Vec<u8> {
+pub(super) fn about(map: &Map) -> Vec<u8> {
     let mut attributes = Vec::new();
     put(&mut attributes, LIST_TABLE, |name| name.extend([TABLE.as_bytes(), &[0]].concat()));
-    put(&mut attributes, LIST_SET, |name| name.extend([map.as_bytes(), &[0]].concat()));
+    put(&mut attributes, LIST_SET, |name| name.extend([map.name.as_bytes(), &[0]].concat()));
     attributes
 }
 
@@ -249,14 +250,14 @@ pub(super) fn requests(elements: &[Element], whole: bool) -> Vec<(Vec<u8>, &Elem
 }
 
 /// The elements in the kernel's answer about a map.
-pub(super) fn listed(family: Family, map: &str, answer: &[u8]) -> Vec<(Element, Option<Passed>)> {
+pub(super) fn listed(family: Family, map: &Map, answer: &[u8]) -> Vec<(Element, Option<Passed>)> {
     let list = find(answer, LIST_ELEMENTS).unwrap_or_default();
     attributes(list).filter_map(|(_, element)| Element::parse(family, map, element)).collect()
 }
 
 /// One command that adds all of `elements`, which are in one map.
 pub(super) fn command(family: Family, elements: &[Element]) -> Option<String> {
-    let map = elements.first()?.map();
+    let map = elements.first()?.map().name;
     let list: Vec<String> = elements.iter().map(ToString::to_string).collect();
     Some(format!("add element {} {TABLE} {map} {{ {} }}", word(family), list.join(", ")))
 }

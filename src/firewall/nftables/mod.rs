@@ -4,15 +4,15 @@
 //! | in | what it is |
 //! |---|---|
 //! | map `publish` | protocol and port to a container's address and port, for all addresses of the host |
-//! | map `publish_on` | the same for one address of the host, which is in the key |
-//! | maps `publish_range`, `publish_range_on` | the same for long ranges, without counters, which take longer to make than all else |
-//! | map `publish_from` | those that only some may call: with subnets of sources and of the host's addresses in the key |
-//! | chain `published` | looks into all of them, from `prerouting` and `output` for what is for the host itself |
+//! | maps `publish_on`, … | the same for one address of the host, for long ranges and for some sources: see [`map`] |
+//! | sets `open`, … | ports of addresses that are routed, in the same way |
+//! | chain `published` | looks into all maps, from `prerouting` and `output` for what is for the host itself |
 //! | chain `postrouting` | masquerade to the outside, hairpin and loopback, of each network |
 //! | chain `user` | the administrator's own: what is forwarded to and from our bridges |
-//! | chain `accepted` | leads there, and accepts what each network forwards |
-//! | chain `others` | drops what is forwarded and has not been accepted, where the host forwarded nothing before |
+//! | chains `accepted`, `others` | lead there, and accept what each network forwards; drop all else, where the host forwarded nothing before |
 //! | chain `guard` | drops what comes from outside for a subnet of ours, and what has an address of the host's loopback |
+//! | chain `guard_forward` | jumps to `closed`, which drops what an internal or isolated network sends or gets, and to `routed`, which drops what is for addresses that are routed, is no answer and not in the sets |
+//! | chains `open`, `open_from`, `open_to` | the networks that reach each other: the guards ask them first |
 //!
 //! What the host and each network take is made once, by `nft`. A container takes elements of the
 //! maps and nothing else, by one message to the kernel: to add a rule, or an element that jumps,
@@ -28,11 +28,14 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`statics`](mod@statics) | a rule of the host or of a network as commands of `nft` |
-//! | [`element`] | a published port as an element |
+//! | [`network`](mod@network) | that of a network's subnet |
+//! | [`map`], [`element`] | the maps and sets; a published port as an element |
 //! | [`table`] | our table as it is in the kernel, and the requests that change it |
 //! | [`wanted`] | what should be there: what is missing, and what is of nobody |
 
 mod element;
+mod map;
+mod network;
 mod statics;
 mod table;
 mod wanted;

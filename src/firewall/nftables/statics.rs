@@ -4,14 +4,12 @@
 use std::fmt;
 use std::process::Stdio;
 
-use ipnetwork::IpNetwork;
-
-use super::element::{FROM, MAPS};
+use super::map::MAPS;
+use super::network::network;
 use crate::error::{Doing, Result};
 use crate::firewall::owner::{OF_ALL, of_network};
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::{Family, Rule};
-use crate::model::value::Iface;
 
 /// The name of our table.
 pub(super) const TABLE: &str = "netns";
@@ -20,12 +18,19 @@ pub(super) const TABLE: &str = "netns";
 pub(super) const USER: &str = "user";
 
 /// The chains of ours, and where the kernel enters them.
-const CHAINS: [(&str, &str); 8] = [
+const CHAINS: [(&str, &str); 15] = [
     ("published", ""),
+    ("open", ""),
     ("guard", " { type filter hook prerouting priority -300; }"),
     ("prerouting", " { type nat hook prerouting priority -100; }"),
     ("output", " { type nat hook output priority -100; }"),
     ("postrouting", " { type nat hook postrouting priority 100; }"),
+    ("open_to", ""),
+    ("open_from", ""),
+    ("ports", ""),
+    ("closed", ""),
+    ("routed", ""),
+    ("guard_forward", " { type filter hook forward priority 0; }"),
     ("accepted", ""),
     ("others", ""),
     // After whoever else filters.
@@ -60,18 +65,9 @@ pub(super) fn word(family: Family) -> &'static str {
 
 /// The commands that make the table, its maps and its chains where they are not there yet.
 pub(super) fn declarations(family: Family) -> Vec<String> {
-    let (ip, address) = (word(family), if family == Family::Ipv4 { "ipv4_addr" } else { "ipv6_addr" });
+    let ip = word(family);
     let mut lines = vec![format!("add table {ip} {TABLE}")];
-    lines.extend(MAPS.map(|map| {
-        let on = if map.ends_with("_on") { format!("{address} . ") } else { String::new() };
-        let (on, interval) = if map == FROM {
-            (format!("{address} . {address} . "), "flags interval; ")
-        } else {
-            (on, "")
-        };
-        let counter = if map.contains("range") { "" } else { "counter; " };
-        format!("add map {ip} {TABLE} {map} {{ type {on}inet_proto . inet_service : {address} . inet_service; {interval}{counter}}}")
-    }));
+    lines.extend(MAPS.iter().map(|map| map.declaration(family)));
     lines.push(format!("add chain {ip} {TABLE} {USER}"));
     lines.extend(CHAINS.map(|(chain, hook)| format!("add chain {ip} {TABLE} {chain}{hook}")));
     lines
@@ -84,7 +80,7 @@ pub(super) fn all_but_user(family: Family) -> Vec<String> {
     for verb in ["flush", "delete"] {
         lines.extend(CHAINS.map(|(chain, _)| format!("{verb} chain {ip} {TABLE} {chain}")));
     }
-    lines.extend(MAPS.map(|map| format!("delete map {ip} {TABLE} {map}")));
+    lines.extend(MAPS.iter().map(|map| format!("delete {} {ip} {TABLE} {}", map.kind(), map.name)));
     lines
 }
 
@@ -105,7 +101,9 @@ pub(super) fn statics(rule: &Rule) -> Vec<Static> {
     let family = rule.family();
     let (lines, comment) = match rule {
         Rule::Base { .. } => (base(family), OF_ALL.to_owned()),
-        Rule::Network { bridge, subnet, .. } => (network(bridge, *subnet), of_network(bridge.as_str())),
+        Rule::Network { bridge, subnet, passage, .. } => {
+            (network(bridge, *subnet, *passage), of_network(bridge.as_str()))
+        }
         Rule::OnlyOurs { bridged, .. } => (only_ours(*bridged), OF_ALL.to_owned()),
         Rule::Accept { .. } | Rule::Block { .. } | Rule::Publish { .. } => return Vec::new(),
     };
@@ -119,21 +117,17 @@ fn base(family: Family) -> Vec<(&'static str, String)> {
     // The kernel routes nothing from ::1: a call would wait in vain, where it is refused at once
     // now and tried by 127.0.0.1.
     let own = if family == Family::Ipv4 { local.clone() } else { format!("ip6 daddr != ::1 {local}") };
-    let looked_up = MAPS.map(|map| {
-        let on = match map {
-            FROM => format!("{ip} saddr . {ip} daddr . "),
-            _ if map.ends_with("_on") => format!("{ip} daddr . "),
-            _ => String::new(),
-        };
-        // Without it nft refuses a map of intervals here.
-        let ports = if map == FROM { "meta l4proto { tcp, udp, sctp } " } else { "" };
-        ("published", format!("{ports}dnat {ip} to {on}meta l4proto . th dport map @{map}"))
+    let looked_up = MAPS.iter().map(|map| {
+        let chain = if map.leads { "published" } else { "ports" };
+        (chain, map.lookup(family))
     });
     let mut rules = vec![
         ("guard", format!("{ip} daddr {loopback} iif != lo drop")),
         ("guard", format!("{ip} saddr {loopback} iif != lo drop")),
         ("prerouting", local),
         ("output", own),
+        ("guard_forward", "jump closed".to_owned()),
+        ("guard_forward", "jump routed".to_owned()),
         ("forward", "jump accepted".to_owned()),
         ("forward", "jump others".to_owned()),
     ];
@@ -141,7 +135,7 @@ fn base(family: Family) -> Vec<(&'static str, String)> {
     rules
 }
 
-fn loopback(family: Family) -> &'static str {
+pub(super) fn loopback(family: Family) -> &'static str {
     match family {
         Family::Ipv4 => "127.0.0.0/8",
         Family::Ipv6 => "::1",
@@ -152,31 +146,4 @@ fn only_ours(bridged: bool) -> Vec<(&'static str, String)> {
     let others =
         bridged.then(|| ("others", "meta iifkind \"bridge\" meta oifkind \"bridge\" return".to_owned()));
     others.into_iter().chain([("others", "drop".to_owned())]).collect()
-}
-
-fn network(bridge: &Iface, subnet: IpNetwork) -> Vec<(&'static str, String)> {
-    let ip = word(Family::of(subnet.ip()));
-    let hairpin = |from: &str| {
-        ("postrouting", format!("{ip} saddr {from} oifname \"{bridge}\" ct status dnat masquerade"))
-    };
-    let mut rules = vec![
-        // The host's own packets to its own addresses, the gateway's among them, come by lo.
-        ("guard", format!("{ip} daddr {subnet} iif != lo iifname != \"{bridge}\" drop")),
-        ("postrouting", format!("{ip} saddr {subnet} oifname != \"{bridge}\" masquerade")),
-        // A container that calls a published port of a neighbour, or its own, by an address of
-        // the host: the answer must come back through us.
-        hairpin(&subnet.to_string()),
-        // Each packet once, whichever way it goes.
-        ("accepted", format!("iifname \"{bridge}\" jump {USER}")),
-        ("accepted", format!("oifname \"{bridge}\" iifname != \"{bridge}\" jump {USER}")),
-        // What a network sends, what answers it and what was led to it, where the rest is dropped.
-        ("accepted", format!("{ip} saddr {subnet} iifname \"{bridge}\" accept")),
-        ("accepted", format!("{ip} daddr {subnet} oifname \"{bridge}\" ct state established,related accept")),
-        ("accepted", format!("{ip} daddr {subnet} oifname \"{bridge}\" ct status dnat accept")),
-    ];
-    if subnet.is_ipv4() {
-        // The host that calls a published port by 127.0.0.1: nobody could answer that.
-        rules.push(hairpin(loopback(Family::Ipv4)));
-    }
-    rules
 }

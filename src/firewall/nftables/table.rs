@@ -5,7 +5,8 @@ use std::io;
 use nix::errno::Errno;
 use rtnetlink::sys::Socket;
 
-use super::element::{self, Element, MAPS};
+use super::element::{self, Element};
+use super::map::MAPS;
 #[cfg(test)]
 use super::statics::Static;
 use super::statics::{TABLE, USER, word};
@@ -91,7 +92,7 @@ impl Table {
             table.has_users |= !users.is_empty();
             table.rules.extend(others.into_iter().filter(|rule: &Found| is_ours(&rule.comment)));
         })?;
-        for map in MAPS {
+        for map in &MAPS {
             let mut each = |answer: &[u8]| table.elements.extend(element::listed(family, map, answer));
             match ask(GET_ELEMENT, DUMP, &element::about(map), &mut each) {
                 // Somebody has taken the map away.
@@ -146,7 +147,7 @@ pub(super) fn delete(family: Family, elements: &[Element]) -> Vec<Change> {
 fn changes(kind: u16, flags: u16, verb: &str, family: Family, elements: &[Element]) -> Vec<Change> {
     let change = |(attributes, first): (Vec<u8>, &Element)| {
         let request = message(kind, REQUEST | flags, number(family), &attributes);
-        (request, format!("{verb} element {} {TABLE} {} {{ {first} }}", word(family), first.map()))
+        (request, format!("{verb} element {} {TABLE} {} {{ {first} }}", word(family), first.map().name))
     };
     element::requests(elements, kind == NEW_ELEMENT).into_iter().map(change).collect()
 }

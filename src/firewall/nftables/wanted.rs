@@ -101,7 +101,7 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::model::publish::Publish;
-    use crate::model::rule::Backend;
+    use crate::model::rule::{Backend, Passage};
 
     const BACKEND: Backend = Backend::Nftables;
 
@@ -112,7 +112,8 @@ mod tests {
     }
 
     fn network(bridge: &str, subnet: &str) -> Rule {
-        Rule::Network { bridge: bridge.parse().unwrap(), subnet: subnet.parse().unwrap(), backend: BACKEND }
+        let (bridge, subnet) = (bridge.parse().unwrap(), subnet.parse().unwrap());
+        Rule::Network { bridge, subnet, passage: Passage::default(), backend: BACKEND }
     }
 
     #[test]
@@ -124,6 +125,9 @@ mod tests {
             ("53:54/udp", "fd00:8::2"),
             ("8080-8085:80-85,from=10.0.0.0/8,from=192.0.2.7", "172.19.0.2"),
             ("10.0.0.1:53:54/udp,from=0.0.0.0/1", "172.19.0.2"),
+            ("172.19.0.2:53:53/udp", "172.19.0.2"),
+            ("172.19.0.2:8000-8099:8000-8099", "172.19.0.2"),
+            ("172.19.0.2:80:80,from=10.0.0.0/8", "172.19.0.2"),
         ] {
             let rule = publish("web", ports, to);
             let (family, elements) = (rule.family(), Element::all(&rule));
@@ -146,6 +150,7 @@ mod tests {
                 "8080:80,from=10.0.0.0/8",
                 format!("publish_from {{ 10.0.0.0/8 . 0.0.0.0/0 . tcp . 8080 {mine} : 172.19.0.2 . 80 }}"),
             ),
+            ("172.19.0.2:80:80", format!("open {{ 172.19.0.2 . tcp . 80 {mine} }}")),
             (
                 "8000-8001:80-81",
                 format!(
@@ -166,7 +171,7 @@ mod tests {
         let rules = [base, network("netns0", "172.19.0.0/16"), publish("a", "8080:80", "172.19.0.2")];
         let wanted = Wanted::of(Family::Ipv4, &rules);
         let mut table = Table::default();
-        assert_eq!(wanted.missing(&table).len(), 11 + 9 + 1);
+        assert_eq!(wanted.missing(&table).len(), 16 + 9 + 1);
         table.rules = wanted.statics.iter().map(Found::of).collect();
         table.elements = wanted.elements.iter().map(|element| (element.clone(), None)).collect();
         assert_eq!((wanted.missing(&table), wanted.unowned(&table, &|_| false)), (vec![], vec![]));

@@ -58,6 +58,7 @@ fn port(facts: &[InfoBridgePort]) -> BridgePort {
             InfoBridgePort::PortNumber(number) => port.number = *number,
             InfoBridgePort::State(state) => port.state = format!("{state:?}").to_lowercase(),
             InfoBridgePort::HairpinMode(on) => port.hairpin = *on,
+            InfoBridgePort::Isolated(on) => port.isolated = *on,
             _ => {}
         }
     }

@@ -128,6 +128,14 @@ impl Netlink {
         self.change_link(LinkBridgePort::new(0).name(port.to_string()).hairpin(true).build())
     }
 
+    /// Keeps a port of a bridge from others that are kept from it.
+    ///
+    /// # Errors
+    /// There is no such link, or it is no port of a bridge.
+    pub fn isolate(&self, port: &Iface) -> io::Result<()> {
+        self.change_link(LinkBridgePort::new(0).name(port.to_string()).isolated(true).build())
+    }
+
     /// Sets a link's MTU, in bytes.
     ///
     /// # Errors

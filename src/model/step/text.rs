@@ -16,6 +16,7 @@ impl fmt::Display for Step {
             Self::Rename { link, name } => write!(f, "ip link set {link} name {name}"),
             Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
             Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
+            Self::Isolate { link } => write!(f, "ip link set {link} type bridge_slave isolated on"),
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { netns, link } => write!(f, "{netns}ip link set {link} up"),
             Self::AddAddress { netns, link, address, nodad } => {

@@ -1,0 +1,175 @@
+//! What a subnet of a network takes, as `iptables(8)` commands: their number is the same whoever
+//! else is there.
+
+use std::borrow::Cow;
+
+use ipnetwork::IpNetwork;
+
+use super::commands::{Line, PORTS, USER, Verb, comment, line, loopback};
+use crate::firewall::owner::of_network;
+use crate::model::network::Mode;
+use crate::model::rule::{Family, Passage};
+use crate::model::value::Iface;
+
+/// All that it takes where iptables has its rules.
+pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
+    let mine = comment(&of_network(bridge.as_str()));
+    let append = |table, chain, spec: String, to: &str| {
+        line(table, Verb::Append, chain, format!("{spec} {mine} -j {to}"))
+    };
+    let mut lines = Vec::new();
+    // What comes from elsewhere for an address of it: where addresses are routed only the
+    // gateway's, which is the host's own.
+    let is_routed = passage.mode == Mode::Routed && !passage.is_closed();
+    let host_alone = if is_routed { " -m addrtype --dst-type LOCAL" } else { "" };
+    let foreign = format!("-d {subnet} ! -i {bridge}{host_alone}");
+    if passage.open {
+        lines.push(append("raw", "NETNS-GUARD", foreign.clone(), "NETNS-OPEN"));
+    }
+    lines.push(append("raw", "NETNS-GUARD", foreign, "DROP"));
+    let masquerades = masquerades(bridge, subnet, passage).into_iter();
+    lines.extend(masquerades.map(|spec| append("nat", "NETNS-MASQUERADE", spec, "MASQUERADE")));
+    let (sent, got) = (format!("-i {bridge} ! -o {bridge}"), format!("-o {bridge} ! -i {bridge}"));
+    let answers = format!("{got} -m conntrack --ctstate RELATED,ESTABLISHED");
+    let closed = |spec: &str, to| append("filter", "NETNS-CLOSED", spec.to_owned(), to);
+    for passing in [&sent, &got].into_iter().filter(|_| passage.is_closed()) {
+        lines.extend([USER, "NETNS-OPEN"].into_iter().filter(|_| passage.open).map(|to| closed(passing, to)));
+        lines.push(closed(passing, "DROP"));
+    }
+    let routed = |spec: &str, to| append("filter", "NETNS-ROUTED", spec.to_owned(), to);
+    if is_routed {
+        lines.extend([routed(&got, USER), routed(&answers, "ACCEPT"), routed(&got, PORTS)]);
+        lines.extend(passage.open.then(|| routed(&got, "NETNS-OPEN")));
+        lines.push(routed(&got, "DROP"));
+    }
+    if passage.open {
+        lines.push(append("raw", "NETNS-OPEN", format!("-i {bridge}"), "ACCEPT"));
+        lines.push(append("filter", "NETNS-OPEN", format!("-i {bridge}"), "NETNS-OPEN-TO"));
+        lines.push(append("filter", "NETNS-OPEN-TO", format!("-o {bridge}"), "ACCEPT"));
+    }
+    // Each packet once, whichever way it goes.
+    lines.extend(
+        [format!("-i {bridge}"), got].map(|passing| append("filter", "NETNS-FORWARD", passing, USER)),
+    );
+    lines.extend(accepts(bridge, subnet, is_routed, "NETNS-FORWARD".into()));
+    lines
+}
+
+/// What leaves under an address of the host, and what comes in under one.
+fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<String> {
+    let published = format!("-o {bridge} -m conntrack --ctstate DNAT");
+    let mut all = Vec::new();
+    if passage.mode == Mode::Nat && !passage.internal {
+        all.push(format!("-s {subnet} ! -o {bridge}"));
+        // A container that calls a published port of a neighbour, or its own, by an address of
+        // the host: the answer must come back through us.
+        all.push(format!("-s {subnet} {published}"));
+        // The host that calls a published port by 127.0.0.1: nobody could answer that. With
+        // ::1 it cannot, as the kernel routes nothing from there.
+        all.extend(subnet.is_ipv4().then(|| format!("-s {} {published}", loopback(Family::Ipv4))));
+    }
+    // Nobody in there knows the way to others: not to the host that calls a published port, nor
+    // to a network that may call.
+    if passage.mode == Mode::Nat && passage.internal {
+        all.push(format!("-d {subnet} {published}"));
+    }
+    if passage.is_closed() && passage.open {
+        all.push(format!("! -s {subnet} -d {subnet} -o {bridge}"));
+    }
+    all
+}
+
+/// What a network of another backend needs in iptables: its own way past the policy.
+pub(super) fn accept(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
+    let chain: Cow<'static, str> = format!("NETNS-ACCEPT-{bridge}").into();
+    let jump = format!("{} -j {chain}", comment(&of_network(bridge.as_str())));
+    let mut lines = vec![("filter", Verb::NewChain, chain.clone(), String::new())];
+    lines.extend(accepts(bridge, subnet, passage.mode == Mode::Routed, chain));
+    lines.push(line("filter", Verb::Insert, "FORWARD", jump));
+    lines
+}
+
+/// What a network sends, and what answers it or was led to it; where addresses are routed, all that
+/// the guard has let pass.
+fn accepts(bridge: &Iface, subnet: IpNetwork, is_routed: bool, chain: Cow<'static, str>) -> [Line; 2] {
+    let mine = comment(&of_network(bridge.as_str()));
+    let answers = if is_routed { "" } else { "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT " };
+    [
+        format!("-s {subnet} -i {bridge} {mine} -j ACCEPT"),
+        format!("-d {subnet} -o {bridge} {answers}{mine} -j ACCEPT"),
+    ]
+    .map(|spec| ("filter", Verb::Append, chain.clone(), spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::lines;
+    use crate::model::rule::{Backend, Rule};
+
+    /// The rules of a network without what all of them have.
+    fn rules(mode: Mode, internal: bool, open: bool) -> Vec<String> {
+        let passage = Passage { mode, internal, open };
+        let (bridge, subnet) = ("b".parse().unwrap(), "10.8.0.0/24".parse().unwrap());
+        let all = lines(&Rule::Network { bridge, subnet, passage, backend: Backend::Iptables }).into_iter();
+        let short = |line: String| {
+            let line = line.replace(" -m comment --comment \"netns network b\"", "");
+            line.replace("iptables -t ", "").replace("-A NETNS-", "").replace("-m conntrack --ctstate ", "")
+        };
+        let mut short: Vec<String> = all.map(short).collect();
+        short.retain(|line| !line.starts_with("filter FORWARD"));
+        short
+    }
+
+    const GUARD: &str = "raw GUARD -d 10.8.0.0/24 ! -i b -j DROP";
+    const WORLD: &str = "nat MASQUERADE -s 10.8.0.0/24 ! -o b -j MASQUERADE";
+    const CLOSED: [&str; 2] = ["filter CLOSED -i b ! -o b -j DROP", "filter CLOSED -o b ! -i b -j DROP"];
+
+    #[test]
+    fn each_mode_has_its_rules() {
+        let hairpin = |from| format!("nat MASQUERADE {from} -o b DNAT -j MASQUERADE");
+        let own = hairpin("-s 10.8.0.0/24");
+        assert_eq!(rules(Mode::Nat, false, false), [GUARD, WORLD, &own, &hairpin("-s 127.0.0.0/8")]);
+        assert_eq!(rules(Mode::Isolated, false, false), [&[GUARD][..], &CLOSED].concat());
+        let internal = nat_internal();
+        assert_eq!(rules(Mode::Nat, true, false), [&[GUARD, &internal][..], &CLOSED].concat());
+        assert_eq!(rules(Mode::Routed, true, false), rules(Mode::Isolated, false, false));
+        assert_eq!(
+            rules(Mode::Routed, false, false),
+            [
+                "raw GUARD -d 10.8.0.0/24 ! -i b -m addrtype --dst-type LOCAL -j DROP",
+                "filter ROUTED -o b ! -i b -j NETNS-USER",
+                "filter ROUTED -o b ! -i b RELATED,ESTABLISHED -j ACCEPT",
+                "filter ROUTED -o b ! -i b -j NETNS-PORTS",
+                "filter ROUTED -o b ! -i b -j DROP",
+            ]
+        );
+    }
+
+    fn nat_internal() -> String {
+        "nat MASQUERADE -d 10.8.0.0/24 -o b DNAT -j MASQUERADE".to_owned()
+    }
+
+    #[test]
+    fn an_open_network_is_asked_for_before_anything_is_dropped() {
+        for (mode, internal) in
+            [(Mode::Nat, false), (Mode::Nat, true), (Mode::Routed, false), (Mode::Isolated, false)]
+        {
+            let (apart, open) = (rules(mode, internal, false), rules(mode, internal, true));
+            let added = open.iter().filter(|rule| !apart.contains(rule)).cloned().collect::<Vec<_>>();
+            let drops = apart.iter().filter(|rule| rule.ends_with("-j DROP"));
+            for drop in drops {
+                let before = open.iter().position(|rule| *rule == drop.replace("-j DROP", "-j NETNS-OPEN"));
+                let at = open.iter().position(|rule| rule == drop);
+                assert!(before.is_some() && before < at, "{drop}: {open:#?}");
+            }
+            let shared = [
+                "raw OPEN -i b -j ACCEPT",
+                "filter OPEN -i b -j NETNS-OPEN-TO",
+                "filter OPEN-TO -o b -j ACCEPT",
+            ];
+            assert!(added.ends_with(&shared.map(str::to_owned)), "{added:#?}");
+            assert!(added.len() <= 9, "whoever else is there: {added:#?}");
+        }
+    }
+}

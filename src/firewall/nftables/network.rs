@@ -1,0 +1,90 @@
+//! What a subnet of a network takes, as rules of `nft(8)`: their number is the same whoever else is
+//! there.
+
+use ipnetwork::IpNetwork;
+
+use super::statics::{USER, loopback, word};
+use crate::model::network::Mode;
+use crate::model::rule::{Family, Passage};
+use crate::model::value::Iface;
+
+/// A chain, and a rule in it.
+type Line = (&'static str, String);
+
+/// All that it takes.
+pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
+    let ip = word(Family::of(subnet.ip()));
+    let is_routed = passage.mode == Mode::Routed && !passage.is_closed();
+    // The host's own packets to its own addresses, the gateway's among them, come by lo. Where
+    // addresses are routed, only the gateway's is the host's.
+    let host_alone = if is_routed { "fib daddr type local " } else { "" };
+    let foreign = format!("{ip} daddr {subnet} iif != lo iifname != \"{bridge}\" {host_alone}");
+    let mut rules = Vec::new();
+    rules.extend(passage.open.then(|| ("guard", format!("{foreign}jump open"))));
+    rules.push(("guard", format!("{foreign}drop")));
+    rules.extend(masquerades(bridge, subnet, passage).into_iter().map(|spec| ("postrouting", spec)));
+    rules.extend(guard(bridge, is_routed, passage));
+    if passage.open {
+        rules.push(("open", format!("iifname \"{bridge}\" accept")));
+        rules.push(("open_from", format!("iifname \"{bridge}\" jump open_to")));
+        rules.push(("open_to", format!("oifname \"{bridge}\" accept")));
+    }
+    rules.extend([
+        // Each packet once, whichever way it goes.
+        ("accepted", format!("iifname \"{bridge}\" jump {USER}")),
+        ("accepted", format!("oifname \"{bridge}\" iifname != \"{bridge}\" jump {USER}")),
+        // What a network sends, what answers it and what was led to it, where the rest is dropped.
+        ("accepted", format!("{ip} saddr {subnet} iifname \"{bridge}\" accept")),
+    ]);
+    let led = ["ct state established,related ", "ct status dnat "];
+    // The guard has let nothing else pass.
+    let led = if is_routed { &[""][..] } else { &led[..] };
+    let led = led.iter().map(|which| format!("{ip} daddr {subnet} oifname \"{bridge}\" {which}accept"));
+    rules.extend(led.map(|spec| ("accepted", spec)));
+    rules
+}
+
+/// What leaves under an address of the host, and what comes in under one.
+fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<String> {
+    let ip = word(Family::of(subnet.ip()));
+    let published = format!("oifname \"{bridge}\" ct status dnat masquerade");
+    let mut all = Vec::new();
+    if passage.mode == Mode::Nat && !passage.internal {
+        all.push(format!("{ip} saddr {subnet} oifname != \"{bridge}\" masquerade"));
+        // A container that calls a published port of a neighbour, or its own, by an address of
+        // the host: the answer must come back through us.
+        all.push(format!("{ip} saddr {subnet} {published}"));
+        // The host that calls a published port by 127.0.0.1: nobody could answer that.
+        all.extend(subnet.is_ipv4().then(|| format!("{ip} saddr {} {published}", loopback(Family::Ipv4))));
+    }
+    // Nobody in there knows the way to others: not to the host that calls a published port, nor
+    // to a network that may call.
+    if passage.mode == Mode::Nat && passage.internal {
+        all.push(format!("{ip} daddr {subnet} {published}"));
+    }
+    if passage.is_closed() && passage.open {
+        all.push(format!("{ip} saddr != {subnet} {ip} daddr {subnet} oifname \"{bridge}\" masquerade"));
+    }
+    all
+}
+
+/// What may not be forwarded, whoever else would accept it.
+fn guard(bridge: &Iface, is_routed: bool, passage: Passage) -> Vec<Line> {
+    let sent = format!("iifname \"{bridge}\" oifname != \"{bridge}\"");
+    let got = format!("oifname \"{bridge}\" iifname != \"{bridge}\"");
+    let mut rules = Vec::new();
+    if is_routed {
+        rules.push(("routed", format!("{got} ct state established,related accept")));
+        rules.push(("routed", format!("{got} jump ports")));
+    }
+    let guarded = match passage.is_closed() {
+        true => vec![("closed", sent), ("closed", got)],
+        false if is_routed => vec![("routed", got)],
+        false => Vec::new(),
+    };
+    for (chain, passing) in guarded {
+        rules.extend(passage.open.then(|| (chain, format!("{passing} jump open_from"))));
+        rules.push((chain, format!("{passing} drop")));
+    }
+    rules
+}
