@@ -7,7 +7,7 @@ mod names;
 
 use std::fs;
 
-use crate::common::traffic::serve_tcp;
+use crate::common::traffic::{ask_tcp_from, serve_tcp};
 use crate::common::{Process, World, stderr};
 
 const DEFINED: &str = "[network.front]\nsubnets = ['10.8.0.1/24']\n\
@@ -162,4 +162,20 @@ fn what_is_asked_for_on_a_network_is_under_the_policy_of_its_option() {
     let options = ["--network", "back:iface=x,ip=10.9.0.200"];
     world.netns_ok(&options, &crate::common::state("web", "creating", Some(process.pid), &[]));
     assert!(process.sh("ip -o -4 addr show x").contains("10.9.0.200/24"), "root may");
+}
+
+#[test]
+fn a_port_is_published_on_the_network_that_is_said() {
+    let Some(mut world) = world(DEFINED) else { return };
+    let (web, out) = (world.process(), world.neighbour());
+    let asked = [("network", "front;back:publish=8081:80"), ("publish", "8080:80")];
+    world.attach_ok("web", web, &asked);
+    web.sh("for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $f; done");
+    world.sh("for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $f; done");
+    serve_tcp(web, 80, "web");
+    for port in [8080, 8081] {
+        assert_eq!(ask_tcp_from(out, &format!("10.0.0.1:{port}")), "web", "{port}");
+    }
+    let rules = world.rules();
+    assert!(rules.contains("10.8.0.2:80") && rules.contains("10.9.0.2:80"), "{rules}");
 }

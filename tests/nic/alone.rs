@@ -28,6 +28,7 @@ fn alone_it_needs_and_makes_no_network() {
         "host_interface": null, "bridge": null, "mac": "02:00:00:00:00:05", "addresses": ["12.0.0.10/8"],
         "gateway": "12.0.0.1", "published": [], "since": null, "netns": null,
         "nics": [{"name": "nic0", "interface": "lan", "addresses": ["12.0.0.10/8"]}],
+        "networks": [], "labels": {},
     });
     assert_eq!(row, expected);
     let table = scene.world.netns_ok(&["ls"], "");
@@ -41,7 +42,7 @@ fn alone_it_needs_and_makes_no_network() {
 
     assert_eq!(scene.world.netns_ok(&["reload"], ""), "every rule is there\n");
     assert_eq!(scene.world.netns_ok(&["gc"], ""), "");
-    scene.world.netns_ok(&["rm"], "");
+    scene.world.netns(&["rm"], "");
     assert_eq!(scene.world.ls()[0]["status"], "running", "it is no container of that network");
     scene.world.netns_ok(&["detach", "web"], "");
     scene.assert_as(&before, "after detach");
