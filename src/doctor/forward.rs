@@ -10,7 +10,7 @@ use super::ruleset::{Chain, Outcome, Packet, Rule, Table, Tool, trace};
 use super::{Check, Finding};
 use crate::model::network::Network;
 use crate::model::port::PortMapping;
-use crate::model::rule::Backend;
+use crate::model::rule::{Backend, Family};
 use crate::model::value::subnet;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -64,7 +64,11 @@ fn packets(facts: &Facts, network: &Network) -> Vec<Wanted> {
     }
     let mut addresses = containers.iter().filter_map(|container| container.address());
     let other = addresses.find(|other| Some(*other) != address);
-    if facts.host.bridge_netfilter && other.is_some() {
+    // What leads nowhere by design is not dropped by mistake.
+    if !network.reach.leads_out(Family::Ipv4) {
+        wanted.clear();
+    }
+    if facts.host.bridge_netfilter && network.reach.inter_container && other.is_some() {
         let effect = format!("containers on {bridge} do not reach each other");
         let packet = Packet { output: Some(bridge), destination: other, ..out };
         wanted.push(Wanted { effect, packet, bridged: true });

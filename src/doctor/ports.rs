@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::facts::{Container, Facts};
 use super::link::is_whole;
 use super::ruleset::{Chain, Outcome, Packet, Rule, Tool, trace};
@@ -30,7 +32,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 fn route_localnet(facts: &Facts) -> Vec<Finding> {
     let is_off = |network: &&Network| {
         let link = facts.host.link(&network.bridge);
-        link.is_some_and(|link| !facts.host.parameters(link).route_localnet)
+        let has_ipv4 = network.subnets.iter().any(IpNetwork::is_ipv4);
+        has_ipv4 && link.is_some_and(|link| !facts.host.parameters(link).route_localnet)
     };
     let tell = |Network { bridge, .. }: &Network| {
         let here = |container: &&Container| container.bridge == *bridge && container.stale.is_none();
@@ -47,7 +50,10 @@ fn route_localnet(facts: &Facts) -> Vec<Finding> {
 
 /// A port that is published on an address that the host had.
 fn gone(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<Finding> {
-    let address = mapping.host_ip.filter(|address| facts.host.absent.contains(address))?;
+    // A port of a routed network is on the container's own address.
+    let opened = |address: &IpAddr| container.record.addresses().any(|own| own.ip() == *address);
+    let absent = |address: &IpAddr| facts.host.absent.contains(address) && !opened(address);
+    let address = mapping.host_ip.filter(absent)?;
     let why = format!("the host has no address {address}: nobody reaches its port {mapping}");
     let advice =
         format!("give it to the host again, as with `ip addr add {address} dev LINK`, or publish another");

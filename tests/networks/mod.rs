@@ -179,3 +179,25 @@ fn a_port_is_published_on_the_network_that_is_said() {
     let rules = world.rules();
     assert!(rules.contains("10.8.0.2:80") && rules.contains("10.9.0.2:80"), "{rules}");
 }
+
+#[test]
+fn doctor_finds_no_fault_in_what_a_network_is_made_for() {
+    let defined = "[network.inside]\nsubnets = ['10.8.0.1/24']\ninternal = true\n\
+                   [network.alone]\nsubnets = ['10.9.0.1/24']\nmode = 'isolated'\ninter-container = false\n\
+                   [network.routed]\nsubnets = ['10.10.0.1/24', 'fd00:10::1/64']\nmode = 'routed'\n\
+                   [network.six]\nsubnets = ['fd00:11::1/64']";
+    for firewall in ["iptables", "nftables"] {
+        let Some(mut world) = world(&format!("firewall = '{firewall}'\n{defined}")) else { return };
+        world.neighbour();
+        for (at, network) in ["inside", "alone", "routed", "six"].into_iter().enumerate() {
+            let process = world.process();
+            serve_tcp(process, 80, "web");
+            let port = format!("{}:80", 8080 + at);
+            let publish = Some(("publish", port.as_str())).filter(|_| network != "alone");
+            let asked: Vec<_> = [("network", network)].into_iter().chain(publish).collect();
+            world.attach_ok(network, process, &asked);
+        }
+        let found = world.netns(&["doctor"], "");
+        assert!(found.status.success(), "{firewall}: {}", String::from_utf8_lossy(&found.stdout));
+    }
+}
