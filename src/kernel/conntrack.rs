@@ -150,8 +150,8 @@ fn is_wrong(flow: &Flow, change: Change, leads: &[Lead], local: &[IpAddr]) -> bo
         here && match change {
             // Not what passes through the host to a port of the same number elsewhere.
             Change::Add => (destination.is_loopback() || local.contains(&destination)) && *to != flow.answers,
-            // Not what was sent to the container itself.
-            Change::Remove => *to == flow.answers && *to != destination,
+            // Not what was sent to the container itself, unless that is what its port let in.
+            Change::Remove => *to == flow.answers && (*to != destination || mapping.opens(*to)),
         }
     })
 }
@@ -279,6 +279,11 @@ mod tests {
         assert!(!wrong(flow(HOST, 54, OLD, UDP)), "another port of the same container");
         assert!(!wrong(flow(HOST, 53, [172, 19, 0, 3], UDP)), "another container's");
         assert!(!wrong(flow(OLD, 53, OLD, UDP)), "sent to the container itself");
+        let opened = lead("172.19.0.2:53:53/udp", "172.19.0.2");
+        assert!(
+            is_wrong(&flow(OLD, 53, OLD, UDP).unwrap(), Change::Remove, &opened, &[]),
+            "let in by its port"
+        );
     }
 
     #[test]
