@@ -48,7 +48,7 @@ fn what_is_not_a_containers_to_have_is_refused_before_anything_is_changed() {
         (&["--no-bridge"][..], "attach container web: without a bridge it has no interface"),
         (
             &["--no-bridge", "--nic=nic0", "-p", "80:80"],
-            "publish a port for container web: there is no bridge",
+            "publish 80:80/tcp for container web: it is on no network",
         ),
         (&["--no-bridge", "--nic=nic0", "--static-ip=172.19.0.9"], "use a static address for container web"),
     ] {
