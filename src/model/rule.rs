@@ -100,6 +100,11 @@ impl Passage {
         self.internal || self.mode == Mode::Isolated
     }
 
+    /// Whether the world sees the containers' own addresses.
+    pub fn is_routed(self) -> bool {
+        self.mode == Mode::Routed && !self.is_closed()
+    }
+
     fn is_usual(&self) -> bool {
         *self == Self::default()
     }

@@ -20,7 +20,7 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Ve
     let mut lines = Vec::new();
     // What comes from elsewhere for an address of it: where addresses are routed only the
     // gateway's, which is the host's own.
-    let is_routed = passage.mode == Mode::Routed && !passage.is_closed();
+    let is_routed = passage.is_routed();
     let host_alone = if is_routed { " -m addrtype --dst-type LOCAL" } else { "" };
     let foreign = format!("-d {subnet} ! -i {bridge}{host_alone}");
     if passage.open {

@@ -14,7 +14,7 @@ type Line = (&'static str, String);
 /// All that it takes.
 pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
     let ip = word(Family::of(subnet.ip()));
-    let is_routed = passage.mode == Mode::Routed && !passage.is_closed();
+    let is_routed = passage.is_routed();
     // The host's own packets to its own addresses, the gateway's among them, come by lo. Where
     // addresses are routed, only the gateway's is the host's.
     let host_alone = if is_routed { "fib daddr type local " } else { "" };
