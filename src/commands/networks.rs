@@ -1,5 +1,7 @@
 //! The list of networks: those that the configuration file defines, and those that are there.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::ls::table;
@@ -27,6 +29,9 @@ struct Row {
     firewall: Option<String>,
     routes: Vec<String>,
     dns: Vec<String>,
+    subnet_from: Option<PathBuf>,
+    trusted_interfaces: Vec<String>,
+    no_masquerade_to: Vec<String>,
     /// Whether the configuration file defines it.
     defined: bool,
     /// `up`, `down` (its bridge is gone), `changed` (the definition says otherwise), or `absent`.
@@ -44,6 +49,7 @@ struct Row {
 pub fn networks(settings: &Settings, json: bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
     warn_of_damage(&settings.log, &records);
+    settings.unread_subnets().iter().for_each(|error| settings.log.warn(error));
     let (defined, netlink) = (settings.networks()?, Netlink::open()?);
     let mut rows = Vec::new();
     for spec in &defined {
@@ -73,7 +79,8 @@ pub fn networks(settings: &Settings, json: bool) -> Result<()> {
 }
 
 fn row(spec: &NetworkSpec, known: Option<&Network>, records: &Records, netlink: &Netlink) -> Result<Row> {
-    let mut shown = spec.clone();
+    // As it was, where the file that says how it is to be cannot be read.
+    let mut shown = known.filter(|_| spec.subnets.is_empty()).map_or_else(|| spec.clone(), Network::spec);
     if let Some(known) = known {
         // What was chosen once stays.
         if spec.lent {
@@ -104,6 +111,9 @@ fn row(spec: &NetworkSpec, known: Option<&Network>, records: &Records, netlink: 
         firewall: shown.firewall.map(|firewall| firewall.to_string()),
         routes: shown.routes.iter().map(|route| String::from(*route)).collect(),
         dns: shown.dns.iter().map(ToString::to_string).collect(),
+        subnet_from: spec.subnet_from.clone(),
+        trusted_interfaces: shown.peers.trusted_interfaces.iter().map(ToString::to_string).collect(),
+        no_masquerade_to: shown.peers.no_masquerade_to.iter().map(ToString::to_string).collect(),
         defined: spec.defined,
         status,
         differences,

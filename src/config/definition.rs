@@ -3,19 +3,17 @@
 //! A mistake is told with its line and column, and with what to write instead where that is known.
 
 mod auto;
+mod read;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use auto::free_ipv4;
-
-use std::fmt::Display;
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
+pub(crate) use self::auto::free_ipv4;
+use self::read::{Mistake, Told, Value, all, array, flag, list, parsed, table, text, word};
 use super::options::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::model::dns::Server;
@@ -25,7 +23,7 @@ use crate::model::rule::{Backend, Family};
 use crate::model::value::{Gateway, Iface, Mtu, overlap, subnet};
 
 /// The keys of a network.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "driver",
     "bridge",
     "subnets",
@@ -39,45 +37,16 @@ const KEYS: [&str; 13] = [
     "firewall",
     "routes",
     "dns",
-];
-/// Keys that are known, and do nothing yet.
-const LATER: [&str; 8] = [
-    "parent",
-    "vlan",
-    "macvlan-mode",
-    "ipvlan-mode",
-    "host-access",
     "subnet-from",
     "trusted-interfaces",
     "no-masquerade-to",
 ];
+/// Keys that are known, and do nothing yet.
+const LATER: [&str; 5] = ["parent", "vlan", "macvlan-mode", "ipvlan-mode", "host-access"];
 
 const MODES: [(&str, Mode); 3] = [("nat", Mode::Nat), ("routed", Mode::Routed), ("isolated", Mode::Isolated)];
 const ISOLATIONS: [(&str, Isolation); 3] =
     [("strict", Isolation::Strict), ("normal", Isolation::Normal), ("none", Isolation::None)];
-
-/// What is wrong, where in the file, and what to do.
-#[derive(Debug)]
-struct Mistake {
-    at: usize,
-    cause: String,
-    hint: Option<String>,
-}
-
-impl Mistake {
-    fn at(at: usize, cause: impl Display) -> Self {
-        Self { at, cause: cause.to_string(), hint: None }
-    }
-
-    fn hint(self, hint: impl Display) -> Self {
-        Self { hint: Some(hint.to_string()), ..self }
-    }
-}
-
-type Told<T> = std::result::Result<T, Mistake>;
-
-/// A value and where it stands.
-type Value<'a> = Spanned<DeValue<'a>>;
 
 /// A definition, and where its parts stand in the file.
 #[derive(Debug)]
@@ -89,6 +58,8 @@ struct Definition {
     /// Where a mode was given, and for which family.
     modes: Vec<(usize, Option<Family>)>,
     bridge: usize,
+    /// Where something was said of other hosts.
+    peers: usize,
 }
 
 /// Reads the table of networks. `line` words a place in the file.
@@ -128,7 +99,7 @@ fn begin(name: &str, at: usize) -> Told<Definition> {
     let parsed = parsed.ok_or_else(|| Mistake::at(at, form))?;
     let bridge = bridge_of(name).map_err(|cause| Mistake::at(at, cause))?;
     let spec = NetworkSpec { name: parsed, defined: true, ..NetworkSpec::described(bridge, Vec::new()) };
-    Ok(Definition { spec, subnets: Vec::new(), routes: Vec::new(), modes: Vec::new(), bridge: at })
+    Ok(Definition { spec, subnets: Vec::new(), routes: Vec::new(), modes: Vec::new(), bridge: at, peers: at })
 }
 
 /// The network's name, or a hash of it where it is too long for an interface's.
@@ -171,6 +142,12 @@ impl Definition {
                 let (servers, _): (Vec<Server>, _) = list(value)?;
                 spec.dns = servers.into_iter().map(|Server(ip)| ip).collect();
             }
+            "subnet-from" => (spec.subnet_from, self.peers) = (Some(file(value)?), at),
+            "trusted-interfaces" => (spec.peers.trusted_interfaces, self.peers) = (list(value)?.0, at),
+            "no-masquerade-to" => {
+                spec.peers.add(list(value)?.0);
+                self.peers = at;
+            }
             later if LATER.contains(&later) => return Err(Mistake::at(at, "not built yet")),
             unknown => {
                 let mistake = Mistake::at(at, "unknown key");
@@ -186,6 +163,7 @@ impl Definition {
 
     /// What its keys must be beside each other.
     fn check(&self) -> Told<()> {
+        self.check_peers()?;
         let Self { spec, routes, modes, .. } = self;
         if let [(first, _), (second, _), ..] = modes[..]
             && modes.iter().any(|(_, family)| family.is_none())
@@ -215,6 +193,27 @@ impl Definition {
             }
         }
         Ok(())
+    }
+
+    /// Other hosts are known by the links that they come by and by their addresses.
+    fn check_peers(&self) -> Told<()> {
+        let NetworkSpec { subnet_from, peers, .. } = &self.spec;
+        let named = subnet_from.is_some() || !peers.no_masquerade_to.is_empty();
+        let (cause, hint) = match (peers.trusted_interfaces.is_empty(), named) {
+            _ if subnet_from.is_some() && !self.subnets.is_empty() => {
+                ("its subnets are both here and in a file", "leave subnets or subnet-from out")
+            }
+            (true, true) => (
+                "nothing says by which links other hosts' containers come",
+                "add trusted-interfaces = [\"flannel.1\"], or the link that the other hosts are on",
+            ),
+            (false, false) => (
+                "nothing says which addresses other hosts' containers have",
+                "add no-masquerade-to = [\"10.8.0.0/16\"], in which the subnets of all hosts are",
+            ),
+            _ => return Ok(()),
+        };
+        Err(Mistake::at(self.peers, cause).hint(hint))
     }
 
     /// Two networks share no address and no bridge.
@@ -250,6 +249,13 @@ fn driver(value: &Value<'_>) -> Told<()> {
     }
 }
 
+/// A file that is found from any directory.
+fn file(value: &Value<'_>) -> Told<PathBuf> {
+    let path = PathBuf::from(text(value)?);
+    let cause = "it must be the whole path of a file";
+    if path.is_absolute() { Ok(path) } else { Err(Mistake::at(value.span().start, cause)) }
+}
+
 /// The gateways, at most one of each family.
 fn subnets(value: &Value<'_>) -> Told<(Vec<IpNetwork>, Vec<usize>)> {
     let mut found: Vec<IpNetwork> = Vec::new();
@@ -278,56 +284,4 @@ fn subnets(value: &Value<'_>) -> Told<(Vec<IpNetwork>, Vec<usize>)> {
         return Err(mistake.hint("write \"auto\" for subnets that are chosen"));
     }
     Ok((found, places))
-}
-
-fn table<'v, 'a>(value: &'v Value<'a>) -> Told<&'v DeTable<'a>> {
-    let form = || Mistake::at(value.span().start, "it must be a table").hint("begin it with [network.NAME]");
-    value.get_ref().as_table().ok_or_else(form)
-}
-
-fn array<'v, 'a>(value: &'v Value<'a>) -> Told<&'v [Value<'a>]> {
-    let form = || Mistake::at(value.span().start, "it must be a list of strings, as [\"one\", \"two\"]");
-    value.get_ref().as_array().map(|array| &array[..]).ok_or_else(form)
-}
-
-/// A string, or a number as it is written.
-fn text(value: &Value<'_>) -> Told<String> {
-    let written = value.get_ref();
-    let number = written.as_integer().map(|number| number.as_str());
-    let text = written.as_str().or(number).map(str::to_owned);
-    text.ok_or_else(|| Mistake::at(value.span().start, "it must be a string or a number"))
-}
-
-fn flag(value: &Value<'_>) -> Told<bool> {
-    let form = || Mistake::at(value.span().start, "it must be true or false");
-    value.get_ref().as_bool().ok_or_else(form)
-}
-
-fn parsed<T: FromStr<Err: Display>>(value: &Value<'_>) -> Told<T> {
-    text(value)?.parse().map_err(|cause| Mistake::at(value.span().start, cause))
-}
-
-/// The values of a list, and where each stands.
-fn list<T: FromStr<Err: Display>>(value: &Value<'_>) -> Told<(Vec<T>, Vec<usize>)> {
-    let one = |value: &Value<'_>| Ok((parsed(value)?, value.span().start));
-    Ok(array(value)?.iter().map(one).collect::<Told<Vec<_>>>()?.into_iter().unzip())
-}
-
-/// One of a few words.
-fn word<T: Copy>(value: &Value<'_>, known: &[(&str, T)]) -> Told<T> {
-    let written = text(value)?;
-    if let Some((_, meaning)) = known.iter().find(|(name, _)| *name == written) {
-        return Ok(*meaning);
-    }
-    let names = known.iter().map(|(name, _)| (*name).to_owned());
-    let mistake =
-        Mistake::at(value.span().start, format!("'{written}' is not one of {}", all(names.clone())));
-    Err(match nearest(&written, names) {
-        Some(nearest) => mistake.hint(format!("did you mean {nearest}?")),
-        None => mistake,
-    })
-}
-
-fn all(values: impl Iterator<Item: Display>) -> String {
-    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,6 @@
 //! Flags, environment, file and annotations to one [`Request`]: every default and every check, once.
 //!
-//! Pure but for [`file::read`], the machine's id and [`Settings::new`]. The form of each value is in the model (`value`,
+//! Pure but for [`file::read`], the machine's id, `subnet_env` and [`Settings::new`]. The form of each value is in the model (`value`,
 //! `port`, `host_device`, `dns`).
 //!
 //! | file | what is in it |
@@ -12,6 +12,7 @@
 //! | `networks` | which of them a container is attached to |
 //! | `policy` | what annotations may ask for |
 //! | `settings` | the layers of one run |
+//! | `subnet_env` | the file by which another program chooses a network's subnets |
 
 mod definition;
 pub mod file;
@@ -20,6 +21,7 @@ mod options;
 pub mod policy;
 mod setting;
 mod settings;
+mod subnet_env;
 
 use std::collections::BTreeMap;
 

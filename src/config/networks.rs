@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::options::{Options, nearest, unknown};
+use super::subnet_env;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::ContainerId;
 use crate::model::network::NetworkSpec;
@@ -115,14 +116,19 @@ fn of_place(place: &Place, network: NetworkSpec, at: usize, own_mtu: Option<u32>
 /// # Errors
 /// There is none: the nearest that there is.
 pub(super) fn by_name(name: &str, told: &Options, defined: &[NetworkSpec]) -> Result<NetworkSpec> {
-    let described = described(told, told, defined)?;
-    let all = defined.iter().chain([&described]);
-    if let Some(found) = all.clone().find(|network| network.name.as_str() == name) {
+    if let Some(found) = defined.iter().find(|network| network.name.as_str() == name) {
+        let found = subnet_env::fill(found.clone())?;
         let (mtu, firewall) = (found.mtu.or(mtu(told)), found.firewall.or(told.firewall));
-        return Ok(NetworkSpec { mtu, firewall, ..found.clone() });
+        return Ok(NetworkSpec { mtu, firewall, ..found });
+    }
+    let bridge: Iface = or_default(told.bridge.clone(), DEFAULT_BRIDGE)?;
+    let bridge = Some(bridge).filter(|bridge| !defined.iter().any(|network| network.bridge == *bridge));
+    if bridge.as_ref().is_some_and(|bridge| bridge.as_str() == name) {
+        return described(told, told, defined);
     }
     let operation = format!("use network {name}");
-    Err(match nearest(name, all.map(|network| network.name.to_string())) {
+    let all = defined.iter().map(|network| network.name.to_string());
+    Err(match nearest(name, all.chain(bridge.map(String::from))) {
         None => Error::new(operation, "unknown network")
             .of(Kind::Input)
             .hint(format!("the configuration file defines networks, as [network.{name}]")),
@@ -138,7 +144,8 @@ pub(super) fn by_name(name: &str, told: &Options, defined: &[NetworkSpec]) -> Re
 pub(super) fn described(options: &Options, told: &Options, defined: &[NetworkSpec]) -> Result<NetworkSpec> {
     let bridge: Iface = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
     let defined = defined.iter().find(|network| network.bridge == bridge);
-    let mut network = defined.cloned().unwrap_or_else(|| NetworkSpec::described(bridge, Vec::new()));
+    let network = defined.cloned().unwrap_or_else(|| NetworkSpec::described(bridge, Vec::new()));
+    let mut network = subnet_env::fill(network)?;
     if !options.ip.is_empty() {
         (network.subnets, network.lent) = (options.ip.iter().map(|Gateway(ip)| *ip).collect(), false);
     }

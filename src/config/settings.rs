@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::file::{self, File};
 use super::networks::{by_name, described};
+use super::subnet_env;
 use super::{DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, annotations, resolve};
 use crate::error::{Error, Result};
 use crate::log::Log;
@@ -89,12 +90,20 @@ impl Settings {
         }
     }
 
-    /// The networks that the configuration file defines.
+    /// The networks that the configuration file defines; where a network's subnets are in a file of
+    /// another program that cannot be used, without them.
     ///
     /// # Errors
     /// The configuration file or the log file cannot be used.
     pub fn networks(&self) -> Result<Vec<NetworkSpec>> {
-        Ok(self.file.clone()?.networks)
+        let networks = self.file.clone()?.networks.into_iter();
+        Ok(networks.map(|network| subnet_env::fill(network.clone()).unwrap_or(network)).collect())
+    }
+
+    /// Why some of them cannot be used: the files of other programs in which their subnets are.
+    pub fn unread_subnets(&self) -> Vec<Error> {
+        let networks = self.file.iter().flat_map(|file| &file.networks);
+        networks.filter_map(|network| subnet_env::fill(network.clone()).err()).collect()
     }
 
     /// The arguments with which a hook has the flags and environment of this run; the program's

@@ -5,6 +5,8 @@
 pub enum Check {
     /// The configuration file cannot be used, and no container gets a network.
     Configuration,
+    /// A network in use is to be otherwise.
+    DefinitionChanged,
     /// A container is dead, or was attached half way only.
     DeadContainer,
     /// A container is attached or on a bridge of ours, and no record tells of it.
@@ -62,6 +64,7 @@ impl Check {
     pub fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
+            Self::DefinitionChanged => "definition-changed",
             Self::DeadContainer => "dead-container",
             Self::Unrecorded => "unrecorded",
             Self::ForwardingOff => "forwarding-off",

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use super::ruleset::Ruleset;
 use super::shell::quoted;
 use crate::kernel::probe::Answer;
-use crate::model::network::Network;
+use crate::model::network::{Network, NetworkName};
 use crate::model::observed::{Link, Links, Listener, MAIN_TABLE, Route};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::record::{Attachment, Record};
@@ -37,6 +37,10 @@ pub struct Facts {
     pub strangers: Vec<(Iface, String)>,
     /// What is wrong with the configuration, and a hint.
     pub mistake: Option<(String, Option<String>)>,
+    /// The same with files of other programs in which networks' subnets are.
+    pub unread_subnets: Vec<(String, Option<String>)>,
+    /// Networks in use that are to be otherwise: what says so, and how.
+    pub changed: Vec<(NetworkName, String)>,
 }
 
 /// The host.

@@ -27,6 +27,7 @@ mod tests;
 
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
+use crate::model::network::NetworkName;
 pub use check::Check;
 pub use facts::Facts;
 pub use finding::{Finding, Fix};
@@ -82,19 +83,29 @@ pub fn doctor(settings: &Settings, id: Option<&str>, options: Options) -> Result
     Ok(left.is_empty())
 }
 
-fn configuration(facts: &Facts) -> Option<Finding> {
-    let (why, hint) = facts.mistake.as_ref()?;
-    let why = format!("{why}: until it is mended, no container gets a network");
-    let finding = Finding::new(Check::Configuration, "configuration", why);
-    Some(match hint {
-        Some(hint) => finding.advice(hint),
-        None => finding,
+fn configuration(facts: &Facts) -> impl Iterator<Item = Finding> {
+    let of_all = facts.mistake.iter().map(|mistake| (mistake, "no container gets a network"));
+    let of_some = facts.unread_subnets.iter().map(|mistake| (mistake, "no container gets that network"));
+    of_all.chain(of_some).map(|((why, hint), effect)| {
+        let why = format!("{why}: until it is mended, {effect}");
+        let finding = Finding::new(Check::Configuration, "configuration", why);
+        match hint {
+            Some(hint) => finding.advice(hint),
+            None => finding,
+        }
     })
+}
+
+fn changed((name, why): &(NetworkName, String)) -> Finding {
+    let why = format!("{why}: while containers are on it, nobody else gets it");
+    let finding = Finding::new(Check::DefinitionChanged, format!("network {name}"), why);
+    finding.advice("detach them, and the next attach makes it anew; or take the change back")
 }
 
 /// What is wrong; the gravest first.
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = configuration(facts).into_iter().collect();
+    let mut findings: Vec<Finding> = configuration(facts).collect();
+    findings.extend(facts.changed.iter().map(changed));
     findings.extend(link::stale(facts));
     findings.extend(link::unrecorded(facts));
     findings.extend(forwarding::check(facts));

@@ -16,6 +16,7 @@ fn link(index: u32, name: &str, kind: &str, address: &str) -> Link {
 
 fn network(bridge: &str, address: &str) -> Network {
     Network {
+        peers: Default::default(),
         reach: Default::default(),
         routes: Vec::new(),
         dns: Vec::new(),

@@ -21,6 +21,7 @@ pub mod link;
 pub mod mount;
 pub mod network;
 pub mod observed;
+pub mod peers;
 pub mod place;
 pub mod port;
 pub mod publish;

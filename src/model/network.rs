@@ -1,72 +1,21 @@
 //! A network: a bridge, its subnets, and what all containers on it share.
 
+mod name;
+
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+pub use self::name::NetworkName;
+use super::peers::Peers;
 use super::route::RouteSpec;
 use super::rule::{Backend, Family, Passage};
 use super::step::Step;
 use super::value::Iface;
 use crate::error::Error;
-
-/// The longest name of a network, in bytes.
-const MAX_NAME: usize = 63;
-
-/// A network's name: a file's name, so one of letters, digits and `_ . - @`. One that is
-/// described by flags has its bridge's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NetworkName(String);
-
-impl NetworkName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&Iface> for NetworkName {
-    fn from(bridge: &Iface) -> Self {
-        Self(bridge.to_string())
-    }
-}
-
-impl FromStr for NetworkName {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.-@".contains(&b);
-        let starts = |name: &str| !name.starts_with(['-', '.']);
-        if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fine) && starts(name) {
-            return Ok(Self(name.to_owned()));
-        }
-        let shown: String = name.chars().take(MAX_NAME).collect();
-        let cause = format!("it must be 1 to {MAX_NAME} letters, digits and _ . - @");
-        Err(Error::new(format!("network name '{shown}'"), cause))
-    }
-}
-
-impl TryFrom<String> for NetworkName {
-    type Error = Error;
-    fn try_from(name: String) -> Result<Self, Error> {
-        name.parse()
-    }
-}
-
-impl From<NetworkName> for String {
-    fn from(name: NetworkName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for NetworkName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A word as it is written in a file.
 pub fn written<T: Serialize>(word: &T) -> String {
@@ -165,6 +114,9 @@ pub struct Network {
     /// Who reaches its containers, and whom they reach.
     #[serde(default)]
     pub reach: Reach,
+    /// The other hosts that it goes on to.
+    #[serde(default, skip_serializing_if = "Peers::are_none")]
+    pub peers: Peers,
     /// Routes that each of its containers gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteSpec>,
@@ -198,6 +150,8 @@ impl Network {
             lent: false,
             defined: false,
             reach: self.reach,
+            subnet_from: None,
+            peers: self.peers.clone(),
             routes: self.routes.clone(),
             dns: self.dns.clone(),
             mtu: Some(self.mtu),
@@ -221,6 +175,10 @@ pub struct NetworkSpec {
     pub defined: bool,
     /// Who reaches its containers, and whom they reach.
     pub reach: Reach,
+    /// The file that says which subnets it has, and more; see `config`.
+    pub subnet_from: Option<PathBuf>,
+    /// The other hosts that it goes on to.
+    pub peers: Peers,
     /// Routes that each of its containers gets.
     pub routes: Vec<RouteSpec>,
     /// The name servers of its containers; none means those of the host.
@@ -249,9 +207,13 @@ impl NetworkSpec {
             if all.is_empty() { "none".to_owned() } else { all.join(" and ") }
         }
         let (reach, before) = (&self.reach, &known.reach);
+        let (peers, known_peers) = (&self.peers, &known.peers);
         [
             say("bridge", &self.bridge, &known.bridge, |name: &Iface| name.to_string()),
-            say("subnets", &self.subnets[..], &known.subnets[..], list),
+            // What was chosen once stays.
+            say("subnets", if self.lent { &known.subnets } else { &self.subnets }, &known.subnets, |all| {
+                list(all)
+            }),
             say("mode-ipv4", &reach.mode_ipv4, &before.mode_ipv4, written),
             say("mode-ipv6", &reach.mode_ipv6, &before.mode_ipv6, written),
             say("internal", &reach.internal, &before.internal, |yes: &bool| yes.to_string()),
@@ -259,11 +221,30 @@ impl NetworkSpec {
             say("inter-container", &reach.inter_container, &before.inter_container, |yes: &bool| {
                 yes.to_string()
             }),
+            say(
+                "trusted-interfaces",
+                &peers.trusted_interfaces[..],
+                &known_peers.trusted_interfaces[..],
+                list,
+            ),
+            say("no-masquerade-to", &peers.no_masquerade_to[..], &known_peers.no_masquerade_to[..], list),
+            say("FLANNEL_IPMASQ", peers.others_masquerade, known_peers.others_masquerade, |yes| {
+                yes.to_string()
+            }),
             say("routes", &self.routes[..], &known.routes[..], list),
         ]
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// What says how it is to be.
+    pub fn said_by(&self) -> String {
+        let file = self.subnet_from.as_ref();
+        file.map_or_else(
+            || "its definition".to_owned(),
+            |file| format!("its definition or {}", file.display()),
+        )
     }
 
     /// One that is described by its bridge alone.
@@ -275,6 +256,8 @@ impl NetworkSpec {
             lent: false,
             defined: false,
             reach: Reach::default(),
+            subnet_from: None,
+            peers: Peers::default(),
             routes: Vec::new(),
             dns: Vec::new(),
             mtu: None,

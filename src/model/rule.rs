@@ -9,6 +9,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::network::Mode;
+use super::peers::Peers;
 use super::port::{PortMapping, Protocol};
 use super::value::Iface;
 use crate::error::Error;
@@ -148,6 +149,9 @@ pub enum Rule {
         /// What is forwarded.
         #[serde(default, skip_serializing_if = "Passage::is_usual")]
         passage: Passage,
+        /// Who of other hosts is let in.
+        #[serde(default, skip_serializing_if = "Peers::are_none")]
+        peers: Peers,
         /// Who takes it.
         #[serde(default)]
         backend: Backend,
@@ -162,6 +166,9 @@ pub enum Rule {
         /// What is forwarded.
         #[serde(default, skip_serializing_if = "Passage::is_usual")]
         passage: Passage,
+        /// Who of other hosts is let in.
+        #[serde(default, skip_serializing_if = "Peers::are_none")]
+        peers: Peers,
     },
     /// A place in iptables for the published ports of one protocol from `256 * block` on, 256 of them: with
     /// all ports in one place, each coming, going and new connection would cost more the more
@@ -231,13 +238,15 @@ impl Rule {
     pub fn on(&self, to: Backend, has_iptables: bool) -> Vec<Self> {
         match self.clone() {
             Self::Base { family, .. } => vec![Self::Base { family, backend: to }],
-            Self::Network { bridge, subnet, passage, .. } => {
+            Self::Network { bridge, subnet, passage, peers, .. } => {
                 let accept = (to != Backend::Iptables && has_iptables).then(|| Self::Accept {
                     bridge: bridge.clone(),
                     subnet,
                     passage,
+                    peers: peers.clone(),
                 });
-                [Self::Network { bridge, subnet, passage, backend: to }].into_iter().chain(accept).collect()
+                let network = Self::Network { bridge, subnet, passage, peers, backend: to };
+                [network].into_iter().chain(accept).collect()
             }
             Self::Publish { owner, mapping, to: address, .. } => {
                 let block = Self::block_of(&mapping, address);

@@ -166,7 +166,8 @@ impl Run {
         if let here @ [first, ..] = &self.on_network(&spec.name)?[..] {
             let (count, id) = (here.len(), first.id());
             let cause = format!(
-                "its definition has changed while {count} containers are on it, {id} among them: {}",
+                "{} has changed while {count} containers are on it, {id} among them: {}",
+                spec.said_by(),
                 differences.join("; ")
             );
             let error = Error::new(format!("use network {}", spec.name), cause).of(Kind::Conflict);

@@ -60,7 +60,9 @@ pub fn network(
         steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()), backend }));
         let passage = spec.reach.passage(Family::of(subnet.ip()));
         let (bridge, subnet) = (spec.bridge.clone(), value::subnet(*subnet));
-        let rules = Rule::Network { bridge, subnet, passage, backend }.on(backend, observed.has_iptables);
+        let peers = spec.peers.of(Family::of(subnet.ip()));
+        let rule = Rule::Network { bridge, subnet, passage, peers, backend };
+        let rules = rule.on(backend, observed.has_iptables);
         rules.into_iter().for_each(|rule| steps.unless_held(Step::Firewall(rule)));
     }
     for family in spec.families() {
@@ -74,6 +76,7 @@ pub fn network(
         bridge: spec.bridge.clone(),
         subnets: spec.subnets.clone(),
         reach: spec.reach,
+        peers: spec.peers.clone(),
         routes: spec.routes.clone(),
         dns: spec.dns.clone(),
         mtu,
@@ -155,7 +158,9 @@ fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>
     for subnet in spec.subnets.iter().map(|subnet| value::subnet(*subnet)) {
         let covering = |route: &&Route| {
             let called = observed.bridge.as_ref().map_or(bridge.as_str(), |found| &found.name);
-            let elsewhere = route.link_name.as_deref() != Some(called);
+            // What leads to the other hosts may lead there for all of them at once.
+            let to_all = route.destination.prefix() < subnet.prefix() && !spec.peers.are_none();
+            let elsewhere = route.link_name.as_deref() != Some(called) && !to_all;
             elsewhere && route.destination.prefix() > 0 && overlap(route.destination, subnet)
         };
         if let Some(Route { destination, link_name, .. }) = observed.routes.iter().find(covering) {

@@ -18,7 +18,8 @@ const MACHINE_ID: &str = "/etc/machine-id";
 pub(super) fn fill<'a>(networks: impl Iterator<Item = &'a mut NetworkSpec>) {
     let (mut taken, mut wanting): (Vec<IpNetwork>, Vec<&mut NetworkSpec>) = (Vec::new(), Vec::new());
     for network in networks {
-        if network.subnets.is_empty() { wanting.push(network) } else { taken.extend(&network.subnets) }
+        let chosen = network.subnet_from.is_some() || !network.subnets.is_empty();
+        if !chosen { wanting.push(network) } else { taken.extend(&network.subnets) }
     }
     if wanting.is_empty() {
         return;

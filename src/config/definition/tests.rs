@@ -29,6 +29,19 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn other_hosts_are_known_by_links_and_ranges_none_of_which_is_within_another() {
+    let ranges = "'10.8.0.0/16', 'fd00::/8', '10.8.4.0/24', '10.8.0.0/16', 'fd00:8::/48'";
+    let text = format!("[network.a]\ntrusted-interfaces = ['wg0', 'ens6']\nno-masquerade-to = [{ranges}]");
+    let peers = &networks(&text).unwrap()[0].peers;
+    assert_eq!(all(peers.trusted_interfaces.iter()), "wg0, ens6");
+    assert_eq!(all(peers.no_masquerade_to.iter()), "10.8.0.0/16, fd00::/8");
+    assert_eq!(
+        all(peers.of(Family::Ipv6).pairs().map(|(link, range)| format!("{link} {range}"))),
+        "wg0 fd00::/8, ens6 fd00::/8"
+    );
+}
+
+#[test]
 fn a_long_name_has_a_bridge_of_its_own() {
     let long = "a-network-with-a-very-long-name";
     let one = networks(&format!("[network.{long}]")).unwrap();
@@ -77,6 +90,22 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("dns = ['x']", "dns #2:8: name server 'x'", ""),
     ("driver = 'macvlan'", "driver #2:10: driver macvlan is not built yet", ""),
     ("driver = 'brige'", "driver #2:10: 'brige' is not one of bridge", "did you mean bridge?"),
+    ("subnet-from = 'env'\ntrusted-interfaces = ['f']", "subnet-from #2:15: it must be the whole path", ""),
+    ("subnet-from = '/env'", "#2:1: nothing says by which links other hosts' containers come", "flannel.1"),
+    ("no-masquerade-to = ['10.8.0.0/16']", "#2:1: nothing says by which links", "add trusted-interfaces"),
+    ("trusted-interfaces = ['eth0']", "#2:1: nothing says which addresses", "add no-masquerade-to"),
+    (
+        "subnets = ['10.8.0.1/24']\nsubnet-from = '/env'\ntrusted-interfaces = ['f']",
+        "#4:1: its subnets are both here and in a file",
+        "leave",
+    ),
+    ("trusted-interfaces = ['eth+']", "trusted-interfaces #2:23: interface name", ""),
+    (
+        "no-masquerade-to = ['10.8.0.1/16']",
+        "no-masquerade-to #2:21: range '10.8.0.1/16': it has an address beside its prefix; 10.8.0.0/16 has none",
+        "",
+    ),
+    ("no-masquerade-to = ['0.0.0.0/0']", "no-masquerade-to #2:21: range '0.0.0.0/0': it is everybody's", ""),
     ("\nvlan = 20", "vlan #3:1: not built yet", ""),
     ("subnet = '10.8.0.1/24'", "subnet #2:1: unknown key", "did you mean subnets?"),
     ("zzzzzzzz = 1", "zzzzzzzz #2:1: unknown key", "the keys of a network are driver"),

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use super::rules;
 use crate::config::Settings;
 use crate::doctor::facts::{Container, Facts, Host, Parameters, Probe, Stale};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::kernel::conntrack::{self, Lead};
 use crate::kernel::listeners;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::sysctl::Sysctl;
-use crate::model::network::Network;
+use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::{Link, Links};
 use crate::model::port::PortMapping;
 use crate::model::record::{Attachment, Record};
@@ -42,7 +42,6 @@ pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
         containers.extend(of.containers());
     }
     let unrecorded = operations::unrecorded(records, &netlink)?;
-    let told = settings.mistake().map(ToString::to_string);
     Ok(Facts {
         netns: "netns".to_owned(),
         firewall: rules::observe(&settings.log, &wanted),
@@ -51,11 +50,34 @@ pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
         strangers: strangers(records, &host.links, &unrecorded),
         unrecorded,
         host,
-        mistake: told.map(|told| match told.split_once("\n  hint: ") {
-            Some((why, hint)) => (why.to_owned(), Some(hint.to_owned())),
-            None => (told, None),
-        }),
+        mistake: settings.mistake().map(told),
+        unread_subnets: settings.unread_subnets().iter().map(told).collect(),
+        changed: changed(&settings.networks().unwrap_or_default(), records),
     })
+}
+
+/// Why, and what to do.
+fn told(error: &Error) -> (String, Option<String>) {
+    let told = error.to_string();
+    match told.split_once("\n  hint: ") {
+        Some((why, hint)) => (why.to_owned(), Some(hint.to_owned())),
+        None => (told, None),
+    }
+}
+
+/// The networks with containers that are not as they are defined now.
+fn changed(defined: &[NetworkSpec], records: &Records) -> Vec<(NetworkName, String)> {
+    let is_used = |name: &NetworkName| {
+        records.containers.iter().any(|record| record.networks().any(|network| network == name))
+    };
+    let used = records.networks.iter().filter(|network| is_used(&network.name));
+    let changed = used.filter_map(|known| {
+        let spec = defined.iter().find(|spec| spec.name == known.name && !spec.subnets.is_empty())?;
+        let differences = spec.differences(known);
+        let why = format!("{} has changed: {}", spec.said_by(), differences.join("; "));
+        (!differences.is_empty()).then(|| (known.name.clone(), why))
+    });
+    changed.collect()
 }
 
 fn host(netlink: &Netlink, published: &[PortMapping]) -> Result<Host> {

@@ -62,6 +62,7 @@ pub(super) fn observe(settings: &Settings, id: Option<&str>, probe: bool) -> Res
         }
         facts.unrecorded.clear();
         facts.strangers.clear();
+        facts.changed.retain(|(name, _)| record.networks().any(|network| network == name));
         facts.networks.retain(|network| bridges.clone().any(|bridge| *bridge == network.bridge));
         facts.containers.retain(|container| bridges.clone().any(|bridge| *bridge == container.bridge));
     }

@@ -103,8 +103,8 @@ pub(super) fn commands(rule: &Rule) -> Vec<Command> {
     let lines = match rule {
         Rule::Base { family, .. } => base(*family),
         Rule::OnlyOurs { bridged, .. } => only_ours(*bridged),
-        Rule::Network { bridge, subnet, passage, .. } => network(bridge, *subnet, *passage),
-        Rule::Accept { bridge, subnet, passage } => accept(bridge, *subnet, *passage),
+        Rule::Network { bridge, subnet, passage, peers, .. } => network(bridge, *subnet, *passage, peers),
+        Rule::Accept { bridge, subnet, passage, peers } => accept(bridge, *subnet, *passage, peers),
         Rule::Block { protocol, block, .. } => ports(*protocol, *block),
         Rule::Publish { owner, mapping, to, .. } => publish(owner, mapping, *to),
     };
@@ -182,6 +182,7 @@ pub(super) fn comment(owner: &str) -> String {
 mod tests {
     use super::*;
     use crate::firewall::lines;
+    use crate::model::peers::Peers;
     use crate::model::port::{PortMapping, Ports, Protocol};
     use crate::model::rule::{Backend, Passage};
 
@@ -203,8 +204,13 @@ mod tests {
     #[test]
     fn rules_for_ipv6_are_commands_of_ip6tables() {
         let (bridge, subnet) = ("front0".parse().unwrap(), "fd00:8::/64".parse().unwrap());
-        let all =
-            lines(&Rule::Network { bridge, subnet, passage: Passage::default(), backend: Backend::Iptables });
+        let all = lines(&Rule::Network {
+            bridge,
+            subnet,
+            passage: Passage::default(),
+            peers: Peers::default(),
+            backend: Backend::Iptables,
+        });
         let mine = "-m comment --comment \"netns network front0\"";
         assert_eq!(all.len(), 7, "nothing for the host's loopback: {all:#?}");
         assert_eq!(

@@ -8,11 +8,12 @@ use ipnetwork::IpNetwork;
 use super::commands::{Line, PORTS, USER, Verb, comment, line, loopback};
 use crate::firewall::owner::of_network;
 use crate::model::network::Mode;
+use crate::model::peers::Peers;
 use crate::model::rule::{Family, Passage};
 use crate::model::value::Iface;
 
 /// All that it takes where iptables has its rules.
-pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
+pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<Line> {
     let mine = comment(&of_network(bridge.as_str()));
     let append = |table, chain, spec: String, to: &str| {
         line(table, Verb::Append, chain, format!("{spec} {mine} -j {to}"))
@@ -26,18 +27,30 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Ve
     if passage.open {
         lines.push(append("raw", "NETNS-GUARD", foreign.clone(), "NETNS-OPEN"));
     }
+    lines.extend(peers.pairs().map(|(link, range)| {
+        append("raw", "NETNS-GUARD", format!("-s {range} -d {subnet} -i {link} -m rpfilter"), "RETURN")
+    }));
     lines.push(append("raw", "NETNS-GUARD", foreign, "DROP"));
-    let masquerades = masquerades(bridge, subnet, passage).into_iter();
+    let kept = peers.no_masquerade_to.iter().map(|range| format!("-s {subnet} -d {range} ! -o {bridge}"));
+    lines.extend(kept.map(|spec| append("nat", "NETNS-MASQUERADE", spec, "RETURN")));
+    let masquerades = masquerades(bridge, subnet, passage, peers).into_iter();
     lines.extend(masquerades.map(|spec| append("nat", "NETNS-MASQUERADE", spec, "MASQUERADE")));
     let (sent, got) = (format!("-i {bridge} ! -o {bridge}"), format!("-o {bridge} ! -i {bridge}"));
     let answers = format!("{got} -m conntrack --ctstate RELATED,ESTABLISHED");
     let closed = |spec: &str, to| append("filter", "NETNS-CLOSED", spec.to_owned(), to);
+    // Who is on it on another host is as one who is on it here.
+    let from_peers = || peers.pairs().map(|(link, range)| format!("-s {range} -i {link} -o {bridge}"));
+    let to_peers = || peers.pairs().map(|(link, range)| format!("-d {range} -i {bridge} -o {link}"));
+    if passage.is_closed() {
+        lines.extend(to_peers().chain(from_peers()).map(|spec| closed(&spec, "RETURN")));
+    }
     for passing in [&sent, &got].into_iter().filter(|_| passage.is_closed()) {
         lines.extend([USER, "NETNS-OPEN"].into_iter().filter(|_| passage.open).map(|to| closed(passing, to)));
         lines.push(closed(passing, "DROP"));
     }
     let routed = |spec: &str, to| append("filter", "NETNS-ROUTED", spec.to_owned(), to);
     if is_routed {
+        lines.extend(from_peers().map(|spec| routed(&spec, "RETURN")));
         lines.extend([routed(&got, USER), routed(&answers, "ACCEPT"), routed(&got, PORTS)]);
         lines.extend(passage.open.then(|| routed(&got, "NETNS-OPEN")));
         lines.push(routed(&got, "DROP"));
@@ -51,16 +64,16 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Ve
     lines.extend(
         [format!("-i {bridge}"), got].map(|passing| append("filter", "NETNS-FORWARD", passing, USER)),
     );
-    lines.extend(accepts(bridge, subnet, is_routed, "NETNS-FORWARD".into()));
+    lines.extend(accepts(bridge, subnet, is_routed, peers, "NETNS-FORWARD".into()));
     lines
 }
 
 /// What leaves under an address of the host, and what comes in under one.
-fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<String> {
+fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<String> {
     let published = format!("-o {bridge} -m conntrack --ctstate DNAT");
     let mut all = Vec::new();
     if passage.mode == Mode::Nat && !passage.internal {
-        all.push(format!("-s {subnet} ! -o {bridge}"));
+        all.extend((!peers.others_masquerade).then(|| format!("-s {subnet} ! -o {bridge}")));
         // A container that calls a published port of a neighbour, or its own, by an address of
         // the host: the answer must come back through us.
         all.push(format!("-s {subnet} {published}"));
@@ -80,25 +93,37 @@ fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Strin
 }
 
 /// What a network of another backend needs in iptables: its own way past the policy.
-pub(super) fn accept(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
+pub(super) fn accept(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<Line> {
     let chain: Cow<'static, str> = format!("NETNS-ACCEPT-{bridge}").into();
     let jump = format!("{} -j {chain}", comment(&of_network(bridge.as_str())));
     let mut lines = vec![("filter", Verb::NewChain, chain.clone(), String::new())];
-    lines.extend(accepts(bridge, subnet, passage.mode == Mode::Routed, chain));
+    lines.extend(accepts(bridge, subnet, passage.mode == Mode::Routed, peers, chain));
     lines.push(line("filter", Verb::Insert, "FORWARD", jump));
     lines
 }
 
-/// What a network sends, and what answers it or was led to it; where addresses are routed, all that
-/// the guard has let pass.
-fn accepts(bridge: &Iface, subnet: IpNetwork, is_routed: bool, chain: Cow<'static, str>) -> [Line; 2] {
+/// What a network sends, what answers it or was led to it, and what other hosts' containers send; where
+/// addresses are routed, all that the guard has let pass.
+fn accepts(
+    bridge: &Iface,
+    subnet: IpNetwork,
+    is_routed: bool,
+    peers: &Peers,
+    chain: Cow<'static, str>,
+) -> Vec<Line> {
     let mine = comment(&of_network(bridge.as_str()));
     let answers = if is_routed { "" } else { "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT " };
+    let from_peers = peers.pairs().filter(|_| !is_routed);
+    let from_peers = from_peers
+        .map(|(link, range)| format!("-s {range} -d {subnet} -i {link} -o {bridge} {mine} -j ACCEPT"));
     [
         format!("-s {subnet} -i {bridge} {mine} -j ACCEPT"),
         format!("-d {subnet} -o {bridge} {answers}{mine} -j ACCEPT"),
     ]
+    .into_iter()
+    .chain(from_peers)
     .map(|spec| ("filter", Verb::Append, chain.clone(), spec))
+    .collect()
 }
 
 #[cfg(test)]
@@ -109,9 +134,13 @@ mod tests {
 
     /// The rules of a network without what all of them have.
     fn rules(mode: Mode, internal: bool, open: bool) -> Vec<String> {
-        let passage = Passage { mode, internal, open };
+        rules_with(Passage { mode, internal, open }, Peers::default())
+    }
+
+    fn rules_with(passage: Passage, peers: Peers) -> Vec<String> {
         let (bridge, subnet) = ("b".parse().unwrap(), "10.8.0.0/24".parse().unwrap());
-        let all = lines(&Rule::Network { bridge, subnet, passage, backend: Backend::Iptables }).into_iter();
+        let rule = Rule::Network { bridge, subnet, passage, peers, backend: Backend::Iptables };
+        let all = lines(&rule).into_iter();
         let short = |line: String| {
             let line = line.replace(" -m comment --comment \"netns network b\"", "");
             line.replace("iptables -t ", "").replace("-A NETNS-", "").replace("-m conntrack --ctstate ", "")
@@ -148,6 +177,31 @@ mod tests {
 
     fn nat_internal() -> String {
         "nat MASQUERADE -d 10.8.0.0/24 -o b DNAT -j MASQUERADE".to_owned()
+    }
+
+    #[test]
+    fn other_hosts_are_let_in_by_their_links_and_addresses_and_see_the_containers_own() {
+        let mut peers = Peers { trusted_interfaces: vec!["wg0".parse().unwrap()], ..Peers::default() };
+        peers.add(["10.8.0.0/16".parse().unwrap()]);
+        let with = |mode, internal| {
+            let all = rules_with(Passage { mode, internal, open: false }, peers.clone());
+            let alone = rules(mode, internal, false);
+            all.into_iter().filter(|rule| !alone.contains(rule)).collect::<Vec<_>>()
+        };
+        let guard = "raw GUARD -s 10.8.0.0/16 -d 10.8.0.0/24 -i wg0 -m rpfilter -j RETURN";
+        let own = "nat MASQUERADE -s 10.8.0.0/24 -d 10.8.0.0/16 ! -o b -j RETURN";
+        assert_eq!(with(Mode::Nat, false), [guard, own]);
+        let closed = "filter CLOSED -s 10.8.0.0/16 -i wg0 -o b -j RETURN";
+        let sent = "filter CLOSED -d 10.8.0.0/16 -i b -o wg0 -j RETURN";
+        assert_eq!(with(Mode::Isolated, false), [guard, own, sent, closed]);
+        assert_eq!(with(Mode::Nat, true), [guard, own, sent, closed]);
+        assert_eq!(with(Mode::Routed, false), [guard, own, &closed.replace("CLOSED", "ROUTED")]);
+        let nat = Passage::default();
+        let others = rules_with(nat, Peers { others_masquerade: true, ..peers.clone() });
+        assert!(!others.contains(&WORLD.to_owned()), "{others:#?}");
+        let all = rules_with(nat, peers.clone());
+        let at = |rule: &str| all.iter().position(|other| other == rule);
+        assert!(at(guard) < at(GUARD) && at(own) < at(WORLD), "{all:#?}");
     }
 
     #[test]

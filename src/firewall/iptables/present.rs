@@ -79,6 +79,7 @@ pub(super) fn unowned(
 pub(super) mod tests {
     use super::*;
     use crate::firewall::iptables::saved::parse;
+    use crate::model::peers::Peers;
     use crate::model::publish::Publish;
     use crate::model::rule::{Backend, Passage};
 
@@ -99,7 +100,13 @@ pub(super) mod tests {
         let (bridge, subnet) = ("netns0".parse().unwrap(), "172.19.0.0/16".parse().unwrap());
         vec![
             Rule::Base { family: Family::Ipv4, backend: Backend::Iptables },
-            Rule::Network { bridge, subnet, passage: Passage::default(), backend: Backend::Iptables },
+            Rule::Network {
+                bridge,
+                subnet,
+                passage: Passage::default(),
+                peers: Peers::default(),
+                backend: Backend::Iptables,
+            },
         ]
     }
 

@@ -5,6 +5,7 @@ use ipnetwork::IpNetwork;
 
 use super::statics::{USER, loopback, word};
 use crate::model::network::Mode;
+use crate::model::peers::Peers;
 use crate::model::rule::{Family, Passage};
 use crate::model::value::Iface;
 
@@ -12,7 +13,7 @@ use crate::model::value::Iface;
 type Line = (&'static str, String);
 
 /// All that it takes.
-pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Line> {
+pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<Line> {
     let ip = word(Family::of(subnet.ip()));
     let is_routed = passage.is_routed();
     // The host's own packets to its own addresses, the gateway's among them, come by lo. Where
@@ -21,9 +22,13 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Ve
     let foreign = format!("{ip} daddr {subnet} iif != lo iifname != \"{bridge}\" {host_alone}");
     let mut rules = Vec::new();
     rules.extend(passage.open.then(|| ("guard", format!("{foreign}jump open"))));
+    let from_peers = from_peers(ip, peers);
+    let answered =
+        from_peers.iter().map(|from| format!("{from} {ip} daddr {subnet} fib saddr . iif oif exists return"));
+    rules.extend(answered.map(|spec| ("guard", spec)));
     rules.push(("guard", format!("{foreign}drop")));
-    rules.extend(masquerades(bridge, subnet, passage).into_iter().map(|spec| ("postrouting", spec)));
-    rules.extend(guard(bridge, is_routed, passage));
+    rules.extend(masquerades(bridge, subnet, passage, peers).into_iter().map(|spec| ("postrouting", spec)));
+    rules.extend(guard(bridge, is_routed, passage, ip, peers));
     if passage.open {
         rules.push(("open", format!("iifname \"{bridge}\" accept")));
         rules.push(("open_from", format!("iifname \"{bridge}\" jump open_to")));
@@ -41,16 +46,37 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Ve
     let led = if is_routed { &[""][..] } else { &led[..] };
     let led = led.iter().map(|which| format!("{ip} daddr {subnet} oifname \"{bridge}\" {which}accept"));
     rules.extend(led.map(|spec| ("accepted", spec)));
+    let from_peers = from_peers.into_iter().filter(|_| !is_routed);
+    let from_peers = from_peers.map(|from| format!("{from} {ip} daddr {subnet} oifname \"{bridge}\" accept"));
+    rules.extend(from_peers.map(|spec| ("accepted", spec)));
     rules
 }
 
+/// What containers of other hosts send.
+fn from_peers(ip: &str, peers: &Peers) -> Option<String> {
+    let ranges = set(peers.no_masquerade_to.iter())?;
+    Some(format!("iifname {} {ip} saddr {ranges}", links(peers)?))
+}
+
+fn links(peers: &Peers) -> Option<String> {
+    set(peers.trusted_interfaces.iter().map(|link| format!("\"{link}\"")))
+}
+
+fn set(values: impl Iterator<Item: ToString>) -> Option<String> {
+    let values: Vec<String> = values.map(|value| value.to_string()).collect();
+    (!values.is_empty()).then(|| format!("{{ {} }}", values.join(", ")))
+}
+
 /// What leaves under an address of the host, and what comes in under one.
-fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<String> {
+fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<String> {
     let ip = word(Family::of(subnet.ip()));
     let published = format!("oifname \"{bridge}\" ct status dnat masquerade");
     let mut all = Vec::new();
     if passage.mode == Mode::Nat && !passage.internal {
-        all.push(format!("{ip} saddr {subnet} oifname != \"{bridge}\" masquerade"));
+        let but = set(peers.no_masquerade_to.iter()).map(|ranges| format!("{ip} daddr != {ranges} "));
+        let out =
+            format!("{ip} saddr {subnet} {}oifname != \"{bridge}\" masquerade", but.unwrap_or_default());
+        all.extend((!peers.others_masquerade).then_some(out));
         // A container that calls a published port of a neighbour, or its own, by an address of
         // the host: the answer must come back through us.
         all.push(format!("{ip} saddr {subnet} {published}"));
@@ -69,10 +95,21 @@ fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage) -> Vec<Strin
 }
 
 /// What may not be forwarded, whoever else would accept it.
-fn guard(bridge: &Iface, is_routed: bool, passage: Passage) -> Vec<Line> {
+fn guard(bridge: &Iface, is_routed: bool, passage: Passage, ip: &str, peers: &Peers) -> Vec<Line> {
     let sent = format!("iifname \"{bridge}\" oifname != \"{bridge}\"");
     let got = format!("oifname \"{bridge}\" iifname != \"{bridge}\"");
     let mut rules = Vec::new();
+    // Who is on it on another host is as one who is on it here.
+    let chain = if is_routed { "routed" } else { "closed" };
+    if is_routed || passage.is_closed() {
+        let to_peers = set(peers.no_masquerade_to.iter()).zip(links(peers));
+        let to_peers = to_peers.filter(|_| passage.is_closed());
+        let to_peers = to_peers.map(|(ranges, links)| {
+            format!("iifname \"{bridge}\" oifname {links} {ip} daddr {ranges} return")
+        });
+        let from_peers = from_peers(ip, peers).map(|from| format!("{from} oifname \"{bridge}\" return"));
+        rules.extend(to_peers.into_iter().chain(from_peers).map(|spec| (chain, spec)));
+    }
     if is_routed {
         rules.push(("routed", format!("{got} ct state established,related accept")));
         rules.push(("routed", format!("{got} jump ports")));

@@ -101,8 +101,8 @@ pub(super) fn statics(rule: &Rule) -> Vec<Static> {
     let family = rule.family();
     let (lines, comment) = match rule {
         Rule::Base { .. } => (base(family), OF_ALL.to_owned()),
-        Rule::Network { bridge, subnet, passage, .. } => {
-            (network(bridge, *subnet, *passage), of_network(bridge.as_str()))
+        Rule::Network { bridge, subnet, passage, peers, .. } => {
+            (network(bridge, *subnet, *passage, peers), of_network(bridge.as_str()))
         }
         Rule::OnlyOurs { bridged, .. } => (only_ours(*bridged), OF_ALL.to_owned()),
         Rule::Accept { .. } | Rule::Block { .. } | Rule::Publish { .. } => return Vec::new(),

@@ -100,6 +100,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::peers::Peers;
     use crate::model::publish::Publish;
     use crate::model::rule::{Backend, Passage};
 
@@ -113,7 +114,13 @@ mod tests {
 
     fn network(bridge: &str, subnet: &str) -> Rule {
         let (bridge, subnet) = (bridge.parse().unwrap(), subnet.parse().unwrap());
-        Rule::Network { bridge, subnet, passage: Passage::default(), backend: BACKEND }
+        Rule::Network {
+            bridge,
+            subnet,
+            passage: Passage::default(),
+            peers: Peers::default(),
+            backend: BACKEND,
+        }
     }
 
     #[test]
