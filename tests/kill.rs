@@ -4,7 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use crate::common::{NETNS, Process, World, run, state, stderr};
+use crate::common::{NETNS, Options, Process, World, run, state, stderr};
 
 /// The system calls by which the hook and its programs change anything.
 pub const CALLS: [&str; 15] = [
@@ -29,6 +29,9 @@ pub const CALLS: [&str; 15] = [
 pub const MOST: usize = 300;
 
 const PORTS: &str = "8081:81,8082:82/udp";
+/// What the victim asks for.
+const ASKED: &Options = &[("publish", PORTS), ("static-ip", "172.19.9.9")];
+const LIMITED: &Options = &[("rate-in", "100mbit"), ("rate-out", "10mbit"), ("static-ip", "172.19.9.9")];
 
 /// How one run ended that was to be killed at the `n`th `call`.
 pub enum End {
@@ -61,6 +64,8 @@ struct Scene {
     world: World,
     victim: Process,
     other: Process,
+    /// What the victim asks for.
+    asked: &'static Options<'static>,
     /// Without the victim.
     without: Vec<String>,
     /// With it attached.
@@ -68,22 +73,21 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(firewall: &str) -> Option<Self> {
+    fn new(firewall: &str, asked: &'static Options) -> Option<Self> {
         let mut world = World::new()?;
         world.use_firewall(firewall);
         let (victim, bystander, other) = (world.process(), world.process(), world.process());
         world.attach_ok("bystander", bystander, &[("publish", "8080:80"), ("ipfile", "bystander")]);
         let without = world.snapshot();
-        world.attach_ok("victim", victim, &[("publish", PORTS), ("static-ip", "172.19.9.9")]);
+        world.attach_ok("victim", victim, asked);
         let with = world.snapshot();
         world.detach_ok("victim");
         world.assert_as(&without);
-        Some(Self { world, victim, other, without, with })
+        Some(Self { world, victim, other, asked, without, with })
     }
 
     fn attach_state(&self) -> String {
-        let asked = [("publish", PORTS), ("static-ip", "172.19.9.9")];
-        state("victim", "creating", Some(self.victim.pid), &asked)
+        state("victim", "creating", Some(self.victim.pid), self.asked)
     }
 
     /// One more run, each of the three kinds in its turn; then the victim is whole or gone.
@@ -111,8 +115,8 @@ impl Scene {
 }
 
 /// Kills attach at every call in turn, and detach likewise; how often.
-fn sweep(firewall: &str) {
-    let Some(scene) = Scene::new(firewall) else { return };
+fn sweep(firewall: &str, asked: &'static Options) {
+    let Some(scene) = Scene::new(firewall, asked) else { return };
     let flags: Vec<&str> = scene.world.flags.iter().map(String::as_str).collect();
     let mut kills = 0;
     for call in CALLS {
@@ -139,17 +143,22 @@ fn sweep(firewall: &str) {
 
 #[test]
 fn a_run_killed_anywhere_leaves_each_container_whole_or_gone_on_nft() {
-    sweep("nft");
+    sweep("nft", ASKED);
 }
 
 #[test]
 fn a_run_killed_anywhere_leaves_each_container_whole_or_gone_on_legacy() {
-    sweep("legacy");
+    sweep("legacy", ASKED);
 }
 
 #[test]
 fn a_run_killed_anywhere_leaves_each_container_whole_or_gone_on_nftables() {
-    sweep("nftables");
+    sweep("nftables", ASKED);
+}
+
+#[test]
+fn a_run_killed_anywhere_leaves_a_container_with_rates_whole_or_gone() {
+    sweep("nftables", LIMITED);
 }
 
 #[test]

@@ -56,6 +56,7 @@ mod plan;
 mod pod;
 mod policy;
 mod ports;
+mod rates;
 mod reach;
 mod refusals;
 mod rollback;

@@ -74,6 +74,14 @@ fn a_network_in_place_gets_only_a_veth_pair() {
 }
 
 #[test]
+fn a_container_with_rates_has_a_queue_for_each_direction() {
+    let rate = |text: &str| Some(text.parse().unwrap());
+    let options = Options { rate_in: rate("200mbit"), rate_out: rate("10mbit,64kb"), ..Options::default() };
+    let second = attach(options, &host_with_network(), &after(&first()), "db", 43).unwrap();
+    assert_golden("rates", &second);
+}
+
+#[test]
 fn a_foreign_bridge_is_set_right_and_undone_to_what_it_was() {
     let host = host_with(Some("bridge"), 9000, false, None);
     let options = Options { mtu: Some("1400".parse().unwrap()), ..Options::default() };

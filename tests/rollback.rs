@@ -58,6 +58,8 @@ fn goes_with(step: &Step) -> Option<String> {
         Step::SetAlias { link, .. }
         | Step::Hairpin { link }
         | Step::Isolate { link }
+        | Step::SetRate { link, .. }
+        | Step::Redirect { link, .. }
         | Step::SetMaster { link, .. }
         | Step::PinPort { link, .. }
         | Step::AddRoute { link: Some(link), .. }
@@ -115,6 +117,7 @@ impl Target for Fake {
         self.attempt(&format!("undo {step}"))?;
         let owners = match step {
             Step::AddVeth(veth) => vec![veth.name.to_string(), veth.peer.to_string()],
+            Step::AddIfb(ifb) => vec![ifb.name.to_string()],
             Step::AddBridge(bridge) => vec![bridge.name.to_string()],
             Step::MoveDevice(device) => vec![device.inside.to_string()],
             Step::MakeNames { dir } => vec![dir.display().to_string()],

@@ -38,6 +38,8 @@ pub(super) struct Config {
     pub(super) mac: Option<String>,
     pub(super) ipam: Ipam,
     pub(super) dns: Value,
+    #[serde(flatten)]
+    pub(super) bandwidth: Bandwidth,
     pub(super) runtime_config: RuntimeConfig,
     pub(super) args: Args,
     /// What the plugins before us have answered.
@@ -87,9 +89,21 @@ pub(super) struct RuntimeConfig {
     pub(super) ips: Vec<String>,
     pub(super) mac: Option<String>,
     pub(super) ip_ranges: Vec<Vec<Range>>,
-    pub(super) bandwidth: BTreeMap<String, u64>,
+    pub(super) bandwidth: Option<Bandwidth>,
     pub(super) aliases: BTreeMap<String, Vec<String>>,
     pub(super) dns: Value,
+}
+
+/// The keys of the plugin `bandwidth`: bits per second, and bits. In is towards the container.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Bandwidth {
+    pub(super) ingress_rate: u64,
+    pub(super) ingress_burst: u64,
+    pub(super) egress_rate: u64,
+    pub(super) egress_burst: u64,
+    pub(super) shaped_subnets: Vec<IpNetwork>,
+    pub(super) unshaped_subnets: Vec<IpNetwork>,
 }
 
 #[derive(Debug, Deserialize)]

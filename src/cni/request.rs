@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::answer::{Fault, UNSUPPORTED};
 use super::call::Call;
-use super::config::{Config, PortMapping, Range, Route};
+use super::config::{Bandwidth, Config, PortMapping, Range, Route};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::model::network::NetworkSpec;
 use crate::model::publish::Publish;
+use crate::model::rate::Rate;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::route::{RouteSpec, Target};
 use crate::model::rule::Family;
@@ -33,6 +34,7 @@ impl Config {
         place.mac = self.mac(call)?;
         place.default_route = self.network.is_some() || self.has_default_route();
         place.routes = self.container_routes(&place.network)?;
+        (place.rate_in, place.rate_out) = self.rates()?;
         for name in self.runtime_config.aliases.get(&self.name).into_iter().flatten() {
             place.aliases.push(name.parse().map_err(Fault::from_input)?);
         }
@@ -97,8 +99,9 @@ impl Config {
         if self.vlan != 0 {
             return unsupported("vlan", "VLAN filtering is not built");
         }
-        if self.runtime_config.bandwidth.values().any(|rate| *rate != 0) {
-            return unsupported("runtimeConfig.bandwidth", "limits are not built");
+        let Bandwidth { shaped_subnets, unshaped_subnets, .. } = self.bandwidth();
+        if !shaped_subnets.is_empty() || !unshaped_subnets.is_empty() {
+            return unsupported("shapedSubnets or unshapedSubnets", "a rate is that of all packets");
         }
         Ok(())
     }
@@ -148,6 +151,30 @@ impl Config {
         let runtime = self.runtime_config.mac.as_ref();
         let asked = runtime.or(self.args.cni.mac.as_ref()).or(call.args.get("MAC")).or(self.mac.as_ref());
         asked.filter(|mac| !mac.is_empty()).map(|mac| mac.parse()).transpose().map_err(Fault::from_input)
+    }
+
+    /// That of the configuration comes before that of the runtime, as in the plugin `bandwidth`.
+    fn bandwidth(&self) -> &Bandwidth {
+        let runtime = self.runtime_config.bandwidth.as_ref();
+        runtime.filter(|_| self.bandwidth == Bandwidth::default()).unwrap_or(&self.bandwidth)
+    }
+
+    /// How fast the container receives and sends at most. A burst of 0 is nobody's choice.
+    fn rates(&self) -> Result<(Option<Rate>, Option<Rate>)> {
+        let rate = |name: &str, bits: u64, burst: u64| {
+            if bits == 0 && burst != 0 {
+                return Err(Fault::config(format!("use {name}Burst"), format!("there is no {name}Rate")));
+            }
+            let too_large = |_| Fault::config(format!("use {name}Burst"), "it is more than 4 GiB");
+            let burst = Some(u32::try_from(burst / 8).map_err(too_large)?).filter(|_| burst > 0);
+            let rate = (bits > 0).then(|| Rate::new(bits, burst).map_err(Fault::from_input));
+            rate.transpose()
+        };
+        let bandwidth = self.bandwidth();
+        Ok((
+            rate("ingress", bandwidth.ingress_rate, bandwidth.ingress_burst)?,
+            rate("egress", bandwidth.egress_rate, bandwidth.egress_burst)?,
+        ))
     }
 
     fn has_default_route(&self) -> bool {

@@ -86,6 +86,10 @@ fn of_options(options: &Options, networks: &mut [NetworkRequest]) -> Result<()> 
     if options.no_default_route == Some(true) {
         networks.iter_mut().for_each(|wanted| wanted.default_route = false);
     }
+    for wanted in &mut *networks {
+        wanted.rate_in = wanted.rate_in.or(options.rate_in);
+        wanted.rate_out = wanted.rate_out.or(options.rate_out);
+    }
     let Some(first) = networks.first_mut() else { return Ok(()) };
     first.mac = first.mac.or(options.mac);
     first.routes.extend(&options.route);
@@ -104,6 +108,8 @@ fn of_place(place: &Place, network: NetworkSpec, at: usize, own_mtu: Option<u32>
         metric: place.metric,
         routes: place.routes.clone(),
         mtu: place.mtu.or(own_mtu),
+        rate_in: place.rate_in,
+        rate_out: place.rate_out,
         aliases: place.aliases.clone(),
         publish: place.publish.clone(),
         ..NetworkRequest::new(network, interface(place.iface.clone(), at)?)
@@ -205,11 +211,12 @@ mod tests {
     #[test]
     fn what_is_said_of_no_network_is_of_the_first_or_of_all() {
         let text = "network = 'front;back'\nmac = '02:00:00:00:00:01'\nroute = '10.7.0.0/16 via 10.8.0.2'\n\
-                    no-default-route = true\nstatic-ip = '10.9.0.9'";
+                    no-default-route = true\nstatic-ip = '10.9.0.9'\nrate-out = '1mbit,32kb'";
         let [front, back] = &of(text, "").unwrap()[..] else { panic!() };
         assert_eq!((front.routes.len(), back.routes.len()), (1, 0));
         assert!(front.mac.is_some() && back.mac.is_none());
         assert!(!front.default_route && !back.default_route);
+        assert!(front.rate_out.is_some() && front.rate_out == back.rate_out && front.rate_in.is_none());
         assert_eq!(shown(&[front.clone(), back.clone()]), ["front eth0", "back eth1 10.9.0.9"]);
     }
 

@@ -13,6 +13,7 @@ use crate::model::dns::{Domain, HostName, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::place::Place;
 use crate::model::publish::PublishList;
+use crate::model::rate::Rate;
 use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
 use crate::model::value::{Gateway, Iface, Mac, Mtu};
@@ -69,7 +70,8 @@ options! {
     /// Networks by name, in the grammar of [`crate::model::place`].
     #[arg(env = "NETNS_NETWORK", value_name = "SPEC", value_delimiter = Place::DELIMITER)]
     #[arg(help = "Attach to a network that the configuration file defines: NAME[:KEY=VALUE,...], \
-                  with the keys ip, iface, mac, metric, alias, mtu, route, publish, and no-default-route; \
+                  with the keys ip, iface, mac, metric, alias, mtu, route, publish, rate-in, rate-out, and \
+                  no-default-route; \
                   the first is eth0")]
     network: Vec<Place> => Allowed,
 
@@ -109,6 +111,14 @@ options! {
     #[arg(env = "NETNS_NO_DEFAULT_ROUTE", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     no_default_route: Option<bool> => Allowed,
+
+    /// How fast the container receives at most on each network: 100mbit, or with a burst 100mbit,32kb
+    #[arg(env = "NETNS_RATE_IN", value_name = "RATE[,BURST]")]
+    rate_in: Option<Rate> => Allowed,
+
+    /// How fast the container sends at most on each network
+    #[arg(env = "NETNS_RATE_OUT", value_name = "RATE[,BURST]")]
+    rate_out: Option<Rate> => Allowed,
 
     /// Ports to publish, in the grammar of [`crate::model::publish`].
     #[arg(env = "NETNS_PUBLISH", value_name = "SPEC", short = 'p')]

@@ -34,6 +34,7 @@ use crate::model::network::NetworkName;
 use crate::model::place::Place;
 use crate::model::port::{DYNAMIC, Ports};
 use crate::model::publish::{Publish, PublishList};
+use crate::model::rate::{Rate, Rates};
 use crate::model::value::{Gateway, Iface, Mtu};
 
 /// Bounds on annotations; `None` is no bound, and an empty list allows nothing.
@@ -50,13 +51,14 @@ pub struct Policy {
     aliases: Option<Vec<Allowed>>,
     nics: Option<Vec<HostDevice>>,
     networks: Option<Vec<NetworkName>>,
+    rates: Option<Vec<Rates>>,
 }
 
 /// Why not, unless it is allowed.
 type Verdict = std::result::Result<(), String>;
 
 /// The keys of the table.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "options",
     "publish-ports",
     "publish-addresses",
@@ -68,6 +70,7 @@ const KEYS: [&str; 11] = [
     "aliases",
     "nics",
     "networks",
+    "rates",
 ];
 
 impl Policy {
@@ -98,6 +101,7 @@ impl Policy {
             "ifaces" => self.ifaces = Some(list(value, operation)?),
             "aliases" => self.aliases = Some(list(value, operation)?),
             "networks" => self.networks = Some(list(value, operation)?),
+            "rates" => self.rates = Some(list(value, operation)?),
             "mtus" => {
                 let ranges: Vec<String> = list(value, operation)?;
                 for range in &ranges {
@@ -149,6 +153,8 @@ impl Policy {
             "mtu" => bound("mtus", &self.mtus, required, options.mtu.map(|mtu| mtu.0), |allowed, mtu| {
                 mtus(allowed).is_ok_and(|range| range.contains(mtu))
             }),
+            "rate-in" => self.check_rate(options.rate_in),
+            "rate-out" => self.check_rate(options.rate_out),
             "network" => options.network.iter().try_for_each(|place| self.check_place(place)),
             "nic" => options.nic.iter().try_for_each(|device| self.check_device(device, required)),
             _ if required => Err(only("options", name)),
@@ -168,6 +174,8 @@ impl Policy {
             route: place.routes.clone(),
             no_default_route: place.no_default_route.then_some(true),
             publish: vec![PublishList(place.publish.clone())],
+            rate_in: place.rate_in,
+            rate_out: place.rate_out,
             ..Options::default()
         };
         FIELDS.iter().filter(|field| field.is_set(&options)).try_for_each(|field| self.check(field, &options))
@@ -176,6 +184,10 @@ impl Policy {
     /// What aliases are bounded to; no bound if `None`.
     pub fn aliases(&self) -> Option<&Vec<Allowed>> {
         self.aliases.as_ref()
+    }
+
+    fn check_rate(&self, rate: Option<Rate>) -> Verdict {
+        bound("rates", &self.rates, false, rate, Rates::allow)
     }
 
     /// Forcing takes the host off the network: `options` alone does not allow it.

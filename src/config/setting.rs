@@ -11,6 +11,7 @@ use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption
 use crate::model::host_device::HostDevice;
 use crate::model::place::Place;
 use crate::model::publish::{Publish, PublishList};
+use crate::model::rate::Rate;
 use crate::model::route::RouteSpec;
 use crate::model::rule::Backend;
 use crate::model::value::{Gateway, Iface, Mac, Mtu};
@@ -102,6 +103,7 @@ displayed! {
     IpAddr {}
     Iface {}
     Mac {}
+    Rate {}
     Domain {}
     ResolverOption {}
     HostName {}

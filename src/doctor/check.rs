@@ -19,6 +19,10 @@ pub enum Check {
     VethBroken,
     /// The interface inside is gone, down, or has lost its address or its default route.
     InterfaceBroken,
+    /// What keeps a container to its rate is gone.
+    RateMissing,
+    /// Packets are dropped since more are sent than a container's rate.
+    QueueFull,
     /// There is no program to change rules with.
     IptablesMissing,
     /// Rules of ours are gone.
@@ -71,6 +75,8 @@ impl Check {
             Self::BridgeBroken => "bridge-broken",
             Self::VethBroken => "veth-broken",
             Self::InterfaceBroken => "interface-broken",
+            Self::RateMissing => "rate-missing",
+            Self::QueueFull => "queue-full",
             Self::IptablesMissing => "iptables-missing",
             Self::RulesMissing => "rules-missing",
             Self::TwoVariants => "two-variants",

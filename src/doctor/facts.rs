@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 use super::ruleset::Ruleset;
 use super::shell::quoted;
 use crate::kernel::probe::Answer;
+use crate::model::limits::Limits;
 use crate::model::network::{Network, NetworkName};
 use crate::model::observed::{Link, Links, Listener, MAIN_TABLE, Route};
 use crate::model::port::{PortMapping, Protocol};
@@ -52,6 +53,10 @@ pub struct Host {
     pub bridge_netfilter: bool,
     /// Its links.
     pub links: Links,
+    /// What limits them.
+    pub limits: Limits,
+    /// How many packets more found the queue of a link full a moment later, by the links' numbers.
+    pub overflow: HashMap<u32, u32>,
     /// Their parameters, by their numbers.
     pub parameters: HashMap<u32, Parameters>,
     /// Its routes, of every table but the kernel's own.

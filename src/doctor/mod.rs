@@ -18,6 +18,7 @@ mod mtu;
 mod observe;
 mod ports;
 mod probe;
+mod rates;
 mod routes;
 pub mod ruleset;
 mod shell;
@@ -115,6 +116,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings.extend(forward::check(facts));
     findings.extend(routes::overlap(facts));
     findings.extend(routes::reverse_path(facts));
+    findings.extend(rates::check(facts));
     findings.extend(mtu::check(facts));
     findings.extend(dns::check(facts));
     findings.extend(ports::check(facts));

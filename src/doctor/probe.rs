@@ -3,13 +3,14 @@
 use super::facts::{Container, Facts};
 use super::link::is_connected;
 use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, Tool, trace};
-use super::{Check, Finding};
+use super::{Check, Finding, rates};
 use crate::kernel::probe::Answer;
 use crate::model::port::{PortMapping, Protocol};
 
 /// `explained` says that something else is known to keep packets from ports.
 pub(super) fn check(facts: &Facts, explained: bool) -> Vec<Finding> {
     let connected = facts.containers.iter().filter(|container| is_connected(facts, container));
+    let connected = connected.filter(|container| rates::of(facts, container).is_empty());
     let silent = connected.flat_map(|container| {
         let ports = if explained { Vec::new() } else { ports(facts, container) };
         gateway(facts, container).into_iter().chain(ports)

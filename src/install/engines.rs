@@ -172,7 +172,7 @@ fn cni(hook: &Value, network: &NetworkSpec) -> Result<Installation> {
         .collect();
     let anywhere = |it: &IpNetwork| json!({"dst": if it.is_ipv4() { "0.0.0.0/0" } else { "::/0" }});
     let routes: Vec<Value> = network.subnets.iter().map(anywhere).collect();
-    let capabilities = ["portMappings", "ips", "mac", "ipRanges", "aliases", "dns"];
+    let capabilities = ["portMappings", "bandwidth", "ips", "mac", "ipRanges", "aliases", "dns"];
     let capabilities: Table = capabilities.map(|name| (name.to_owned(), true.into())).into_iter().collect();
     let list = json!({
         "cniVersion": "0.4.0",

@@ -3,9 +3,9 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{LinkBridge, LinkIfb, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use crate::model::link::{Bridge, Veth};
+use crate::model::link::{Bridge, Ifb, Veth};
 
 impl Bridge {
     /// The `RTM_NEWLINK` that creates it, down, with an MTU that is not its own: the kernel takes
@@ -36,5 +36,12 @@ impl Veth {
             .controller(bridge_index)
             .up()
             .build()
+    }
+}
+
+impl Ifb {
+    /// The `RTM_NEWLINK` that creates it, up.
+    pub(super) fn message(&self) -> LinkMessage {
+        LinkMessageBuilder::<LinkIfb>::new(self.name.as_str()).address(self.mac.0.to_vec()).up().build()
     }
 }

@@ -7,6 +7,7 @@ mod describe;
 mod dump;
 mod examine;
 mod ports;
+mod queues;
 mod write;
 
 use std::cell::Cell;

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use nix::libc;
+
 use super::netlink::{Netlink, or_gone};
 use super::{Kernel, moving, named};
 use crate::error::{Doing, Error, Kind, Result};
@@ -40,6 +42,7 @@ impl Kernel {
             Step::SetMaster { link, bridge } => or_gone(self.netlink.set_master(link, bridge)).doing(|| step),
             Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
             Step::Isolate { link } => self.netlink.isolate(link).doing(|| step),
+            Step::AddIfb(_) | Step::SetRate { .. } | Step::Redirect { .. } => self.limit(step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
             Step::SetUp { netns, link } => self.socket(*netns)?.set_up(link, true).doing(|| step),
             Step::AddAddress { netns, link, address, nodad } => {
@@ -72,6 +75,25 @@ impl Kernel {
         }
     }
 
+    /// Applies a step that limits what a link sends.
+    fn limit(&self, step: &Step) -> Result<()> {
+        let (limited, modules) = match step {
+            Step::AddIfb(ifb) => (self.netlink.add_link(ifb.message()), "ifb"),
+            Step::SetRate { link, bucket } => (self.netlink.set_rate(link, bucket), "sch_tbf"),
+            Step::Redirect { link, to } => {
+                (self.netlink.redirect(link, to), "sch_ingress, cls_u32 or act_mirred")
+            }
+            _ => return Ok(()),
+        };
+        limited.map_err(|cause| match cause.raw_os_error() {
+            Some(libc::ENOENT | libc::EOPNOTSUPP) => {
+                let error = Error::new(step, format!("this kernel has no {modules}"));
+                error.hint("load the module, or give the container no rate")
+            }
+            _ => Error::new(step, cause),
+        })
+    }
+
     /// Undoes a step of the kernel's, if it has an undoing of its own (see
     /// [`Step::traits`]). Already gone is fine.
     ///
@@ -85,6 +107,7 @@ impl Kernel {
             }
             Step::AddBridge(bridge) => self.netlink.delete_bridge(bridge).doing(undoing),
             Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac).doing(undoing),
+            Step::AddIfb(ifb) => self.netlink.delete(&ifb.name, ifb.mac).doing(undoing),
             Step::SetMtu { link, before, .. } => or_gone(self.netlink.set_mtu(link, *before)).doing(undoing),
             Step::SetUp { netns: Netns::Host, link } => {
                 or_gone(self.netlink.set_up(link, false)).doing(undoing)

@@ -13,9 +13,26 @@ pub const BRIDGE_MAC: u8 = 0x62;
 pub const HOST_MAC: u8 = 0x76;
 /// The second byte of the MAC address of a veth pair's container end.
 pub const CONTAINER_MAC: u8 = 0x6e;
+/// The second byte of the MAC address of an intermediate functional block.
+pub const IFB_MAC: u8 = 0x69;
 
 /// What the name of every host end of ours begins with.
 pub const HOST_END: &str = "netnsv0-";
+/// What the name of every intermediate functional block of ours begins with: as long, so that it
+/// ends like that of its host end.
+pub const IFB: &str = "netnsi0-";
+
+/// The name of the intermediate functional block that goes with a host end.
+pub fn ifb_of(host_end: &Iface) -> Option<Iface> {
+    format!("{IFB}{}", host_end.as_str().strip_prefix(HOST_END)?).parse().ok()
+}
+
+/// Its address, which goes with that of the host end.
+pub fn ifb_mac(host_end: Mac) -> Mac {
+    let Mac([first, _, tail @ ..]) = host_end;
+    let [a, b, c, d] = tail;
+    Mac([first, IFB_MAC, a, b, c, d])
+}
 
 /// A bridge as we create it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,5 +81,21 @@ impl fmt::Display for Veth {
             "ip link add {name} address {mac} mtu {mtu} master {bridge} up \
              type veth peer name {peer} address {peer_mac} mtu {mtu} netns {netns}"
         )
+    }
+}
+
+/// An intermediate functional block as we create it: a link that sends what comes in by a host
+/// end, so that it can wait there. It outlives the veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ifb {
+    /// Its name; see [`ifb_of`].
+    pub name: Iface,
+    /// Its address: with the name, it tells ours from a stranger's.
+    pub mac: Mac,
+}
+
+impl fmt::Display for Ifb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ip link add {} address {} up type ifb", self.name, self.mac)
     }
 }

@@ -4,10 +4,10 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`container`], [`sandbox`] | who a container is, and its network namespace |
-//! | [`request`], [`place`], [`host_device`], [`port`], [`publish`], [`dns`], [`route`], [`value`] | what is asked for, as users write it |
+//! | [`request`], [`place`], [`host_device`], [`port`], [`publish`], [`dns`], [`rate`], [`route`], [`value`] | what is asked for, as users write it |
 //! | [`step`], [`link`], [`device`], [`mount`], [`rule`] | the reversible changes that a plan is made of |
 //! | [`record`], [`network`] | what the state directory keeps |
-//! | [`observed`], [`bounded`] | what the kernel was seen to have, and how much of it is told |
+//! | [`observed`], [`limits`], [`bounded`] | what the kernel was seen to have, and how much of it is told |
 //! | [`hosts`], [`resolver`], [`bundle`] | the form of other people's files |
 
 pub mod bounded;
@@ -17,6 +17,7 @@ pub mod device;
 pub mod dns;
 pub mod host_device;
 pub mod hosts;
+pub mod limits;
 pub mod link;
 pub mod mount;
 pub mod network;
@@ -25,6 +26,7 @@ pub mod peers;
 pub mod place;
 pub mod port;
 pub mod publish;
+pub mod rate;
 pub mod record;
 pub mod request;
 pub mod resolver;

@@ -1,6 +1,7 @@
 //! The grammar of `--network`: a network that a container is to be attached to, and what it is to
 //! have there, as `back[:ip=10.9.0.7][,iface=eth1][,mac=…][,metric=200][,alias=db][,mtu=1400]
-//! [,route=10.10.0.0/16 via 10.9.0.2][,publish=8080:80][,no-default-route]`.
+//! [,route=10.10.0.0/16 via 10.9.0.2][,publish=8080:80][,no-default-route][,rate-in=100mbit/32kb]
+//! [,rate-out=100mbit]`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,13 +10,26 @@ use std::str::FromStr;
 use super::dns::{HostName, MAX_WORDS};
 use super::network::NetworkName;
 use super::publish::Publish;
+use super::rate::Rate;
 use super::route::RouteSpec;
 use super::value::{Iface, Mac, Mtu};
 use crate::error::Error;
 
 /// The keys, in the order in which they are shown.
-pub const KEYS: [&str; 10] =
-    ["ip", "iface", "mac", "metric", "alias", "mtu", "route", "no-default-route", "publish", "from"];
+pub const KEYS: [&str; 12] = [
+    "ip",
+    "iface",
+    "mac",
+    "metric",
+    "alias",
+    "mtu",
+    "route",
+    "no-default-route",
+    "publish",
+    "from",
+    "rate-in",
+    "rate-out",
+];
 
 /// A network that a container asks for by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +54,10 @@ pub struct Place {
     pub no_default_route: bool,
     /// Ports whose packets are led to the address there.
     pub publish: Vec<Publish>,
+    /// How fast it receives there at most.
+    pub rate_in: Option<Rate>,
+    /// How fast it sends there at most.
+    pub rate_out: Option<Rate>,
 }
 
 impl Place {
@@ -56,6 +74,8 @@ impl Place {
             routes: Vec::new(),
             no_default_route: false,
             publish: Vec::new(),
+            rate_in: None,
+            rate_out: None,
         }
     }
 
@@ -79,6 +99,8 @@ impl Place {
                 let port = self.publish.pop().ok_or("no publish= stands before from=")?;
                 self.publish.push(parse("publish", &format!("{port},from={value}"))?);
             }
+            "rate-in" => once(&mut self.rate_in, key, value)?,
+            "rate-out" => once(&mut self.rate_out, key, value)?,
             _ => return Err(format!("'{key}' is not one of {}", KEYS.join(", "))),
         }
         Ok(())
@@ -135,6 +157,8 @@ impl fmt::Display for Place {
         keys.extend(all("route", self.routes.iter().map(|route| String::from(*route))));
         keys.extend(self.no_default_route.then(|| "no-default-route".to_owned()));
         keys.extend(all("publish", &self.publish));
+        keys.extend(all("rate-in", self.rate_in));
+        keys.extend(all("rate-out", self.rate_out));
         write!(f, "{}{}{}", self.network, if keys.is_empty() { "" } else { ":" }, keys.join(","))
     }
 }
@@ -154,6 +178,7 @@ mod tests {
             "front",
             "back:ip=10.9.0.7,ip=fd00:9::7,iface=eth1,mac=02:00:00:00:00:01,metric=200,alias=db",
             "back:alias=db,alias=store,mtu=1400,route=10.10.0.0/16 via 10.9.0.2 metric 5,no-default-route",
+            "back:rate-in=100mbit/32kb,rate-out=10mbit",
             "back:route=10.10.0.0/16 blackhole,publish=127.0.0.1:8080:80/tcp,from=10.0.0.0/8,publish=53/udp",
         ] {
             assert_eq!(shown(text), text);
@@ -179,6 +204,8 @@ mod tests {
             ("a:route=10.0.0.1/8", "host bits set"),
             ("a:publish=0", "not a port"),
             ("a:from=10.0.0.0/8", "no publish= stands before"),
+            ("a:rate-in=fast", "rate-in 'fast': rate 'fast': it must be like 100mbit"),
+            ("a:rate-in=10mbit,32kb", "'32kb' is not one of"),
             ("a:no-default-route=no", "no-default-route has no value"),
             ("a:,", "'' is not one of ip, iface"),
             ("a:vlan=7", "'vlan' is not one of ip, iface, mac, metric, alias, mtu, route, no-default-route"),
@@ -192,7 +219,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_read_is_printed_so_that_it_reads_back_the_same(
-            text in "[a-z0-9]{1,6}(:(ip=10\\.[0-9]\\.0\\.[0-9]|mtu=[0-9]{2,5}|metric=[0-9]{1,4}|alias=[a-z]{1,4}|no-default-route|publish=[0-9]{1,5}))?(,(ip=fd00::[0-9]|iface=[a-z]{1,5}|route=10\\.[0-9]\\.0\\.0/16|publish=[0-9]{1,4}:[0-9]{1,4})){0,4}",
+            text in "[a-z0-9]{1,6}(:(ip=10\\.[0-9]\\.0\\.[0-9]|mtu=[0-9]{2,5}|metric=[0-9]{1,4}|alias=[a-z]{1,4}|no-default-route|rate-out=[0-9]{4,6}kbit/[0-9]{1,5}|publish=[0-9]{1,5}))?(,(ip=fd00::[0-9]|iface=[a-z]{1,5}|route=10\\.[0-9]\\.0\\.0/16|publish=[0-9]{1,4}:[0-9]{1,4})){0,4}",
         ) {
             if let Ok(place) = text.parse::<Place>() {
                 prop_assert_eq!(place.to_string().parse::<Place>().unwrap(), place);

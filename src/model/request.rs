@@ -11,6 +11,7 @@ use super::dns::{HostName, Names};
 use super::host_device::HostDevice;
 use super::network::NetworkSpec;
 use super::publish::Publish;
+use super::rate::Rate;
 use super::route::RouteSpec;
 use super::sandbox::NetnsRef;
 use super::value::{Iface, Mac};
@@ -85,6 +86,10 @@ pub struct NetworkRequest {
     pub routes: Vec<RouteSpec>,
     /// Of its own veth pair and of what is sent to it, in bytes; `None` means the network's.
     pub mtu: Option<u32>,
+    /// How fast it receives at most.
+    pub rate_in: Option<Rate>,
+    /// How fast it sends at most.
+    pub rate_out: Option<Rate>,
     /// What neighbours on this network alone call it besides.
     pub aliases: Vec<HostName>,
     /// The ports that lead to its address here.
@@ -104,6 +109,8 @@ impl NetworkRequest {
             metric: None,
             routes: Vec::new(),
             mtu: None,
+            rate_in: None,
+            rate_out: None,
             aliases: Vec::new(),
             publish: Vec::new(),
         }

@@ -10,9 +10,10 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::device::MovedDevice;
-use super::link::{Bridge, Veth};
+use super::link::{Bridge, Ifb, Veth};
 use super::mount::BindMounts;
 use super::network::NetworkName;
+use super::rate::TokenBucket;
 use super::route::RouteSpec;
 use super::rule::{Backend, Family, Rule};
 use super::sandbox::Netns;
@@ -55,6 +56,22 @@ pub enum Step {
     Isolate {
         /// The host's link.
         link: Iface,
+    },
+    /// A new link that what a container sends waits on.
+    AddIfb(Ifb),
+    /// A link of the host sends no faster than this.
+    SetRate {
+        /// The link.
+        link: Iface,
+        /// How fast.
+        bucket: TokenBucket,
+    },
+    /// What comes in by a link of the host passes another first.
+    Redirect {
+        /// The link.
+        link: Iface,
+        /// The other.
+        to: Iface,
     },
     /// A bridge of ours that somebody has renamed gets its name again.
     Rename {
@@ -263,6 +280,8 @@ impl Step {
                 (Container, false, false)
             }
             Self::Hairpin { .. } | Self::Isolate { .. } => (Container, false, false),
+            Self::AddIfb(_) => (Container, true, true),
+            Self::SetRate { .. } | Self::Redirect { .. } => (Container, false, false),
             Self::AddHostRoute { .. } | Self::AddNeighbour { .. } => (Container, true, true),
             Self::PinPort { .. } => (Container, false, false),
             Self::AddHost { .. } => (Container, false, true),

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_MAC};
+use super::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_MAC, IFB_MAC};
 use crate::error::Error;
 
 /// An interface's name: 1 to 15 of the letters, digits and `_ . - @`.
@@ -157,7 +157,7 @@ pub struct Mac(pub [u8; 6]);
 impl Mac {
     /// Whether it is one of those that are made from IP addresses; see [`mac`].
     pub fn is_derived(self) -> bool {
-        self.0[0] == 0x02 && [BRIDGE_MAC, HOST_MAC, CONTAINER_MAC].contains(&self.0[1])
+        self.0[0] == 0x02 && [BRIDGE_MAC, HOST_MAC, CONTAINER_MAC, IFB_MAC].contains(&self.0[1])
     }
 }
 

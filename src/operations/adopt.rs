@@ -16,9 +16,11 @@ use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process;
 use crate::model::container::ContainerId;
+use crate::model::limits::Limits;
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Link, Links};
 use crate::model::port::PortMapping;
+use crate::model::rate::Rate;
 use crate::model::record::Attachment;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::rule::{Backend, Rule};
@@ -127,9 +129,12 @@ impl Run {
             host = seen;
             host.networks = networks_seen.into_iter().chain([observed]).collect();
             let interface = attachment.interface.clone();
+            let [rate_in, rate_out] = self.rates_of(&attachment)?;
             request.networks.push(NetworkRequest {
                 static_ips: link.addresses.iter().map(IpNetwork::ip).collect(),
                 mtu: Some(link.mtu),
+                rate_in,
+                rate_out,
                 ..NetworkRequest::new(spec, interface)
             });
             claimed.addresses.push(attachment.addresses.iter().map(IpNetwork::ip).collect());
@@ -185,6 +190,15 @@ impl Run {
             gateways,
         };
         Ok((network, attachment))
+    }
+
+    /// How fast it receives and sends at most.
+    fn rates_of(&self, attachment: &Attachment) -> Result<[Option<Rate>; 2]> {
+        let Some(end) = &attachment.host_interface else { return Ok([None, None]) };
+        let (netlink, operation) = (self.machine.kernel.netlink(), || format!("look at link {end}"));
+        let limits = Limits { queues: netlink.queues().doing(operation)?, ..Limits::default() };
+        let found = limits.of_host_end(end, &netlink.links().doing(operation)?);
+        Ok(found.map(|found| found.and_then(|(_, queue)| Rate::new(queue.bits, None).ok())))
     }
 
     /// The ports that its rules publish, but for those that somebody else has got meanwhile; and

@@ -35,13 +35,18 @@ pub fn check(settings: &Settings, container: &ContainerId) -> Result<Vec<String>
         missing.push("a lease or another claim is somebody else's or nobody's".to_owned());
     }
     let host = run.machine.kernel.netlink().links_in_full().doing(|| "look at the host's links")?;
+    let limits = run.machine.kernel.netlink().limits(record.steps.iter(), &host);
+    let limits = limits.doing(|| "look at the container's rates")?;
     let (inside, routes) = visit(&netns, || {
         let netlink = Netlink::open()?;
         let links = netlink.links_in_full().doing(|| "look at the container's links")?;
         let routes = netlink.routes(&links).doing(|| "look at the container's routes")?;
         Ok::<_, Error>((links, routes))
     })??;
-    let steps = record.steps.iter().filter(|step| !is_there(step, &host, &inside, &routes));
+    let steps = record
+        .steps
+        .iter()
+        .filter(|step| !is_there(step, &host, &inside, &routes) || !limits.has(step, &host));
     missing.extend(steps.map(|step| format!("not as made by: {step}")));
     let records = run.store.records()?;
     let rules: Vec<Rule> =

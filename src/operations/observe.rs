@@ -12,6 +12,7 @@ use crate::firewall;
 use crate::kernel::{listeners, named, observe};
 use crate::model::bundle::Bundle;
 use crate::model::dns::Server;
+use crate::model::link::ifb_of;
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Host, Listener, ObservedNetwork};
 use crate::model::port::{PortMapping, Protocol};
@@ -147,15 +148,14 @@ impl Run {
             host.networks.push(observed);
             // Asked for in the order in which they are preferred.
             let mut failure = None;
-            let netlink = self.machine.kernel.netlink();
-            let container = &request.container;
+            let (container, sends_slowly) = (&request.container, wanted.rate_out.is_some());
             let name = plan::host_interface(container, sandbox, &wanted.interface, |name| {
                 if names.contains(name) {
                     return true;
                 }
-                match netlink.link(name.as_str()).doing(|| format!("look at link {name}")) {
-                    Ok(None) => false,
-                    Ok(Some(_)) => {
+                match self.is_taken(name, sends_slowly) {
+                    Ok(false) => false,
+                    Ok(true) => {
                         host.taken.push(name.clone());
                         true
                     }
@@ -177,6 +177,19 @@ impl Run {
             (host.bridge_netfilter, host.ipv6) = (bridge_netfilter, ipv6);
         }
         Ok(known)
+    }
+
+    /// Whether a link has the name of a host end, or that of the link which goes with it where a
+    /// container sends slowly.
+    fn is_taken(&self, name: &Iface, sends_slowly: bool) -> Result<bool> {
+        let other = if sends_slowly { ifb_of(name) } else { None };
+        for name in [Some(name), other.as_ref()].into_iter().flatten() {
+            let found = self.machine.kernel.netlink().link(name.as_str());
+            if found.doing(|| format!("look at link {name}"))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether no other run has changed a network since.

@@ -8,7 +8,7 @@ use super::rules::{all_rules, is_of};
 use super::run::Run;
 use crate::error::{Doing, Error, Result};
 use crate::model::container::Key;
-use crate::model::link::{CONTAINER_MAC, HOST_MAC};
+use crate::model::link::{CONTAINER_MAC, HOST_MAC, ifb_mac};
 use crate::model::network::{Network, NetworkName};
 use crate::model::rule::Change;
 use crate::model::sandbox::Netns;
@@ -96,14 +96,16 @@ impl Run {
         sharers.iter().all(|owner| matches!(owner, Owner::Container(other) if other == key))
     }
 
-    /// Deletes the host end of the veth pair that was made for an address.
+    /// Deletes the host end of the veth pair that was made for an address, and what goes with it.
     fn delete_host_end(&self, address: IpAddr) -> Result<()> {
         let netlink = self.machine.kernel.netlink();
         let mac = value::mac(HOST_MAC, address);
+        let ours = [(mac, "veth"), (ifb_mac(mac), "ifb")];
         for link in netlink.links().doing(|| "look at links")?.0 {
-            if link.address == mac.0 && link.kind.as_deref() == Some("veth") {
+            let found = ours.iter().find(|(mac, kind)| link.address == mac.0 && link.kind_name() == *kind);
+            if let Some((mac, _)) = found {
                 let name = link.name.parse()?;
-                netlink.delete(&name, mac).doing(|| format!("ip link del {name}"))?;
+                netlink.delete(&name, *mac).doing(|| format!("ip link del {name}"))?;
             }
         }
         Ok(())

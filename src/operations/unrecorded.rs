@@ -12,9 +12,9 @@ use crate::error::{Doing, Error, Kind, Result};
 use crate::kernel::namespaces;
 use crate::kernel::netlink::Netlink;
 use crate::model::container::{Key, check_id};
-use crate::model::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_END, HOST_MAC};
+use crate::model::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_END, HOST_MAC, IFB, IFB_MAC, ifb_mac, ifb_of};
 use crate::model::network::{NetworkName, NetworkSpec};
-use crate::model::observed::Link;
+use crate::model::observed::{Link, Links};
 use crate::model::sandbox::NetnsRef;
 use crate::model::step::{NETNS_DIRECTORY, Step};
 use crate::model::value::{self, Mac};
@@ -25,7 +25,7 @@ use crate::store::{Owner, Records};
 pub struct Unrecorded {
     /// Its id.
     pub id: String,
-    /// Its host ends.
+    /// Its host ends; or a link that outlived one.
     pub links: Vec<Link>,
     /// Where its network namespace is; `None` where nobody lives in it.
     pub(super) netns: Option<NetnsRef>,
@@ -69,6 +69,14 @@ fn is_host_end(link: &Link) -> bool {
     is_veth && link.address.starts_with(&[0x02, HOST_MAC]) && check_id(id).is_ok()
 }
 
+/// Whether it is a link that what a container sends waits on, and the host end that it goes with
+/// is gone.
+fn is_left_alone(link: &Link, links: &Links) -> bool {
+    let Some(ending) = link.name.strip_prefix(IFB) else { return false };
+    let ours = link.kind.as_deref() == Some("ifb") && link.address.starts_with(&[0x02, IFB_MAC]);
+    ours && links.by_name(&format!("{HOST_END}{ending}")).is_none_or(|end| !is_host_end(end))
+}
+
 /// Those who live and whom no record tells of; by their ids.
 ///
 /// # Errors
@@ -84,25 +92,31 @@ fn living_or_not(records: &Records, netlink: &Netlink) -> Result<Vec<Unrecorded>
     let recorded: HashSet<_> = steps
         .filter_map(|step| match step {
             Step::AddVeth(veth) => Some(veth.mac.0.to_vec()),
+            Step::AddIfb(ifb) => Some(ifb.mac.0.to_vec()),
             _ => None,
         })
         .collect();
-    let mut ends = netlink.links().doing(|| "look at links")?.0;
-    ends.retain(|link| is_host_end(link) && !recorded.contains(&link.address));
+    let mut links = netlink.links().doing(|| "look at links")?;
+    links.0.retain(|link| !recorded.contains(&link.address));
+    let alone = links.0.iter().filter(|link| is_left_alone(link, &links));
+    let id = |link: &Link| link.alias.clone().unwrap_or_default();
+    let mut all: Vec<Unrecorded> =
+        alone.map(|link| Unrecorded { id: id(link), links: vec![link.clone()], netns: None }).collect();
+    let Links(mut ends) = links;
+    ends.retain(is_host_end);
     let numbers: Vec<i32> = ends.iter().filter_map(|link| link.peer_netns).collect();
     // A name that we have given keeps nobody alive.
     let names = ends.iter().filter_map(|link| link.alias.as_deref());
     let names: Vec<PathBuf> = names.map(|id| Path::new(NETNS_DIRECTORY).join(id)).collect();
     if ends.is_empty() {
-        return Ok(Vec::new());
+        return Ok(all);
     }
     let told = netlink.told_neighbours().doing(|| "look at neighbours")?;
     ends.iter_mut().for_each(|link| link.addresses = leases(link, &told));
     let keepers =
         namespaces::keepers(netlink, &numbers, &names).doing(|| "look who lives in which namespace")?;
-    let mut all: Vec<Unrecorded> = Vec::new();
     for link in ends {
-        let id = link.alias.clone().unwrap_or_default();
+        let id = id(&link);
         let netns = link.peer_netns.and_then(|number| keepers.get(&number)).cloned();
         match all.iter_mut().find(|one| one.id == id && one.netns == netns) {
             Some(one) => one.links.push(link),
@@ -146,12 +160,15 @@ impl Run {
         Ok(all)
     }
 
-    /// Deletes the veth pairs of containers that have no record.
+    /// Deletes the veth pairs of containers that have no record, and what goes with them.
     pub(super) fn delete_host_ends(&self, all: &[Unrecorded]) -> Result<()> {
         for link in all.iter().flat_map(|one| &one.links) {
             if let (Ok(name), Ok(mac)) = (link.name.parse(), link.address.as_slice().try_into().map(Mac)) {
-                let deleted = self.machine.kernel.netlink().delete(&name, mac);
-                deleted.doing(|| format!("ip link del {name}"))?;
+                let other = ifb_of(&name).map(|other| (other, ifb_mac(mac)));
+                for (name, mac) in std::iter::once((name, mac)).chain(other) {
+                    let deleted = self.machine.kernel.netlink().delete(&name, mac);
+                    deleted.doing(|| format!("ip link del {name}"))?;
+                }
             }
         }
         Ok(())

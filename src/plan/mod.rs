@@ -9,6 +9,7 @@ mod names;
 mod network;
 pub mod ports;
 pub mod publish;
+mod rates;
 mod routes;
 mod steps;
 mod veth;

@@ -24,7 +24,7 @@ impl Steps<'_> {
     /// The veth pair of each network, and its addresses.
     ///
     /// # Errors
-    /// A container asks for a larger MTU than its network has.
+    /// A container asks for a larger MTU than its network has, or for a rate that it cannot have.
     pub(super) fn veths(
         &mut self,
         request: &Request,
@@ -48,6 +48,7 @@ impl Steps<'_> {
             if let (false, Some(link)) = (network.network.reach.inter_container, &attachment.host_interface) {
                 self.make(Step::Isolate { link: link.clone() });
             }
+            self.rates(record, attachment, wanted, (mtu, ipv6))?;
             if mtu < of_all {
                 self.host_routes(attachment, mtu);
             }
@@ -69,9 +70,7 @@ impl Steps<'_> {
             netns,
             mtu,
         }));
-        let id = record.id();
-        let alias = id.get(..id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned();
-        self.make(Step::SetAlias { link: name.clone(), alias });
+        self.make(Step::SetAlias { link: name.clone(), alias: alias(record) });
         // Its neighbours on the bridge know both addresses, and could say that they have them.
         self.make(Step::PinPort { mac, link: name.clone() });
         for address in attachment.addresses.iter().map(|address| address.ip()) {
@@ -101,6 +100,12 @@ impl Steps<'_> {
             self.make(Step::AddHostRoute { address, link: bridge.clone(), mtu });
         }
     }
+}
+
+/// What `ip link` shows beside links of the container.
+pub(super) fn alias(record: &Record) -> String {
+    let id = record.id();
+    id.get(..id.len().min(MAX_ALIAS)).unwrap_or_default().to_owned()
 }
 
 /// The least MTU of a link that has IPv6, in bytes (RFC 8200, section 5).

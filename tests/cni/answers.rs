@@ -127,9 +127,24 @@ fn every_mistake_is_one_error_object_and_changes_nothing() {
         assert!(code == 1 && message.starts_with(told), "{code} {message}");
     }
     for (told, keys) in [
+        (
+            "use ingressBurst: there is no ingressRate",
+            json!({"runtimeConfig": {"bandwidth": {"ingressBurst": 8000}}}),
+        ),
+        ("rate '8bit': it must be from 1kbit", json!({"egressRate": 8})),
+        ("use egressBurst: it is more than 4 GiB", json!({"egressRate": 8000, "egressBurst": 1_u64 << 40})),
+        (
+            "attach container web: use rate 8kbit/1kb: a packet",
+            json!({"egressRate": 8000, "egressBurst": 8192}),
+        ),
+    ] {
+        let (code, message) = code(&world, &before, &good, "ADD", &config(keys));
+        assert!(code == 7 && message.starts_with(told), "{code} {message}");
+    }
+    for (told, keys) in [
         ("use vlan", json!({"vlan": 7})),
         ("use ipam.type dhcp", json!({"ipam": {"type": "dhcp"}})),
-        ("use runtimeConfig.bandwidth", json!({"runtimeConfig": {"bandwidth": {"ingressRate": 1000}}})),
+        ("use shapedSubnets", json!({"ingressRate": 1_000_000, "shapedSubnets": ["10.0.0.0/8"]})),
     ] {
         let (code, message) = code(&world, &before, &good, "ADD", &config(keys));
         assert!(code == 2 && message.starts_with(told), "{code} {message}");

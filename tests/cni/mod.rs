@@ -5,6 +5,7 @@ mod clients;
 mod kill;
 mod kubelet;
 mod lifecycle;
+mod rates;
 
 use std::process::Command;
 

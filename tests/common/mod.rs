@@ -243,6 +243,7 @@ impl World {
             "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "for family in ip ip6; do nft list table $family netns 2>/dev/null; done | \
              sed -E 's/^[ \t]*(elements = \\{)?[ \t]*//; s/ counter packets [0-9]+ bytes [0-9]+//; s/( \\}|,)$//'",
+            "tc qdisc show | grep -E 'tbf|ingress' | sed -E 's/^qdisc ([a-z]+) [0-9a-f]+:/\\1/'; true",
             "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
             "find /run ! -path '/run/test/runc*' ! -path /run/test/log ! -path '/run/netns-hook/notes/*' \
              ! -path '/run/netns-hook/*.lock' ! -path '/run/netns-hook/names/*/lock' \

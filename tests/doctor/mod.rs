@@ -7,6 +7,7 @@ mod healthy;
 mod host;
 mod link;
 mod probe;
+mod rates;
 mod seen;
 
 use std::path::Path;

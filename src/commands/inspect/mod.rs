@@ -15,8 +15,9 @@ use crate::kernel::netlink::Netlink;
 use crate::kernel::{Kernel, process};
 use crate::log::print;
 use crate::model::bounded::bounded;
+use crate::model::limits::Queue;
 use crate::model::observed::{BridgePort, Counters, Link, Links, MAIN_TABLE, Route};
-use crate::model::record::Record;
+use crate::model::record::{Attachment, Record};
 use crate::model::rule::Rule;
 use crate::model::value::Iface;
 use crate::operations::status::Statuses;
@@ -41,6 +42,8 @@ struct Inspection {
     interfaces: Vec<End>,
     /// How many more there are.
     more_interfaces: usize,
+    /// What is limited of what passes its host ends.
+    rates: Vec<Limit>,
     routes: Vec<String>,
     more_routes: usize,
     rules: Vec<String>,
@@ -72,6 +75,18 @@ struct End {
     /// How many more there are.
     more_addresses: usize,
     counters: Counters,
+}
+
+#[derive(Debug, Serialize)]
+struct Limit {
+    /// The interface inside.
+    interface: String,
+    /// `in` is what it receives, `out` what it sends.
+    direction: &'static str,
+    /// The link of the host on which packets wait.
+    link: String,
+    #[serde(flatten)]
+    queue: Queue,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +146,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
             .filter_map(|one| named(&host, one.host_interface.as_ref()?))
             .collect(),
         other_bridge_links: others.filter_map(|one| named(&host, one.bridge.as_ref()?)).collect(),
+        rates: rates(kernel.netlink(), record, &host)?,
         interfaces,
         more_interfaces,
         routes,
@@ -140,6 +156,21 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
         steps: record.steps.iter().flat_map(lines).collect(),
         failures: failures::recall(&settings.state_dir, Some(record.id())),
     })
+}
+
+/// What limits what passes the container's host ends.
+fn rates(netlink: &Netlink, record: &Record, host: &Links) -> Result<Vec<Limit>> {
+    let limits = netlink.limits(record.steps.iter(), host).doing(|| "look at the container's rates")?;
+    let of = |one: &Attachment| {
+        let queues = one.host_interface.as_ref().map(|end| limits.of_host_end(end, host));
+        let both = ["in", "out"].into_iter().zip(queues.unwrap_or_default());
+        let limits = both.filter_map(|(direction, found)| {
+            let (link, queue) = found?;
+            Some(Limit { interface: one.interface.to_string(), direction, link: link.to_string(), queue })
+        });
+        limits.collect::<Vec<_>>()
+    };
+    Ok(record.attachments.iter().flat_map(of).collect())
 }
 
 /// The interfaces and the routes inside, and how many more of each there are.

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{End, Inspection};
+use super::{End, Inspection, Limit};
 use crate::error::is_obeyed;
 use crate::model::bounded::more;
+use crate::model::limits::Queue;
 use crate::model::observed::Counter;
+use crate::model::rate::Rate;
 use crate::model::record::Record;
 
 /// How wide the left column is.
@@ -45,6 +47,7 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
     for (name, _) in missing {
         line(name, "not there");
     }
+    inspection.rates.iter().for_each(|limit| line(&format!("rate {}", limit.direction), &limited(limit)));
     inspection
         .routes
         .iter()
@@ -124,6 +127,15 @@ fn passed(counter: &Counter, [packets, bytes]: [usize; 2]) -> String {
     let Counter { errors, dropped, .. } = counter;
     let (p, b) = (counter.packets, counter.bytes);
     format!("{p:>packets$} packets  {b:>bytes$} bytes  {errors} errors  {dropped} dropped")
+}
+
+/// As `tc -s qdisc`.
+fn limited(Limit { interface, queue, .. }: &Limit) -> String {
+    let Queue { bits, packets, bytes, dropped, waiting, .. } = queue;
+    let rate = Rate { bits: *bits, burst: None };
+    format!(
+        "{interface} {rate}  {packets} packets  {bytes} bytes  {dropped} dropped  {waiting} bytes waiting"
+    )
 }
 
 fn count(number: u64, what: &str) -> String {

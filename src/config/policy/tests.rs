@@ -30,6 +30,8 @@ fn without_a_policy_annotations_may_ask_for_what_is_the_containers_own() {
         ("dns-option", "rotate"),
         ("no-dns", "true"),
         ("ipfile", "net/ip"),
+        ("rate-in", "100mbit"),
+        ("rate-out", "10mbit,32kb"),
     ] {
         assert_eq!(said("", name, value), "");
     }
@@ -82,6 +84,7 @@ fn a_denial_names_the_rule_and_what_it_allows() {
         ("mtus = ['1280-1500', '9000']", "mtu", "1501", "mtus allows 1280-1500, 9000, and not 1501"),
         ("ips = ['10.0.0.0/8']", "ip", "192.168.0.1/24", "ips allows 10.0.0.0/8"),
         ("aliases = ['db', '*.lan']", "alias", "github.com", "aliases allows db, *.lan, and not github.com"),
+        ("rates = ['1mbit-9mbit']", "rate-in", "10mbit", "rates allows 1mbit-9mbit, and not 10mbit"),
         ("options = ['publish', 'mtu']", "bridge", "br0", "options allows publish, mtu, and not bridge"),
     ] {
         let said = said(text, name, value);
@@ -101,6 +104,8 @@ fn what_keeps_the_bounds_is_allowed() {
         ("ips = ['10.0.0.0/8']", "ip", "10.7.0.1/16"),
         ("mtus = ['1280-1500']", "mtu", "1280"),
         ("options = ['ipfile']", "ipfile", "net/ip"),
+        ("rates = ['1mbit-9mbit']", "rate-out", "9mbit"),
+        ("rates = ['1mbit-9mbit']", "network", "front:rate-in=2mbit,rate-out=1mbit"),
         ("aliases = ['db', '*.lan']", "alias", "db,a.b.lan"),
     ] {
         assert_eq!(said(text, name, value), "", "{text}");
@@ -118,6 +123,8 @@ fn nothing_slips_between_the_bounds() {
         ("aliases = ['*.lan']", "alias", "a.lan,lan"),
         ("ips = ['10.0.0.0/8']", "ip", "10.0.0.1/7"),
         ("ips = ['10.0.0.0/16']", "ip", "10.0.0.1/8"),
+        ("rates = ['9mbit']", "rate-out", "1mbit,1gb"),
+        ("rates = ['9mbit']", "network", "front:rate-in=2mbit,rate-out=10mbit"),
     ] {
         assert_ne!(said(text, name, value), "", "{text} and {value}");
     }

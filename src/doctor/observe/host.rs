@@ -1,7 +1,9 @@
 //! The host: its links, routes, parameters and rules; and its side of containers.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::rules;
 use crate::config::Settings;
@@ -11,6 +13,7 @@ use crate::kernel::conntrack::{self, Lead};
 use crate::kernel::listeners;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::sysctl::Sysctl;
+use crate::model::limits::{Limits, Queue};
 use crate::model::network::{Network, NetworkName, NetworkSpec};
 use crate::model::observed::{Link, Links};
 use crate::model::port::PortMapping;
@@ -22,12 +25,18 @@ use crate::operations::{self, Unrecorded};
 use crate::rootfs::resolver;
 use crate::store::Records;
 
+/// How long a queue is watched.
+const MOMENT: Duration = Duration::from_millis(300);
+
 /// Everything but what is inside of containers.
 pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
     let netlink = Netlink::open()?;
     let published: Vec<PortMapping> =
         records.containers.iter().flat_map(|record| record.ports.iter().cloned()).collect();
-    let host = host(&netlink, &published)?;
+    let mut host = host(&netlink, &published)?;
+    let steps = records.containers.iter().flat_map(|record| &record.steps);
+    host.limits = netlink.limits(steps, &host.links).doing(|| "look at rates")?;
+    host.overflow = overflow(&netlink, &host.limits).doing(|| "look at rates")?;
     let wanted = operations::wanted_rules(records);
     let flows = conntrack::astray(&netlink, &wanted).unwrap_or_default();
     let statuses = Statuses::new(records)?;
@@ -80,6 +89,19 @@ fn changed(defined: &[NetworkSpec], records: &Records) -> Vec<(NetworkName, Stri
     changed.collect()
 }
 
+/// How many packets more find each queue full within a moment. Only those are looked at again that
+/// have ever been full.
+fn overflow(netlink: &Netlink, limits: &Limits) -> io::Result<HashMap<u32, u32>> {
+    if limits.queues.values().all(|queue| queue.dropped == 0) {
+        return Ok(HashMap::new());
+    }
+    std::thread::sleep(MOMENT);
+    let more = |(link, now): (u32, Queue)| {
+        Some((link, now.dropped.saturating_sub(limits.queues.get(&link)?.dropped)))
+    };
+    Ok(netlink.queues()?.into_iter().filter_map(more).collect())
+}
+
 fn host(netlink: &Netlink, published: &[PortMapping]) -> Result<Host> {
     let operation = || "look at the host";
     let sysctl = Sysctl::default();
@@ -95,6 +117,7 @@ fn host(netlink: &Netlink, published: &[PortMapping]) -> Result<Host> {
         resolver: resolver::of_host()?,
         absent: published.iter().filter_map(|mapping| mapping.host_ip).filter(is_absent).collect(),
         listeners: listeners::in_the_way(published),
+        ..Host::default()
     })
 }
 

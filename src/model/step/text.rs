@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{NETNS_DIRECTORY, Step};
 use crate::model::sandbox::Netns;
+use crate::model::value::Iface;
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,6 +18,9 @@ impl fmt::Display for Step {
             Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
             Self::Hairpin { link } => write!(f, "ip link set {link} type bridge_slave hairpin on"),
             Self::Isolate { link } => write!(f, "ip link set {link} type bridge_slave isolated on"),
+            Self::AddIfb(ifb) => ifb.fmt(f),
+            Self::SetRate { link, bucket } => write!(f, "tc qdisc replace dev {link} root {bucket}"),
+            Self::Redirect { link, to } => redirect(link, to, f),
             Self::SetMtu { link, mtu, .. } => write!(f, "ip link set {link} mtu {mtu}"),
             Self::SetUp { netns, link } => write!(f, "{netns}ip link set {link} up"),
             Self::AddAddress { netns, link, address, nodad } => {
@@ -62,4 +66,10 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+fn redirect(link: &Iface, to: &Iface, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "tc qdisc replace dev {link} handle ffff: ingress && ")?;
+    write!(f, "tc filter replace dev {link} ingress pref 1 handle 800::800 protocol all ")?;
+    write!(f, "u32 match u32 0 0 action mirred egress redirect dev {to}")
 }

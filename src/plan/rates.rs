@@ -1,0 +1,52 @@
+//! How fast a container receives and sends at most. All of it is done to links of the host: a
+//! container with `CAP_NET_ADMIN` reaches none of them.
+
+use super::steps::Steps;
+use super::veth::alias;
+use crate::error::{Error, Kind, Result};
+use crate::model::link::{IFB_MAC, Ifb, ifb_of};
+use crate::model::record::{Attachment, Record};
+use crate::model::request::NetworkRequest;
+use crate::model::sandbox::Netns;
+use crate::model::step::Step;
+use crate::model::value;
+
+impl Steps<'_> {
+    /// What goes to the container waits on the host end. What comes from there can wait only on a
+    /// link that it leaves by: it is sent by one of its own first.
+    ///
+    /// # Errors
+    /// Not even one packet of `mtu` bytes would pass; or there is no host end.
+    pub(super) fn rates(
+        &mut self,
+        record: &Record,
+        attachment: &Attachment,
+        wanted: &NetworkRequest,
+        (mtu, ipv6): (u32, bool),
+    ) -> Result<()> {
+        if wanted.rate_in.or(wanted.rate_out).is_none() {
+            return Ok(());
+        }
+        let operation = |error: Error| error.during(format!("attach {}", record.container));
+        let ends = attachment.host_interface.as_ref().and_then(|end| Some((end, ifb_of(end)?)));
+        let (Some((end, name)), Some(address)) = (ends, attachment.addresses.first()) else {
+            let error = Error::new(format!("limit {}", attachment.interface), "it has no end on the host");
+            return Err(operation(error.of(Kind::Conflict)));
+        };
+        if let Some(rate) = &wanted.rate_in {
+            let bucket = rate.bucket(mtu).map_err(operation)?;
+            self.make(Step::SetRate { link: end.clone(), bucket });
+        }
+        if let Some(rate) = &wanted.rate_out {
+            let bucket = rate.bucket(mtu).map_err(operation)?;
+            self.make(Step::AddIfb(Ifb { name: name.clone(), mac: value::mac(IFB_MAC, address.ip()) }));
+            self.make(Step::SetAlias { link: name.clone(), alias: alias(record) });
+            if ipv6 {
+                self.ipv6(Netns::Host, &name, false);
+            }
+            self.make(Step::SetRate { link: name.clone(), bucket });
+            self.make(Step::Redirect { link: end.clone(), to: name });
+        }
+        Ok(())
+    }
+}
