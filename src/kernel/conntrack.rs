@@ -130,7 +130,7 @@ fn leads(rules: &[impl Borrow<Rule>]) -> Vec<Lead> {
 fn remove(socket: &Socket, change: Change, leads: &[Lead], local: &[IpAddr]) -> io::Result<Vec<Flow>> {
     let wrong = dump(socket, leads, |flow| is_wrong(flow, change, leads, local))?;
     for flow in &wrong {
-        let family = number(Family::of(flow.answers));
+        let family = Family::of(flow.answers).number();
         send(socket, &message(DELETE, REQUEST | ACK, family, &flow.name))?;
         match listen(socket, |_| ()) {
             // It has ended by itself.
@@ -171,18 +171,10 @@ fn dump(socket: &Socket, leads: &[Lead], wanted: impl Fn(&Flow) -> bool) -> io::
     only.extend(attribute(FILTER | NESTED, &attribute(FILTER_ORIG_FLAGS, &compared.to_ne_bytes())));
     let mut flows = Vec::new();
     for family in Family::ALL.into_iter().filter(|of| leads.iter().any(|(_, to)| Family::of(*to) == *of)) {
-        send(socket, &message(GET, REQUEST | DUMP, number(family), &only))?;
+        send(socket, &message(GET, REQUEST | DUMP, family.number(), &only))?;
         listen(socket, |attributes| flows.extend(parse(attributes).filter(&wanted)))?;
     }
     Ok(flows)
-}
-
-/// `AF_INET` or `AF_INET6`.
-fn number(family: Family) -> u8 {
-    match family {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    }
 }
 
 /// A UDP flow.

@@ -3,12 +3,13 @@
 //! `8000-8010`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 
 use super::port::{PortMapping, Ports, Protocol, bracketed};
+use super::rule::Family;
 use crate::error::Error;
 
 /// What stands before a source.
@@ -33,7 +34,7 @@ impl Publish {
     /// What it becomes with these ports of the host, for a container that has IPv6 or not.
     pub fn at(&self, host: Ports, ipv6: bool) -> PortMapping {
         let Self { host_ip, container, protocol, .. } = *self;
-        let all = ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let all = ipv6.then_some(Family::Ipv6.unspecified());
         let host_ip = host_ip.or(all).filter(|ip| ip.is_ipv6() || !ip.is_unspecified());
         PortMapping { host_ip, host, container, protocol, from: self.from.clone() }
     }

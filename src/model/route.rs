@@ -2,7 +2,7 @@
 //! or `prohibit` in place of `via ADDR`, as `ip-route(8)` writes it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
@@ -41,10 +41,7 @@ pub enum Target {
 impl RouteSpec {
     /// The default route of a family by a next hop.
     pub fn default_via(gateway: IpAddr, metric: Option<u32>) -> Self {
-        let anywhere = match gateway {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
+        let anywhere = Family::of(gateway).unspecified();
         let destination = IpNetwork::new(anywhere, 0).unwrap_or(anywhere.into());
         Self { destination, to: Target::Via(gateway), metric }
     }

@@ -9,7 +9,7 @@ use crate::kernel::inside::visit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::process;
 use crate::model::container::ContainerId;
-use crate::model::network::NetworkSpec;
+use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Links, MAIN_TABLE, Route};
 use crate::model::record::Record;
 use crate::model::route::Target;
@@ -92,7 +92,7 @@ fn is_there(step: &Step, host: &Links, inside: &Links, routes: &[Route]) -> bool
 pub fn ready(settings: &Settings, wanted: &NetworkSpec) -> Result<()> {
     let Some(run) = Run::existing(settings)? else { return check_program(wanted, None) };
     let known = run.network(&wanted.name)?;
-    check_program(wanted, known.as_ref().map(|known| known.firewall))?;
+    check_program(wanted, known.as_ref())?;
     let leases = run.store.leases(&wanted.name)?;
     for subnet in &wanted.subnets {
         let taken = leases.iter().filter(|address| subnet.contains(**address)).count();
@@ -104,8 +104,8 @@ pub fn ready(settings: &Settings, wanted: &NetworkSpec) -> Result<()> {
     Ok(())
 }
 
-fn check_program(wanted: &NetworkSpec, known: Option<crate::model::rule::Backend>) -> Result<()> {
-    let backend = wanted.firewall.or(known).unwrap_or_default();
+fn check_program(wanted: &NetworkSpec, known: Option<&Network>) -> Result<()> {
+    let backend = wanted.backend(known);
     if firewall::is_installed(backend) {
         return Ok(());
     }

@@ -6,8 +6,7 @@ use crate::config::Settings;
 use crate::error::{Doing, Result};
 use crate::kernel::process;
 use crate::model::record::Record;
-use crate::model::sandbox::Netns;
-use crate::model::sandbox::NetnsRef;
+use crate::model::sandbox::{Netns, NetnsRef};
 use crate::model::step::Step;
 use crate::store::Store;
 

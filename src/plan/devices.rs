@@ -85,28 +85,15 @@ pub fn check_inside<'a>(
 
 /// What can be seen without looking at the host.
 fn check_together(request: &Request) -> Result<()> {
-    if request.networks.is_empty() {
-        check_alone(request)?;
+    if request.networks.is_empty() && request.devices.is_empty() {
+        let operation = format!("attach {}", request.container);
+        let error = Error::new(operation, "without a bridge it has no interface").of(Kind::Input);
+        return Err(error.hint("--nic moves one of the host in"));
     }
     for (at, device) in request.devices.iter().enumerate() {
         if let Some((cause, hint)) = clash(device, &request.devices[..at], request) {
             return Err(refusal(&device.name, &request.container, cause, hint));
         }
-    }
-    Ok(())
-}
-
-/// Without a network there is nothing to publish by or to lease from.
-fn check_alone(request: &Request) -> Result<()> {
-    let refuse = |what: &str, cause: &str| {
-        Err(Error::new(format!("{what} {}", request.container), cause).of(Kind::Input))
-    };
-    if request.devices.is_empty() {
-        return refuse("attach", "without a bridge it has no interface")
-            .map_err(|error: Error| error.hint("--nic moves one of the host in"));
-    }
-    if request.published().next().is_some() {
-        return refuse("publish a port for", "there is no bridge, and nothing that belongs to one");
     }
     Ok(())
 }

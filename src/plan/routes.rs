@@ -31,7 +31,7 @@ impl Steps<'_> {
         let netns = record.sandbox.netns();
         let wanted = request.networks.iter().zip(networks);
         let places: Vec<_> = record.attachments.iter().zip(wanted).collect();
-        for family in [Family::Ipv4, Family::Ipv6] {
+        for family in Family::ALL {
             let leads_out = |(at, (attachment, (wanted, network))): (usize, &Place<'_>)| {
                 let gateway = attachment.gateways.iter().find(|gateway| Family::of(**gateway) == family)?;
                 let leads = wanted.default_route && network.network.reach.leads_out(family);
@@ -44,7 +44,7 @@ impl Steps<'_> {
                     .any(|(route, table)| route.is_default() && route.family() == family && table.is_none());
             for (metric, at, gateway) in ways {
                 let (attachment, (wanted, _)) = places[at];
-                let default = !has_default || wanted.metric.is_some_and(|_| metric > 0);
+                let default = !has_default || metric > 0;
                 if default {
                     self.make(default_route(netns, attachment, gateway, wanted.metric, None));
                 }

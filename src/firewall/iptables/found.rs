@@ -2,7 +2,7 @@
 //! of them where the records are lost.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -55,7 +55,7 @@ fn published(command: &Command) -> Option<Rule> {
             (to, ports(inside.split('/').next()?)?)
         }
     };
-    let any = to.is_ipv6().then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let any = to.is_ipv6().then_some(Family::Ipv6.unspecified());
     let mapping = PortMapping { host_ip: host_ip.or(any), host, container, protocol, from };
     Some(Rule::Publish { owner, mapping, to, backend: Backend::Iptables })
 }

@@ -176,7 +176,7 @@ impl Driver for Iptables {
     }
 
     fn start(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
-        for family in [Family::Ipv4, Family::Ipv6] {
+        for family in Family::ALL {
             let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.family() == family).collect();
             let commands: Vec<_> = rules.iter().flat_map(|rule| commands(rule)).collect();
             let Some(first) = commands.first() else { continue };
@@ -253,7 +253,7 @@ impl Driver for Iptables {
 
     fn remove_unowned(&mut self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<bool> {
         let unowned = Self::is_unowned(rules, keep)?;
-        for family in [Family::Ipv4, Family::Ipv6] {
+        for family in Family::ALL {
             let commands = unowned.iter().filter(|command| command.family == family);
             let script = Script::removal(commands.cloned().collect());
             script.shown().for_each(|line| self.log.debug(line));

@@ -133,7 +133,7 @@ fn of_nft(limit: u64) -> Option<String> {
 /// # Errors
 /// It cannot be read or written.
 pub fn clean_other(ours: Variant) -> Result<()> {
-    for family in [Family::Ipv4, Family::Ipv6] {
+    for family in Family::ALL {
         let program = ours.other().program_of(family, "restore");
         if family == Family::Ipv6 && find(&program).is_err() {
             continue;
@@ -170,9 +170,7 @@ mod tests {
 
     #[test]
     fn each_variant_has_its_programs_for_both_families() {
-        let names = |variant: Variant| {
-            [Family::Ipv4, Family::Ipv6].map(|family| variant.program_of(family, "restore"))
-        };
+        let names = |variant: Variant| Family::ALL.map(|family| variant.program_of(family, "restore"));
         assert_eq!(names(Variant::Nft), ["iptables-nft-restore", "ip6tables-nft-restore"]);
         assert_eq!(
             names(Variant::Legacy.other().other()),

@@ -83,7 +83,7 @@ impl Command {
 /// The families that any of `rules` is for.
 pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
     let any = |family: &Family| rules.iter().any(|rule| rule.family() == *family);
-    [Family::Ipv4, Family::Ipv6].into_iter().filter(any)
+    Family::ALL.into_iter().filter(any)
 }
 
 /// What is of ours in the tables of both families, whichever are wanted.
@@ -92,7 +92,7 @@ pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
 /// The tables of a family that is wanted cannot be read.
 pub(super) fn everything(rules: &[Rule]) -> Result<Vec<(Family, Vec<Command>)>> {
     let mut all = Vec::new();
-    for family in [Family::Ipv4, Family::Ipv6] {
+    for family in Family::ALL {
         match known(family, rules) {
             Ok(saved) => all.push((family, saved)),
             Err(error) if families(rules).any(|wanted| wanted == family) => return Err(error),

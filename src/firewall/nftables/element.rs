@@ -113,7 +113,7 @@ impl Element {
             let host = Ports { first: first.port, last: last.port };
             let container = Ports { first: first.to.1, last: last.to.1 };
             let from = first.from.into_iter().collect();
-            let any = first.to.0.is_ipv6().then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+            let any = first.to.0.is_ipv6().then_some(Family::Ipv6.unspecified());
             let mapping = PortMapping { host_ip: first.host_ip.or(any), host, container, protocol, from };
             let owner = container_in(&first.comment)?.to_owned();
             Some(Rule::Publish { owner, mapping, to: first.to.0, backend: Backend::Nftables })
@@ -280,8 +280,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
 /// The first and the last address that there are.
 fn all(family: Family) -> [IpAddr; 2] {
     match family {
-        Family::Ipv4 => [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into()],
-        Family::Ipv6 => [Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from([0xff; 16]).into()],
+        Family::Ipv4 => [family.unspecified(), Ipv4Addr::BROADCAST.into()],
+        Family::Ipv6 => [family.unspecified(), Ipv6Addr::from([0xff; 16]).into()],
     }
 }
 

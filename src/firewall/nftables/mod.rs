@@ -56,7 +56,6 @@ use statics::{all_but_user, declarations, run, statics};
 use table::{Found, Table, add, delete, delete_rule, delete_table};
 use wanted::Wanted;
 
-const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 /// How often to try to remove what others change meanwhile.
 const ATTEMPTS: usize = 16;
 
@@ -121,7 +120,7 @@ impl Nftables {
     /// What is published, and whether the host forwards only ours.
     pub(super) fn found(&self) -> Result<Vec<Rule>> {
         let mut found = Vec::new();
-        for family in FAMILIES {
+        for family in Family::ALL {
             let table = self.read(&Wanted::of(family, []))?.unwrap_or_default();
             let only_ours =
                 [true, false].map(|bridged| Rule::OnlyOurs { family, bridged, backend: Backend::Nftables });
@@ -139,7 +138,7 @@ impl Nftables {
     /// Whether it has rules of the network on this bridge.
     pub(super) fn has_network(&self, bridge: &str) -> bool {
         let tables =
-            FAMILIES.map(|family| self.read(&Wanted::of(family, [])).ok().flatten().unwrap_or_default());
+            Family::ALL.map(|family| self.read(&Wanted::of(family, [])).ok().flatten().unwrap_or_default());
         tables.iter().flat_map(|table| &table.rules).any(|rule| rule.comment == of_network(bridge))
     }
 
@@ -243,7 +242,7 @@ impl Nftables {
     }
 
     fn change(&mut self, change: Change, rules: &[&Rule]) -> Result<()> {
-        for family in FAMILIES {
+        for family in Family::ALL {
             let wanted = Wanted::of(family, rules.iter().copied());
             let is_base = |rule: &&&Rule| matches!(rule, Rule::Base { .. }) && rule.family() == family;
             let base = rules.iter().any(|rule| is_base(&rule));
@@ -282,7 +281,7 @@ impl Driver for Nftables {
 
     fn missing(&self, rules: &[Rule]) -> Result<Vec<String>> {
         let mut missing = Vec::new();
-        for wanted in FAMILIES.map(|family| Wanted::of(family, rules)) {
+        for wanted in Family::ALL.map(|family| Wanted::of(family, rules)) {
             let table = self.read(&wanted)?.unwrap_or_default();
             missing.extend(wanted.missing(&table));
         }
@@ -291,7 +290,7 @@ impl Driver for Nftables {
 
     fn restore(&mut self, rules: &[Rule]) -> Result<Vec<String>> {
         let mut restored = Vec::new();
-        for wanted in FAMILIES.map(|family| Wanted::of(family, rules)) {
+        for wanted in Family::ALL.map(|family| Wanted::of(family, rules)) {
             let table = self.read(&wanted)?.unwrap_or_default();
             let missing = wanted.missing(&table);
             missing.iter().for_each(|line| self.log.debug(line));
@@ -310,7 +309,7 @@ impl Driver for Nftables {
     /// In one transaction for the static part, and two for the elements.
     fn rebuild(&mut self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<bool> {
         let before = self.transactions;
-        for wanted in FAMILIES.map(|family| Wanted::of(family, rules)) {
+        for wanted in Family::ALL.map(|family| Wanted::of(family, rules)) {
             let mut table = self.read(&wanted)?;
             let there = table.as_ref().is_some_and(|table| wanted.has_its_statics(table));
             if !wanted.statics.is_empty() && !there {
@@ -326,7 +325,7 @@ impl Driver for Nftables {
 
     fn unowned(&self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
         let mut all = Vec::new();
-        for wanted in FAMILIES.map(|family| Wanted::of(family, rules)) {
+        for wanted in Family::ALL.map(|family| Wanted::of(family, rules)) {
             let table = self.read(&wanted)?;
             let unowned = table.iter().flat_map(|table| wanted.unowned(table, keep));
             all.extend(unowned.map(|(_, text)| text));
@@ -338,7 +337,7 @@ impl Driver for Nftables {
 
     fn remove_unowned(&mut self, rules: &[Rule], keep: &dyn Fn(&str) -> bool) -> Result<bool> {
         let mut removed = false;
-        for wanted in FAMILIES.map(|family| Wanted::of(family, rules)) {
+        for wanted in Family::ALL.map(|family| Wanted::of(family, rules)) {
             let Some(table) = self.read(&wanted)? else { continue };
             let (changes, texts): (Vec<_>, Vec<_>) = wanted.unowned(&table, keep).into_iter().unzip();
             texts.iter().for_each(|text| self.log.debug(&format!("undo {text}")));

@@ -1,9 +1,8 @@
 //! From the kernel's messages to the values of [`crate::model::observed`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64,
@@ -11,6 +10,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 
 use crate::model::observed::{BridgePort, Counter, Counters, Link, Links, Route};
+use crate::model::rule::Family;
 
 /// A link, with everything that the message says of it.
 pub(in crate::kernel) fn describe(message: &LinkMessage) -> Link {
@@ -117,11 +117,8 @@ fn route(message: &RouteMessage) -> Option<Route> {
         RouteType::Throw => Some("throw"),
         _ => return None,
     };
-    let mut destination = match message.header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
-    };
+    let number = u8::from(message.header.address_family);
+    let mut destination = Family::ALL.into_iter().find(|family| family.number() == number)?.unspecified();
     let (mut table, mut metric, mut link) = (u32::from(message.header.table), 0, None);
     for attribute in &message.attributes {
         match attribute {

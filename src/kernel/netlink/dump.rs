@@ -102,8 +102,8 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn routes(&self, links: &Links) -> io::Result<Vec<Route>> {
-        let mut all = self.routes_of(AddressFamily::Inet, links)?;
-        all.extend(self.routes_of(AddressFamily::Inet6, links)?);
+        let mut all = self.routes_of(Family::Ipv4, links)?;
+        all.extend(self.routes_of(Family::Ipv6, links)?);
         Ok(all)
     }
 
@@ -112,8 +112,7 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn main_routes(&self, family: Family, links: &Links) -> io::Result<Vec<Route>> {
-        let number = if family == Family::Ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let mut routes = self.routes_of(number, links)?;
+        let mut routes = self.routes_of(family, links)?;
         routes.retain(is_main);
         Ok(routes)
     }
@@ -128,14 +127,14 @@ impl Netlink {
         Ok(routes)
     }
 
-    fn routes_of(&self, family: AddressFamily, links: &Links) -> io::Result<Vec<Route>> {
+    fn routes_of(&self, family: Family, links: &Links) -> io::Result<Vec<Route>> {
         Ok(self.route_messages(family)?.iter().flat_map(|message| routes(message, links)).collect())
     }
 
     /// The routes of one family, of every table; none on a kernel without that family.
-    pub(in crate::kernel) fn route_messages(&self, family: AddressFamily) -> io::Result<Vec<RouteMessage>> {
+    pub(in crate::kernel) fn route_messages(&self, family: Family) -> io::Result<Vec<RouteMessage>> {
         let mut all = RouteMessage::default();
-        all.header.address_family = family;
+        all.header.address_family = family.number().into();
         let route = |answer| match answer {
             RouteNetlinkMessage::NewRoute(route) => Some(route),
             _ => None,

@@ -2,12 +2,12 @@
 //! a packet, and whether a neighbour answers.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::NeighbourState;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Netlink;
 use super::ports::neighbour;
@@ -26,10 +26,9 @@ impl Netlink {
     /// No route leads there, or one that says so.
     pub fn way_to(&self, address: IpAddr) -> io::Result<Option<u32>> {
         let mut to = RouteMessage::default();
-        (to.header.address_family, to.header.destination_prefix_length) = match address {
-            IpAddr::V4(_) => (AddressFamily::Inet, 32),
-            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-        };
+        let family = Family::of(address);
+        (to.header.address_family, to.header.destination_prefix_length) =
+            (family.number().into(), family.bits());
         to.attributes.push(RouteAttribute::Destination(address.into()));
         self.ask(RouteNetlinkMessage::GetRoute(to), |answer| {
             let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
@@ -56,10 +55,7 @@ impl Netlink {
         match self.neighbour(link, address)? {
             Some(Permanent | Noarp) => return Ok(true),
             None | Some(Failed | Incomplete | NeighbourState::None) => {
-                let any = match address {
-                    IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                    IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-                };
+                let any = Family::of(address).unspecified();
                 UdpSocket::bind((any, 0))?.send_to(&[], (address, DISCARD)).map(drop)?;
             }
             Some(_) => self.ask_again(link, address)?,

@@ -65,7 +65,7 @@ impl Netlink {
     /// Whom the host knows on its links, of one family.
     pub(super) fn neighbours(&self, family: Family) -> io::Result<Vec<Neighbour>> {
         let mut all = NeighbourMessage::default();
-        all.header.family = if family == Family::Ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        all.header.family = family.number().into();
         self.table(RouteNetlinkMessage::GetNeighbour(all), |answer| {
             let RouteNetlinkMessage::NewNeighbour(entry) = answer else { return None };
             let (mut address, mut mac) = (None, Vec::new());
@@ -157,13 +157,9 @@ pub(super) struct Neighbour {
 /// What a link, by its number, is told for good of an address that is reached by it.
 pub(super) fn neighbour(link: u32, address: IpAddr) -> NeighbourMessage {
     let mut entry = NeighbourMessage::default();
-    let (family, destination) = match address {
-        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
-        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
-    };
-    (entry.header.family, entry.header.ifindex) = (family, link);
+    (entry.header.family, entry.header.ifindex) = (Family::of(address).number().into(), link);
     entry.header.state = NeighbourState::Permanent;
-    entry.attributes.push(NeighbourAttribute::Destination(destination));
+    entry.attributes.push(NeighbourAttribute::Destination(address.into()));
     entry
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use nix::libc;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 
 use super::{Netlink, or_gone};
@@ -247,15 +247,16 @@ impl Netlink {
     /// default route. The rules stay when a container that still runs is detached, and then
     /// lead nowhere.
     pub(in crate::kernel) fn add_source_rule(&self, source: IpAddr, table: u8) -> io::Result<()> {
+        let family = Family::of(source);
         let add = |table, src_len, attribute| {
             let mut rule = RuleMessage::default();
-            rule.header.family = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+            rule.header.family = family.number().into();
             (rule.header.table, rule.header.action) = (table, RuleAction::ToTable);
             rule.header.src_len = src_len;
             rule.attributes.push(attribute);
             or_there(self.change(RouteNetlinkMessage::NewRule(rule), NEW))
         };
-        add(table, if source.is_ipv4() { 32 } else { 128 }, RuleAttribute::Source(source))?;
+        add(table, family.bits(), RuleAttribute::Source(source))?;
         // Each new rule goes before those that are there.
         add(RouteHeader::RT_TABLE_MAIN, 0, RuleAttribute::SuppressPrefixLen(0))
     }
@@ -274,10 +275,7 @@ fn address_on(link: u32, address: IpNetwork) -> AddressMessage {
 fn route_message(route: &RouteSpec, link: Option<u32>) -> RouteMessage {
     let mut message = RouteMessage::default();
     let header = &mut message.header;
-    header.address_family = match route.family() {
-        Family::Ipv4 => AddressFamily::Inet,
-        Family::Ipv6 => AddressFamily::Inet6,
-    };
+    header.address_family = route.family().number().into();
     header.destination_prefix_length = route.destination.prefix();
     header.table = RouteHeader::RT_TABLE_MAIN;
     header.protocol = RouteProtocol::Static;

@@ -18,6 +18,7 @@ use crate::kernel::sysctl::Sysctl;
 use crate::kernel::sysfs::Sysfs;
 use crate::model::device::{Before, Identity, SavedAddress, SavedRoute};
 use crate::model::observed::Device;
+use crate::model::rule::Family;
 use crate::model::value::Iface;
 
 /// Those of `names` that are there.
@@ -59,8 +60,8 @@ struct Tables {
 
 impl Tables {
     fn read(netlink: &Netlink) -> io::Result<Self> {
-        let mut routes = netlink.route_messages(AddressFamily::Inet)?;
-        routes.extend(netlink.route_messages(AddressFamily::Inet6)?);
+        let mut routes = netlink.route_messages(Family::Ipv4)?;
+        routes.extend(netlink.route_messages(Family::Ipv6)?);
         let addresses = netlink.address_messages(AddressFamily::Unspec, 0)?;
         Ok(Self { links: netlink.link_messages()?, addresses, routes })
     }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteProtocol;
 
 use crate::kernel::Kernel;
@@ -11,6 +10,7 @@ use crate::kernel::netlink::{Netlink, name_of};
 use crate::kernel::saved::links_of;
 use crate::kernel::sysctl::Sysctl;
 use crate::model::observed::{Forwarding, Setting};
+use crate::model::rule::Family;
 
 const IPV4: &str = "net/ipv4/ip_forward";
 /// Which leaves the host a host: what routers advertise is heeded as before. Since Linux 6.17.
@@ -61,7 +61,7 @@ pub(super) fn of_ipv6(kernel: &Kernel) -> io::Result<Forwarding> {
 /// The links by whose router advertisements there are default routes now are to go on to heed
 /// them.
 fn heeded(netlink: &Netlink, sysctl: &Sysctl) -> io::Result<Vec<Setting>> {
-    let routes = netlink.route_messages(AddressFamily::Inet6)?;
+    let routes = netlink.route_messages(Family::Ipv6)?;
     let advertised = routes.iter().filter(|route| {
         route.header.protocol == RouteProtocol::Ra && route.header.destination_prefix_length == 0
     });
