@@ -177,7 +177,7 @@ impl Steps<'_> {
     pub(super) fn publish(&mut self, request: &Request, host: &Host) {
         let claimed = self.claimed;
         for step in rules(request, claimed).into_iter().map(Step::Firewall) {
-            if step.shared_name().is_some() { self.once(step) } else { self.make(step) }
+            if step.shared_name().is_some() { self.once(step) } else { self.make_new(step) }
         }
         // Without it the kernel does not route 127.0.0.1 out of the bridge; with it the bridge
         // would accept such packets too, which is why raw drops them.

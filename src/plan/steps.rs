@@ -31,6 +31,12 @@ impl<'a> Steps<'a> {
         self.hold(step);
     }
 
+    /// As [`Self::make`], of one that cannot be there yet: there may be hundreds.
+    pub(super) fn make_new(&mut self, step: Step) {
+        self.taken.push(step.clone());
+        self.held.push(step);
+    }
+
     pub(super) fn hold(&mut self, step: Step) {
         if !self.held.contains(&step) {
             self.held.push(step);

@@ -92,7 +92,6 @@ impl Claim {
             let network = attachment.network.iter();
             network.flat_map(|name| attachment.addresses.iter().map(|a| Self::Lease(name.clone(), a.ip())))
         });
-        let ports = record.ports.iter().cloned().map(Self::Ports);
         let macs = record.attachments.iter().filter_map(|attachment| {
             let asked_for = attachment.mac.filter(|mac| !mac.is_derived())?;
             Some(Self::Mac(attachment.network.clone()?, asked_for))
@@ -105,11 +104,13 @@ impl Claim {
             step => step.shared_name().map(Self::Shared),
         });
         let mut all: Vec<Self> = Self::of_sandbox(&record.sandbox).into();
-        for claim in leases.chain(macs).chain(ports).chain(of_steps) {
+        for claim in leases.chain(macs).chain(of_steps) {
             if !all.contains(&claim) {
                 all.push(claim);
             }
         }
+        // No two are the same.
+        all.extend(record.ports.iter().cloned().map(Self::Ports));
         all
     }
 
