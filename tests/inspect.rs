@@ -127,6 +127,50 @@ fn a_connection_is_counted_by_the_rule_that_let_it_in(world: World) {
 on_both_variants!(a_connection_is_counted_by_the_rule_that_let_it_in);
 
 #[test]
+fn the_rules_of_both_families_and_of_routed_addresses_are_counted_and_the_routes_shown() {
+    let text = "[network.both]\nsubnets = ['10.8.0.1/24', 'fd00:8::1/64']\n\
+                [network.routed]\nsubnets = ['10.9.0.1/24', 'fd00:9::1/64']\nmode = 'routed'\n";
+    for firewall in ["nft", "legacy", "nftables"] {
+        let Some(mut world) = World::new() else { return };
+        world.use_firewall(firewall);
+        std::fs::write("/run/test/netns.toml", text).unwrap();
+        world.flags.push("--config=/run/test/netns.toml".to_owned());
+        let other = world.neighbour_of_both();
+        other.sh("ip route add 10.9.0.0/24 via 10.0.0.1; ip route add fd00:9::/64 via 2001:db8::1");
+        for (network, addresses) in
+            [("both", ["10.0.0.1", "2001:db8::1"]), ("routed", ["10.9.0.2", "fd00:9::2"])]
+        {
+            let process = world.process();
+            world.attach_ok(network, process, &[("network", network), ("publish", "80:80/udp")]);
+            crate::common::traffic::serve_udp(process, 80, "web");
+            let counted = || -> Vec<u64> {
+                let inspected = inspect(&world, network);
+                let counters = inspected["rule_counters"].as_array().unwrap().clone();
+                counters.iter().map(|counter| number(&counter["packets"])).collect()
+            };
+            assert_eq!(counted(), [0, 0], "{firewall}: {network}");
+            for (at, address) in addresses.into_iter().enumerate() {
+                let reached = (0..4).any(|_| ask(Some(other), address, "80/udp") == "web");
+                assert!(reached, "{firewall}: {address}");
+                assert!(counted()[at] > 0 && counted()[at + 1..].iter().all(|none| *none == 0), "{firewall}");
+            }
+            let inspected = inspect(&world, network);
+            let rules = inspected["rules"].as_array().unwrap();
+            let is = |rule: &Value, word: &str| rule.as_str().unwrap().contains(word);
+            let words = if firewall == "nftables" {
+                [" ip netns ", " ip6 netns "]
+            } else {
+                ["iptables -t ", "ip6tables -t "]
+            };
+            assert!(rules.iter().zip(words).all(|(rule, word)| is(rule, word)), "{rules:?}");
+            let routes = inspected["routes"].to_string();
+            let gateway = if network == "routed" { "fd00:9::1" } else { "fd00:8::1" };
+            assert!(routes.contains(&format!("default via {gateway} dev eth0")), "{routes}");
+        }
+    }
+}
+
+#[test]
 fn it_says_since_when_and_who_shares_the_namespace() {
     let Some(mut world) = World::new() else { return };
     let container = world.process();

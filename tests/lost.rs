@@ -168,3 +168,32 @@ fn a_container_whose_record_alone_is_lost_is_adopted_with_its_claims() {
     world.netns_ok(&["rm", "--force"], "");
     assert_nothing_left(&world, &before);
 }
+
+#[test]
+fn an_address_of_ipv6_that_is_in_use_is_not_leased_whatever_is_lost() {
+    for (subnets, mac) in [
+        (&["172.19.0.1/16", "fd00:19::1/64"][..], ""),
+        (&["172.19.0.1/16", "fd00:19::1/64"], "02:00:00:00:00:07"),
+        (&["fd00:19::1/64", "172.19.0.1/16"], ""),
+        (&["fd00:19::1/64"], ""),
+    ] {
+        let Some(mut world) = World::new() else { return };
+        world.use_subnets(subnets);
+        let (a, b) = (world.process(), world.process());
+        let asked = [("ipfile", "a"), ("mac", mac)];
+        world.attach_ok("a", a, &asked[..if mac.is_empty() { 1 } else { 2 }]);
+        world.sh("cd /run/netns-hook && rm -r containers/a@* leases/netns0/* notes");
+        let refused = world.attach("b", b, &[("static-ip", "fd00:19::2")]);
+        let cause =
+            "use static address fd00:19::2 for container b: a container that no record tells of has it";
+        assert!(stderr(&refused).contains(cause), "{subnets:?} {mac}: {}", stderr(&refused));
+        world.attach_ok("b", b, &[("ipfile", "b")]);
+        assert!(b.sh("ip -o -6 addr show eth0").contains(" fd00:19::3/64"), "{subnets:?} {mac}");
+        assert!(b.pings("fd00:19::2") && a.pings("fd00:19::3"));
+        world.detach_ok("b");
+        // Who is gone keeps nothing, though the host was told that he has it.
+        world.kill(a);
+        wait_for("the veth pair to go", || !world.links().iter().any(|link| link.starts_with("netnsv0-")));
+        world.attach_ok("b", b, &[("static-ip", "fd00:19::2")]);
+    }
+}

@@ -54,15 +54,19 @@ fn a_fresh_host_gets_a_network_and_the_ports() {
     assert_golden("fresh-host-with-ports", &plan);
 }
 
+/// By what a host since Linux 6.17 is to forward IPv6, and does not yet.
+fn forces_ipv6() -> Forwarding {
+    let key = "net/ipv6/conf/all/force_forwarding".to_owned();
+    Forwarding { key, value: "0".to_owned(), with: Vec::new() }
+}
+
 #[test]
 fn a_network_of_both_families_has_its_rules_and_the_ports_in_each() {
     let options = Options {
         ip: ["172.19.0.1/16", "fd00:19::1/64"].map(|ip| ip.parse().unwrap()).into(),
         ..publish("8080:80 0.0.0.0:53:53/udp [fd00::1]:443:443")
     };
-    let key = "net/ipv6/conf/all/force_forwarding".to_owned();
-    let forwarding6 = Forwarding { key, value: "0".to_owned(), with: Vec::new() };
-    let host = Host { forwarding6, ..fresh_host() };
+    let host = Host { forwarding6: forces_ipv6(), ..fresh_host() };
     let plan = attach(options, &host, &Known::default(), "web", 42).unwrap();
     assert_golden("both-families", &plan);
 }
@@ -150,6 +154,23 @@ fn two_networks_that_are_new() {
     host.networks.extend(fresh_host().networks);
     let known = Known { defined, ..Known::default() };
     assert_golden("two-networks", &attach(asked, &host, &known, "web", 42).unwrap());
+}
+
+#[test]
+fn two_networks_of_both_families_each_with_its_modes() {
+    let text = "[network.front]\nsubnets = [\"10.8.0.1/24\", \"fd00:8::1/64\"]\ninter-container = false\n\
+                [network.back]\nsubnets = [\"10.9.0.1/24\", \"fd00:9::1/64\"]\nmode-ipv6 = \"routed\"";
+    for firewall in ["iptables", "nftables"] {
+        let defined = netns::config::file::parse(text, Path::new("/f")).unwrap().networks;
+        let network = "front:ip=fd00:8::7;back:ip=10.9.0.7,publish=8081:81,metric=50";
+        let network = network.split(';').map(|place| place.parse().unwrap()).collect();
+        let asked = Options { network, firewall: Some(firewall.parse().unwrap()), ..publish("8080:80") };
+        let mut host = Host { forwarding6: forces_ipv6(), ..fresh_host() };
+        host.networks.extend(fresh_host().networks);
+        let known = Known { defined, ..Known::default() };
+        let plan = attach(asked, &host, &known, "web", 42).unwrap();
+        assert_golden(&format!("two-networks-of-both-families-{firewall}"), &plan);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::model::observed::{Link, Links, Listener, MAIN_TABLE, Route};
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::record::{Attachment, Record};
 use crate::model::resolver::Resolver;
+use crate::model::rule::Family;
 use crate::model::sandbox::FoundBy;
 use crate::model::step::Step;
 use crate::model::value::Iface;
@@ -47,10 +48,10 @@ pub struct Facts {
 /// The host.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
-    /// `net/ipv4/ip_forward`.
-    pub ip_forward: bool,
-    /// Whether bridged packets pass the rules of netfilter.
-    pub bridge_netfilter: bool,
+    /// By what it forwards packets of each family.
+    pub forwarding: [Switch; 2],
+    /// Whether bridged packets of each family pass the rules of netfilter.
+    pub bridge_netfilter: [bool; 2],
     /// Its links.
     pub links: Links,
     /// What limits them.
@@ -69,11 +70,21 @@ pub struct Host {
     pub listeners: Vec<Listener>,
 }
 
-/// What counts for a link of its own parameters below `net/ipv4/conf` and of those for all.
+/// A kernel parameter that is on or off.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Switch {
+    /// Its name.
+    pub key: &'static str,
+    /// Whether it is on.
+    pub on: bool,
+}
+
+/// What counts for a link of its own parameters below `net/ipv4/conf` or `net/ipv6/conf` and of
+/// those for all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Parameters {
-    /// Whether packets that come by it are forwarded.
-    pub forwarding: bool,
+    /// Whether packets of each family that come by it are forwarded.
+    pub forwarding: [bool; 2],
     /// How strictly senders are checked: 1 is strict.
     pub rp_filter: u8,
     /// Whether loopback addresses are routed.
@@ -91,11 +102,12 @@ impl Host {
         self.parameters.get(&link.index).copied().unwrap_or_default()
     }
 
-    /// The links that the best default route for IPv4 leaves by; several where it has several
+    /// The links that the best default route for a family leaves by; several where it has several
     /// next hops.
-    pub fn uplinks(&self) -> impl Iterator<Item = &Link> {
-        let is_default = |route: &&Route| {
-            route.table == MAIN_TABLE && route.destination.is_ipv4() && route.destination.prefix() == 0
+    pub fn uplinks(&self, family: Family) -> impl Iterator<Item = &Link> {
+        let is_default = move |route: &&Route| {
+            let of_family = Family::of(route.destination.ip()) == family;
+            route.table == MAIN_TABLE && of_family && route.destination.prefix() == 0
         };
         let all = self.routes.iter().filter(is_default);
         let best = all.clone().map(|route| route.metric).min();
@@ -104,8 +116,8 @@ impl Host {
     }
 
     /// The first of [`Self::uplinks`].
-    pub fn uplink(&self) -> Option<&Link> {
-        self.uplinks().next()
+    pub fn uplink(&self, family: Family) -> Option<&Link> {
+        self.uplinks(family).next()
     }
 }
 
@@ -118,8 +130,8 @@ pub struct Firewall {
     pub missing: Vec<String>,
     /// Those of all programs.
     pub ruleset: Ruleset,
-    /// The other variant's program, if there are rules of ours in its tables.
-    pub ours_in_other: Option<&'static str>,
+    /// The other variant's programs in whose tables there are rules of ours.
+    pub ours_in_other: Vec<&'static str>,
 }
 
 /// A container's attachment to a bridge. A container with several has one of these for each.
@@ -171,6 +183,11 @@ impl Container {
     /// Its first address on the bridge.
     pub fn address(&self) -> Option<IpAddr> {
         self.attachment.addresses.first().map(IpNetwork::ip)
+    }
+
+    /// Its address of a family on the bridge.
+    pub fn address_of(&self, family: Family) -> Option<IpAddr> {
+        self.attachment.addresses.iter().map(IpNetwork::ip).find(|address| Family::of(*address) == family)
     }
 
     /// The port mappings that lead to this attachment.

@@ -41,14 +41,17 @@ pub(super) fn rules(facts: &Facts) -> Vec<Finding> {
 }
 
 pub(super) fn two_variants(facts: &Facts) -> Vec<Finding> {
-    let tell = |program: &'static str| {
+    let tell = |programs: &[&'static str]| {
         let why = format!(
-            "rules of ours are in the tables of {program} too, which is not the variant in use: they go on \
-             sending connections to ports and addresses that others have by now"
+            "rules of ours are in the tables of {} too, which is not the variant in use: they go on \
+             sending connections to ports and addresses that others have by now",
+            programs.join(" and ")
         );
         // Every line of ours names a chain of ours.
-        let clean = format!("{program}-save -c | grep -v NETNS- | {program}-restore -c");
+        let clean = |program| format!("{program}-save -c | grep -v NETNS- | {program}-restore -c");
+        let clean = programs.iter().map(clean).collect::<Vec<_>>().join(" && ");
         Finding::new(Check::TwoVariants, "host", why).remedy(clean).fix(Fix::CleanOther)
     };
-    facts.firewall.ours_in_other.map(tell).into_iter().collect()
+    let programs = Some(&facts.firewall.ours_in_other[..]).filter(|programs| !programs.is_empty());
+    programs.map(tell).into_iter().collect()
 }

@@ -10,7 +10,7 @@ use crate::kernel::{Kernel, conntrack, process};
 use crate::model::container::ContainerId;
 use crate::model::network::NetworkSpec;
 use crate::model::record::Record;
-use crate::model::rule::{Change, Family};
+use crate::model::rule::Change;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::model::value::Iface;
@@ -48,7 +48,7 @@ fn fix(settings: &Settings, facts: &Facts, fix: &Fix) -> Result<()> {
         }
         Fix::Mtu(bridge, mtu) => mtu_of(settings, facts, bridge, *mtu),
         Fix::Reload => operations::reload(settings).map(drop),
-        Fix::CleanOther => rulesets::clean_other(rulesets::read(Family::Ipv4, rulesets::MAX_TEXT)?.ours),
+        Fix::CleanOther => rulesets::clean_other(),
         Fix::ForgetFlows => {
             let rules = operations::wanted_rules(&Records::read(&settings.state_dir)?);
             conntrack::forget(&Netlink::open()?, &Netfilter::default(), &settings.log, Change::Add, &rules);

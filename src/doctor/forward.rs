@@ -17,7 +17,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
     for network in whole {
-        let packets = packets(facts, network);
+        let packets: Vec<Wanted> =
+            Family::ALL.into_iter().flat_map(|family| packets(facts, network, family)).collect();
         for chain in facts.firewall.ruleset.at("forward") {
             // Our rules would pass it, were they there: that is told already.
             let ours_gone = chain.table.tool == Tool::Iptables && !facts.firewall.missing.is_empty();
@@ -38,13 +39,17 @@ struct Wanted {
     bridged: bool,
 }
 
-fn packets(facts: &Facts, network: &Network) -> Vec<Wanted> {
+/// Those of a family, if the network has it.
+fn packets(facts: &Facts, network: &Network, family: Family) -> Vec<Wanted> {
+    if !network.subnets.iter().any(|subnet| Family::of(subnet.ip()) == family) {
+        return Vec::new();
+    }
     let bridge = network.bridge.to_string();
     let here = |container: &&Container| container.bridge == network.bridge && container.stale.is_none();
     let containers: Vec<&Container> = facts.containers.iter().filter(here).collect();
-    let uplink = facts.host.uplink().map(|link| link.name.clone());
-    let address = containers.first().and_then(|container| container.address());
-    let tcp = Packet { protocol: Some("tcp".to_owned()), ..Packet::default() };
+    let uplink = facts.host.uplink(family).map(|link| link.name.clone());
+    let address = containers.first().and_then(|container| container.address_of(family));
+    let tcp = Packet { family, protocol: Some("tcp".to_owned()), ..Packet::default() };
     let out = Packet {
         input: Some(bridge.clone()),
         output: uplink.clone(),
@@ -60,15 +65,16 @@ fn packets(facts: &Facts, network: &Network) -> Vec<Wanted> {
         Wanted { effect, packet: answer, bridged: false },
     ];
     for container in &containers {
-        wanted.extend(container.ports().iter().map(|mapping| to_port(container, mapping, &into)));
+        let ports = container.ports().iter().filter(|mapping| mapping.is_for(family));
+        wanted.extend(ports.map(|mapping| to_port(container, mapping, &into)));
     }
-    let mut addresses = containers.iter().filter_map(|container| container.address());
+    let mut addresses = containers.iter().filter_map(|container| container.address_of(family));
     let other = addresses.find(|other| Some(*other) != address);
     // What leads nowhere by design is not dropped by mistake.
-    if !network.reach.leads_out(Family::Ipv4) {
+    if !network.reach.leads_out(family) {
         wanted.clear();
     }
-    if facts.host.bridge_netfilter && network.reach.inter_container && other.is_some() {
+    if facts.host.bridge_netfilter[family as usize] && network.reach.inter_container && other.is_some() {
         let effect = format!("containers on {bridge} do not reach each other");
         let packet = Packet { output: Some(bridge), destination: other, ..out };
         wanted.push(Wanted { effect, packet, bridged: true });
@@ -79,7 +85,7 @@ fn packets(facts: &Facts, network: &Network) -> Vec<Wanted> {
 /// What comes for a published port, `into` a container.
 fn to_port(container: &Container, mapping: &PortMapping, into: &Packet) -> Wanted {
     let packet = Packet {
-        destination: container.address(),
+        destination: container.address_of(into.family),
         protocol: Some(mapping.protocol.to_string()),
         port: Some(mapping.container.first),
         states: vec!["new", "dnat"],
@@ -99,15 +105,22 @@ fn dropped(facts: &Facts, network: &Network, chain: &Chain, packets: &[Wanted]) 
     let (_, by, rule) = drops.first()?;
     let bridged = drops.iter().all(|(wanted, ..)| wanted.bridged);
     let check = if bridged { Check::BridgeNetfilter } else { Check::ForwardDropped };
-    let mut effects: Vec<&str> = drops.iter().map(|(wanted, ..)| wanted.effect.as_str()).collect();
-    effects.dedup();
+    let mut effects: Vec<&str> = Vec::new();
+    for (wanted, ..) in &drops {
+        // What both families suffer from is said once.
+        if !effects.contains(&wanted.effect.as_str()) {
+            effects.push(&wanted.effect);
+        }
+    }
     let more = effects.len().saturating_sub(3);
     effects.truncate(3);
     let more = if more > 0 { format!("; and {more} ports more") } else { String::new() };
     let owner = owner(facts, by);
     let bridging =
         if bridged { ", which packets on a bridge pass too (bridge-nf-call-iptables)" } else { "" };
-    let why = format!("{} drops it{bridging}: {}{more}", text(by, *rule, owner), effects.join("; "));
+    let alone = if chain.table.sees(Family::Ipv4) { "" } else { " by IPv6" };
+    let effects = effects.join(&format!("{alone}; "));
+    let why = format!("{} drops it{bridging}: {effects}{alone}{more}", text(by, *rule, owner));
     let bridge = &network.bridge;
     let finding = Finding::new(check, format!("bridge {bridge}"), why);
     let finding = finding.remedy_if(remedy(facts, network, chain));
@@ -144,17 +157,16 @@ fn owner(facts: &Facts, chain: &Chain) -> Option<Owner> {
 }
 
 fn text(chain: &Chain, rule: Option<&Rule>, owner: Option<Owner>) -> String {
-    let Table { tool, family, name } = &chain.table;
+    let Table { family, name, .. } = &chain.table;
     let owner = match owner {
         Some(Owner::Docker) => "Docker: ",
         Some(Owner::Firewalld) => "firewalld: ",
         Some(Owner::Ufw) => "ufw: ",
         None => "",
     };
-    let place = match tool {
-        Tool::Nft => format!("chain {family} {name} {}", chain.name),
-        Tool::Iptables => format!("chain {} of iptables -t {name}", chain.name),
-        Tool::OtherIptables(program) => format!("chain {} of {program} -t {name}", chain.name),
+    let place = match chain.table.iptables() {
+        None => format!("chain {family} {name} {}", chain.name),
+        Some(program) => format!("chain {} of {program} -t {name}", chain.name),
     };
     match rule {
         Some(rule) => format!("{owner}the rule \"{}\" in {place}", rule.text),
@@ -180,28 +192,25 @@ fn remedy(facts: &Facts, network: &Network, chain: &Chain) -> Option<String> {
         return None;
     }
     let bridge = &network.bridge;
-    let program = match tool {
-        Tool::Nft => {
-            let insert = format!("nft insert rule {family} {name} {}", chain.name);
-            return Some(format!(
-                "{insert} 'iifname \"{bridge}\" accept' && {insert} 'oifname \"{bridge}\" ct state \
-                 established,related accept' && {insert} 'oifname \"{bridge}\" ct status dnat accept'"
-            ));
-        }
-        // Ours stands there already, only not first.
-        Tool::Iptables if name == "filter" => {
-            let jump = jump(network);
-            return Some(format!("iptables -D FORWARD {jump} && iptables -I FORWARD {jump}"));
-        }
-        Tool::Iptables => "iptables",
-        Tool::OtherIptables(program) => program,
+    let Some(program) = chain.table.iptables() else {
+        let insert = format!("nft insert rule {family} {name} {}", chain.name);
+        return Some(format!(
+            "{insert} 'iifname \"{bridge}\" accept' && {insert} 'oifname \"{bridge}\" ct state \
+             established,related accept' && {insert} 'oifname \"{bridge}\" ct status dnat accept'"
+        ));
     };
+    // Ours stands there already, only not first.
+    if *tool == Tool::Iptables && name == "filter" {
+        let jump = jump(network);
+        return Some(format!("{program} -D FORWARD {jump} && {program} -I FORWARD {jump}"));
+    }
     // Docker leaves this one alone, and jumps there first.
     let users = |rule: &Rule| rule.text.ends_with("-j DOCKER-USER");
     let docker = chain.rules.first().is_some_and(users)
         && facts.firewall.ruleset.chain(&chain.table, "DOCKER-USER").is_some();
     let insert = format!("{program} -t {name} -I {}", if docker { "DOCKER-USER" } else { "FORWARD" });
-    let subnets = network.subnets.iter().filter(|subnet| subnet.is_ipv4()).map(|address| subnet(*address));
+    let subnets = network.subnets.iter().map(|address| subnet(*address));
+    let subnets = subnets.filter(|subnet| chain.table.sees(Family::of(subnet.ip())));
     let commands = subnets.map(|subnet| {
         format!(
             "{insert} -s {subnet} -i {bridge} -j ACCEPT && {insert} -d {subnet} -o {bridge} -m conntrack \

@@ -5,9 +5,10 @@ use super::link::{create, is_whole};
 use super::{Check, Finding, Fix};
 use crate::model::network::Network;
 use crate::model::observed::Link;
+use crate::model::rule::Family;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let Some(uplink) = facts.host.uplink() else { return Vec::new() };
+    let Some(uplink) = facts.host.uplink(Family::Ipv4) else { return Vec::new() };
     let whole = facts.networks.iter().filter(|network| is_whole(facts, &network.bridge));
     let too_large = whole.filter_map(|network| {
         let here = |container: &&Container| container.bridge == network.bridge && container.stale.is_none();

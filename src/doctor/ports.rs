@@ -6,11 +6,12 @@ use ipnetwork::IpNetwork;
 
 use super::facts::{Container, Facts};
 use super::link::is_whole;
-use super::ruleset::{Chain, Outcome, Packet, Rule, Tool, trace};
+use super::ruleset::{Chain, Outcome, Packet, Rule, trace};
 use super::shell::is_plain;
 use super::{Check, Finding, Fix};
 use crate::model::network::Network;
 use crate::model::port::{PortMapping, Protocol};
+use crate::model::rule::Family;
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 
@@ -73,8 +74,20 @@ fn taken(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<
 
 /// Another rule that changes the destination of what is for a published port.
 fn elsewhere(facts: &Facts, container: &Container, mapping: &PortMapping) -> Option<Finding> {
+    let leads = |family: &Family| mapping.is_for(*family) && container.address_of(*family).is_some();
+    let mut families = Family::ALL.into_iter().filter(leads);
+    families.find_map(|family| elsewhere_by(facts, container, mapping, family))
+}
+
+fn elsewhere_by(
+    facts: &Facts,
+    container: &Container,
+    mapping: &PortMapping,
+    family: Family,
+) -> Option<Finding> {
     let packet = Packet {
-        input: facts.host.uplink().map(|link| link.name.clone()),
+        family,
+        input: facts.host.uplink(family).map(|link| link.name.clone()),
         destination: mapping.address(),
         protocol: Some(mapping.protocol.to_string()),
         port: Some(mapping.host.first),
@@ -100,14 +113,10 @@ fn elsewhere(facts: &Facts, container: &Container, mapping: &PortMapping) -> Opt
 /// A rule in the words of its program, and the command that removes it.
 fn rule_and_removal(chain: &Chain, rule: &Rule) -> (String, String) {
     let table = &chain.table;
-    let program = match table.tool {
-        Tool::Nft => {
-            let text = format!("{} {} {} {}", table.family, table.name, chain.name, rule.text);
-            let remedy = format!("nft delete rule {text}");
-            return (text, remedy);
-        }
-        Tool::Iptables => "iptables",
-        Tool::OtherIptables(program) => program,
+    let Some(program) = table.iptables() else {
+        let text = format!("{} {} {} {}", table.family, table.name, chain.name, rule.text);
+        let remedy = format!("nft delete rule {text}");
+        return (text, remedy);
     };
     let (program, rule) = (format!("{program} -t {}", table.name), format!("{} {}", chain.name, rule.text));
     (format!("{program} -A {rule}"), format!("{program} -D {rule}"))
@@ -132,9 +141,9 @@ fn unheard(container: &Container, mapping: &PortMapping) -> Option<Finding> {
     }
     let listeners = container.listeners.as_ref()?;
     let PortMapping { protocol, container: ports, .. } = *mapping;
-    let mine = container.address();
+    let mine = |address: &IpAddr| container.address_of(Family::of(*address)) == Some(*address);
     let same = listeners.iter().filter(|(spoken, ..)| *spoken == protocol);
-    let hears = |address: &IpAddr| address.is_unspecified() || mine == Some(*address);
+    let hears = |address: &IpAddr| address.is_unspecified() || mine(address);
     let at = |port: &u16| (ports.first..=ports.last).contains(port);
     if same.clone().any(|(_, address, port)| hears(address) && at(port)) {
         return None;

@@ -2,10 +2,11 @@
 
 use super::facts::{Container, Facts};
 use super::link::is_connected;
-use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, Tool, trace};
+use super::ruleset::{Chain, Outcome, Packet, Ruleset, Table, trace};
 use super::{Check, Finding, rates};
 use crate::kernel::probe::Answer;
 use crate::model::port::{PortMapping, Protocol};
+use crate::model::rule::Family;
 
 /// `explained` says that something else is known to keep packets from ports.
 pub(super) fn check(facts: &Facts, explained: bool) -> Vec<Finding> {
@@ -109,7 +110,8 @@ fn passages<'a>(
     port: u16,
 ) -> [Passage<'a>; 3] {
     let (interface, bridge) = (&container.attachment.interface, &container.bridge);
-    let packet = Packet { protocol: Some(protocol.to_string()), ..Packet::default() };
+    let family = Family::of(container.gateway);
+    let packet = Packet { family, protocol: Some(protocol.to_string()), ..Packet::default() };
     let to = Packet { destination: container.address(), port: Some(port), ..packet.clone() };
     let out = Packet { states: vec!["new", "dnat"], ..to.clone() };
     let into = Packet { input: Some(interface.to_string()), states: vec!["new"], local: true, ..to };
@@ -137,11 +139,9 @@ fn dropping<'a>(ruleset: &'a Ruleset, hook: &str, packet: &Packet) -> Option<&'a
 
 /// The command that lets packets pass `chain` before anything else decides.
 fn accept(enter: &str, chain: &Chain, (iptables, nft): &(String, String)) -> String {
-    let Table { tool, family, name } = &chain.table;
-    let program = match tool {
-        Tool::Nft => return format!("{enter}nft insert rule {family} {name} {} '{nft} accept'", chain.name),
-        Tool::OtherIptables(program) => program,
-        Tool::Iptables => "iptables",
-    };
-    format!("{enter}{program} -t {name} -I {} {iptables} -j ACCEPT", chain.name)
+    let Table { family, name, .. } = &chain.table;
+    match chain.table.iptables() {
+        None => format!("{enter}nft insert rule {family} {name} {} '{nft} accept'", chain.name),
+        Some(program) => format!("{enter}{program} -t {name} -I {} {iptables} -j ACCEPT", chain.name),
+    }
 }

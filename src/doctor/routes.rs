@@ -10,6 +10,7 @@ use super::link::is_whole;
 use super::{Check, Finding, Fix};
 use crate::model::network::Network;
 use crate::model::observed::{Link, MAIN_TABLE, Route};
+use crate::model::rule::Family;
 use crate::model::value::{Iface, subnet};
 
 pub(super) fn overlap(facts: &Facts) -> Vec<Finding> {
@@ -125,10 +126,10 @@ fn text(route: &Route) -> String {
 /// apply: what comes by a second uplink is dropped.
 pub(super) fn reverse_path(facts: &Facts) -> Vec<Finding> {
     let host = &facts.host;
-    let Some(uplink) = host.uplink() else { return Vec::new() };
+    let Some(uplink) = host.uplink(Family::Ipv4) else { return Vec::new() };
     let strict = |link: &&Link| link.up && host.parameters(link).rp_filter == 1;
     // What comes by any next hop of the best default route is answered by it.
-    let other = |link: &&Link| !host.uplinks().any(|uplink| uplink.index == link.index);
+    let other = |link: &&Link| !host.uplinks(Family::Ipv4).any(|uplink| uplink.index == link.index);
     let leads_out = |link: &&Link| {
         host.routes.iter().any(|route| {
             let is_default = route.destination.is_ipv4() && route.destination.prefix() == 0;

@@ -1,4 +1,4 @@
-use super::facts::{Container, Host, Inside, Parameters, Probe, Stale};
+use super::facts::{Container, Host, Inside, Parameters, Probe, Stale, Switch};
 use super::*;
 use crate::model::container::ContainerId;
 use crate::model::network::Network;
@@ -87,9 +87,9 @@ fn facts() -> Facts {
         master: Some(number + 1),
         ..link(number + 3, &format!("netnsv{number}-7"), "veth", "")
     };
-    let on = Parameters { forwarding: true, rp_filter: 0, route_localnet: true };
+    let on = Parameters { forwarding: [true; 2], rp_filter: 0, route_localnet: true };
     let host = Host {
-        ip_forward: true,
+        forwarding: [Switch { key: "net/ipv4/ip_forward", on: true }; 2],
         links: Links(vec![bridge(0), bridge(1), end(0), end(1)]),
         parameters: (1..5).map(|index| (index, on)).collect(),
         ..Host::default()

@@ -65,16 +65,20 @@ pub struct Passed {
     pub bytes: u64,
 }
 
-/// The IPv4 rules of the container `owner` as they stand in the tables of these backends.
+/// The rules of the container `owner` as they stand in the tables that these are in, its recorded
+/// ones: those of IPv4 first.
 ///
 /// # Errors
 /// The tables cannot be read.
-pub fn counters_of(owner: &str, backends: &[Backend]) -> Result<Vec<Counted>> {
+pub fn counters_of(owner: &str, rules: &[&Rule]) -> Result<Vec<Counted>> {
     let mut counted = Vec::new();
-    for backend in backends {
+    for (backend, family) in Backend::ALL.into_iter().flat_map(|it| Family::ALL.map(|family| (it, family))) {
+        let here = |rule: &&&Rule| rule.backend() == backend && rule.family() == family;
+        let here: Vec<&Rule> = rules.iter().filter(here).copied().collect();
         counted.extend(match backend {
-            Backend::Iptables => iptables::counters_of(owner)?,
-            Backend::Nftables => nftables::counters_of(owner)?,
+            _ if here.is_empty() => Vec::new(),
+            Backend::Iptables => iptables::counters_of(owner, family, &here)?,
+            Backend::Nftables => nftables::counters_of(owner, family)?,
         });
     }
     Ok(counted)

@@ -98,7 +98,7 @@ impl Reach {
             Isolation::Normal => self.leads_out(family),
             Isolation::None => true,
         };
-        Passage { mode: self.mode(family), internal: self.internal, open }
+        Passage { mode: self.mode(family), internal: self.internal, open, apart: !self.inter_container }
     }
 }
 

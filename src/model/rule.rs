@@ -117,6 +117,9 @@ pub struct Passage {
     pub internal: bool,
     /// Whether it and other networks that are open reach each other.
     pub open: bool,
+    /// Whether its containers do not reach each other. That the bridge sees to; by way of the gateway
+    /// they would all the same.
+    pub apart: bool,
 }
 
 impl Passage {

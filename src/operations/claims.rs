@@ -183,9 +183,13 @@ impl Run {
         }
         let operation = || format!("look for {address} on bridge {}", bridge.name);
         let netlink = self.machine.kernel.netlink();
-        let taken = netlink.bridge_has_port_with(bridge.index, value::mac(HOST_MAC, address));
-        let whose = "a container that no record tells of";
-        Ok(taken.doing(operation)?.then(|| whose.to_owned()))
+        let mut taken =
+            netlink.bridge_has_port_with(bridge.index, value::mac(HOST_MAC, address)).doing(operation)?;
+        // The port of a container of both families has its MAC address from the one of IPv4.
+        if !taken && address.is_ipv6() {
+            taken = netlink.bridge_leads_to(bridge.index, address).doing(operation)?;
+        }
+        Ok(taken.then(|| "a container that no record tells of".to_owned()))
     }
 
     /// Where no address is free, those who hold one are looked at before that is said.

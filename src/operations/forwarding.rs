@@ -87,7 +87,7 @@ impl Run {
             }
         }
         // Without its programs a firewall has no rules that we could ask for.
-        let rules = rulesets::read(family, rulesets::MAX_TEXT).unwrap_or_default();
+        let rules = rulesets::read(&[family], rulesets::MAX_TEXT).unwrap_or_default();
         Ok(rules
             .of_others_that_forward()
             .map(|rule| format!("a rule of others lets packets through: {rule}")))

@@ -123,11 +123,13 @@ impl World {
 
     /// Removes the guards, so that what they keep out gets in.
     pub fn flush_guard(&self) {
-        if self.is_on_nftables() {
-            self.sh("nft flush chain ip netns guard");
+        let [four, six] = if self.is_on_nftables() {
+            ["nft flush chain ip netns guard", "nft flush chain ip6 netns guard"]
         } else {
-            self.sh("iptables -t raw -F NETNS-GUARD");
-        }
+            ["iptables -t raw -F NETNS-GUARD", "ip6tables -t raw -F NETNS-GUARD"]
+        };
+        // Where there is no IPv6, there is no guard of it.
+        self.sh(&format!("{four} && ({six} 2>/dev/null || true)"));
     }
 
     /// Makes iptables in this world the `nft` or the `legacy` variant.
@@ -237,14 +239,16 @@ impl World {
     pub fn snapshot(&self) -> Vec<String> {
         let commands = [
             "ip -o link show | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/(NO-CARRIER,|,LOWER_UP)//g; s/ (state|qlen|mode|group) [^ ]*//g'",
-            "ip -o -4 addr show | sed -E 's/^[0-9]+: //'",
-            "ip route show table all | sed -E 's/ linkdown//'",
+            // What links give themselves comes and goes by itself.
+            "(ip -o -4 addr show; ip -o -6 addr show scope global) | sed -E 's/^[0-9]+: //'",
+            "ip route show table all | grep -vE 'fe80:|ff00:' | sed -E 's/ linkdown//'",
             "ip neigh show nud permanent | sort",
-            "iptables-save | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
+            "(iptables-save; ip6tables-save) | grep -v '^#' | sed -E 's/ \\[[0-9]+:[0-9]+\\]//'",
             "for family in ip ip6; do nft list table $family netns 2>/dev/null; done | \
              sed -E 's/^[ \t]*(elements = \\{)?[ \t]*//; s/ counter packets [0-9]+ bytes [0-9]+//; s/( \\}|,)$//'",
             "tc qdisc show | grep -E 'tbf|ingress' | sed -E 's/^qdisc ([a-z]+) [0-9a-f]+:/\\1/'; true",
-            "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet",
+            "grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/route_localnet; \
+             grep -sH . /proc/sys/net/ipv6/conf/*/f*forwarding; true",
             "find /run ! -path '/run/test/runc*' ! -path /run/test/log ! -path '/run/netns-hook/notes/*' \
              ! -path '/run/netns-hook/*.lock' ! -path '/run/netns-hook/names/*/lock' \
              ! -path '/run/netns-hook/log*' ! -path '/run/netns-hook/unfinished*' \

@@ -56,7 +56,10 @@ impl World {
     /// Whether bridged packets pass iptables too: with `br_netfilter` a packet between two
     /// containers takes another way. Where the kernel has none they never do.
     pub fn set_bridge_netfilter(&self, on: bool) {
-        let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", if on { "1" } else { "0" });
+        for family in ["iptables", "ip6tables"] {
+            let parameter = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+            let _ = std::fs::write(parameter, if on { "1" } else { "0" });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod container;
 mod firewall;
 mod healthy;
 mod host;
+mod ipv6;
 mod link;
 mod probe;
 mod rates;

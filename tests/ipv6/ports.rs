@@ -39,7 +39,6 @@ fn a_port_is_reached_by_both_families_by_whoever_calls_it(mut world: World) {
     let who = [("the host", None), ("web", Some(web)), ("beside", Some(beside)), ("other", Some(other))];
     for on in [true, false] {
         world.set_bridge_netfilter(on);
-        let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-ip6tables", if on { "1" } else { "0" });
         for (name, from) in who {
             // Another host knows nothing of the networks here.
             let known = ADDRESSES

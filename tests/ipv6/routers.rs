@@ -10,6 +10,7 @@ use crate::common::{Process, World, on_every_firewall, wait_for};
 
 on_every_firewall! {
     the_host_keeps_its_default_route_and_heeds_its_router_as_before,
+    so_it_does_where_only_a_router_forwards,
 }
 
 /// An advertisement of a router for half an hour, and of the prefix `2001:db8:N::/64` (RFC 4861).
@@ -46,7 +47,33 @@ fn has_router(world: &World) -> bool {
     world.sh("ip -6 route show default").contains("dev wire0 proto ra")
 }
 
-fn the_host_keeps_its_default_route_and_heeds_its_router_as_before(mut world: World) {
+/// Makes the kernel look as before Linux 6.17, without `force_forwarding`: instead of that there is a
+/// parameter of a link that is gone. A `/proc` of its own would show it, and is nobody's who sees
+/// that nothing below `/proc/sys` is to be written, but for what is below `net`.
+fn be_before_force_forwarding(world: &World) {
+    world.sh(
+        "mkdir /run/test/net && mount --bind /proc/sys/net /run/test/net && ip link add gone type veth && \
+         mount --bind /proc/sys/net/ipv6/conf/gone/forwarding /run/test/net/ipv6/conf/all/force_forwarding && \
+         ip link del gone && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
+         mount --rbind /run/test/net /proc/sys/net",
+    );
+    let gone = fs::read("/proc/sys/net/ipv6/conf/all/force_forwarding").map_err(|error| error.kind());
+    assert_eq!(gone, Err(std::io::ErrorKind::NotFound));
+}
+
+fn so_it_does_where_only_a_router_forwards(world: World) {
+    be_before_force_forwarding(&world);
+    let heeds = "cat /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/wire0/accept_ra";
+    keeps_its_router(world, |world| assert_eq!(world.sh(heeds), "1\n2\n"));
+}
+
+fn the_host_keeps_its_default_route_and_heeds_its_router_as_before(world: World) {
+    let heeds = "cat /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/wire0/accept_ra";
+    keeps_its_router(world, |world| assert_eq!(world.sh(heeds), "0\n1\n"));
+}
+
+/// `forwards` looks at the host while containers are attached.
+fn keeps_its_router(mut world: World, forwards: impl Fn(&World)) {
     let other = behind_a_router(&mut world);
     let parameters = "sysctl -a 2>/dev/null | grep -E 'net.ipv6.conf.*(forwarding|accept_ra) '";
     let before = world.sh(parameters);
@@ -55,6 +82,7 @@ fn the_host_keeps_its_default_route_and_heeds_its_router_as_before(mut world: Wo
     world.attach_ok("web", web, &[]);
     world.attach_ok("rogue", rogue, &[]);
     assert!(has_router(&world), "{}", world.sh("ip -6 route"));
+    forwards(&world);
     serve_tcp(other, 80, "other");
     assert_eq!(ask(Some(web), "2001:db8:99::1", "80/tcp"), "other", "by the router");
     // The host heeds its router as before.

@@ -1,7 +1,9 @@
 //! Networks by name, and containers on several of them, with real packets.
 
+mod apart;
 mod commands;
 mod definitions;
+mod families;
 mod interrupted;
 mod names;
 

@@ -2,7 +2,7 @@
 
 use super::world::{CALLERS, NETWORKS, WAYS};
 
-/// Whether a packet got there, by family; `None` where none was sent.
+/// Whether a packet got there, by family; `None` until one was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cell {
     pub ipv4: Option<bool>,
@@ -10,12 +10,13 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// One word where it is the same for both families, and that of a family where it alone gets there.
     fn text(self) -> &'static str {
-        match (self.ipv4, self.ipv6) {
-            (Some(false), Some(true)) => "IPv6",
-            (Some(true), Some(false)) => "IPv4",
-            (Some(true), _) => "yes",
-            _ => "–",
+        match (self.ipv4.expect("an IPv4 packet"), self.ipv6.expect("an IPv6 packet")) {
+            (true, true) => "yes",
+            (false, false) => "–",
+            (true, false) => "IPv4",
+            (false, true) => "IPv6",
         }
     }
 }

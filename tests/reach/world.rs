@@ -76,48 +76,59 @@ pub struct Scene {
     servers: Vec<Server>,
     other: Process,
     attacker: Process,
-    families: Vec<bool>,
+}
+
+/// Whether IPv6 is meant: each question is asked by both.
+const FAMILIES: [bool; 2] = [false, true];
+
+/// Addresses of this host on the wire to the other host, and on that to the one which attacks.
+const HOST: [&str; 2] = ["10.0.0.1", "2001:db8::1"];
+const HOST_BEHIND: [&str; 2] = ["10.0.1.1", "2001:db8:1::1"];
+
+fn of(addresses: [&str; 2], ipv6: bool) -> IpAddr {
+    addresses[usize::from(ipv6)].parse().unwrap()
 }
 
 impl Scene {
     pub fn new(mut world: World) -> Self {
-        let families = vec![false];
         let mut file = String::new();
         for (at, network) in NETWORKS.iter().enumerate() {
-            let subnets: Vec<String> = families.iter().map(|v6| subnet(at, *v6)).collect();
-            file += &format!(
-                "[network.{}]\nsubnets = ['{}']\n{}\n",
-                network.name,
-                subnets.join("', '"),
-                network.definition
-            );
+            let subnets = FAMILIES.map(|ipv6| subnet(at, ipv6)).join("', '");
+            let Kind { name, definition, .. } = network;
+            file += &format!("[network.{name}]\nsubnets = ['{subnets}']\n{definition}\n");
         }
         // The guards alone keep networks apart: a host that forwards already drops nothing else.
-        world.sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
+        world.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         let path = world.dir.join("netns-hook.toml");
         std::fs::write(&path, file).unwrap();
         world.flags.push(format!("--config={}", path.display()));
-        let (other, attacker) = (world.neighbour(), second_wire(&mut world));
+        let (other, attacker) = (world.neighbour_of_both(), second_wire(&mut world));
         let (mut callers, mut servers) = (Vec::new(), Vec::new());
         for (at, network) in NETWORKS.iter().enumerate() {
             let (server, caller) = (world.process(), world.process());
-            let place = format!("{}:ip={}", network.name, address(at, 2, false));
+            let [four, six] = FAMILIES.map(|ipv6| address(at, 2, ipv6));
+            let place = format!("{}:ip={four},ip={six}", network.name);
             let [any, one, local] = ports(at);
-            let publish = format!("{any}:80/udp,10.0.0.1:{one}:80/udp,127.0.0.1:{local}:80/udp");
+            let on = HOST.map(|host| if host.contains(':') { format!("[{host}]") } else { host.to_owned() });
+            let on = on.map(|host| format!("{host}:{one}:80/udp")).join(",");
+            let publish = format!("{any}:80/udp,{on},127.0.0.1:{local}:80/udp");
             let publish = ("publish", publish.as_str());
             let options = [("network", place.as_str()), publish];
             world.attach_ok(&format!("s{at}"), server, &options[..if network.publishes { 2 } else { 1 }]);
             world.attach_ok(&format!("c{at}"), caller, &[("network", network.name)]);
             servers.push(Server::start(server));
             // As a container does that wants to get out all the same.
-            let gateway = address(at, 1, false);
-            caller.sh(&format!("ip route show default | grep . || ip route add default via {gateway}"));
+            for (ip, ipv6) in [("ip", false), ("ip -6", true)] {
+                let gateway = address(at, 1, ipv6);
+                caller
+                    .sh(&format!("{ip} route show default | grep . || {ip} route add default via {gateway}"));
+            }
             callers.push(caller);
         }
         let both = world.process();
         world.attach_ok("both", both, &[("network", "nat;open")]);
         callers.push(both);
-        Self { world, callers, servers, other, attacker, families }
+        Self { world, callers, servers, other, attacker }
     }
 
     /// Where a caller looks for a network's container in each way. The address of the host that a
@@ -128,21 +139,21 @@ impl Scene {
         let host = match caller {
             8 => address(0, 1, ipv6),
             caller if caller < NETWORKS.len() => address(caller, 1, ipv6),
-            11 | 12 => "10.0.1.1".parse().unwrap(),
-            _ => "10.0.0.1".parse().unwrap(),
+            11 | 12 => of(HOST_BEHIND, ipv6),
+            _ => of(HOST, ipv6),
         };
-        let here = ("127.0.0.1".parse().unwrap(), local);
+        let here = (of(["127.0.0.1", "::1"], ipv6), local);
         let localhost = if (9..).contains(&caller) && caller != 10 { here } else { (host, local) };
-        let fixed = ("10.0.0.1".parse().unwrap(), one);
+        let fixed = (of(HOST, ipv6), one);
         [(container, INSIDE[0]), (container, INSIDE[1]), (host, any), fixed, localhost]
     }
 
     /// Removes the guards: another host reaches a container of the first network.
     pub fn assert_open_without_guard(&self) {
-        let ask = || ask(Some(self.attacker), &address(0, 2, false).to_string(), "81/udp");
-        assert_eq!(ask(), "");
+        let ask = || FAMILIES.map(|v6| ask(Some(self.attacker), &address(0, 2, v6).to_string(), "81/udp"));
+        assert_eq!(ask(), ["", ""]);
         self.world.flush_guard();
-        assert_eq!(ask(), "?");
+        assert_eq!(ask(), ["?", "?"]);
     }
 
     pub fn measure(&self) -> Matrix {
@@ -150,7 +161,7 @@ impl Scene {
         let processes = self.callers.iter().copied().map(Some).chain([None]).chain(attackers);
         let mut callers = Vec::new();
         for (row, process) in processes.enumerate() {
-            for ipv6 in self.families.iter().copied() {
+            for ipv6 in FAMILIES {
                 let mut caller = Caller::new(row, ipv6, process);
                 for at in 0..NETWORKS.len() {
                     let source = (row == 12).then(|| address(at, 200, ipv6));
@@ -177,17 +188,21 @@ fn second_wire(world: &mut World) -> Process {
     let attacker = world.process();
     world.sh(&format!(
         "ip link add wire2 type veth peer name wire3 netns {} && ip link set wire2 addrgenmode none &&
-         ip addr add 10.0.1.1/24 dev wire2 && ip link set wire2 up",
+         ip addr add 10.0.1.1/24 dev wire2 && ip addr add 2001:db8:1::1/64 dev wire2 nodad &&
+         ip addr add fe80::1/64 dev wire2 nodad && ip link set wire2 up",
         attacker.pid
     ));
     attacker.sh(
-        "ip addr add 10.0.1.2/24 dev wire3 && ip link set wire3 up && ip route add default via 10.0.1.1 &&
+        "ip addr add 10.0.1.2/24 dev wire3 && ip addr add 2001:db8:1::2/64 dev wire3 nodad &&
+         ip link set wire3 up && ip route add default via 10.0.1.1 && ip route add default via 2001:db8:1::1 &&
          echo 1 > /proc/sys/net/ipv4/conf/wire3/route_localnet &&
          ip link set lo up && ip route del local 127.0.0.1 table local; ip route del local 127.0.0.0/8 table local;
-         ip route add 127.0.0.1 via 10.0.1.1 src 10.0.1.2",
+         ip route add 127.0.0.1 via 10.0.1.1 src 10.0.1.2; ip route del local ::1 table local;
+         ip route add ::1 via 2001:db8:1::1 src 2001:db8:1::2",
     );
     for at in 0..NETWORKS.len() {
-        attacker.sh(&format!("ip addr add {}/32 dev lo", address(at, 200, false)));
+        let [four, six] = FAMILIES.map(|ipv6| address(at, 200, ipv6));
+        attacker.sh(&format!("ip addr add {four}/32 dev lo; ip addr add {six}/128 dev lo nodad"));
     }
     attacker
 }

@@ -2,6 +2,8 @@
 
 mod text;
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use super::ls::Row;
@@ -18,7 +20,6 @@ use crate::model::bounded::bounded;
 use crate::model::limits::Queue;
 use crate::model::observed::{BridgePort, Counters, Link, Links, MAIN_TABLE, Route};
 use crate::model::record::{Attachment, Record};
-use crate::model::rule::Rule;
 use crate::model::value::Iface;
 use crate::operations::status::Statuses;
 use crate::operations::{find, lines, warn_of_damage};
@@ -123,9 +124,7 @@ fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspe
     let (interfaces, more_interfaces, routes, more_routes) = inside(&mut kernel, record)?;
     let beside =
         |other: &&Record| namespace(other) == namespace(record) && other.container != record.container;
-    let mut backends: Vec<_> = record.rules().map(Rule::backend).collect();
-    backends.dedup();
-    let counted = firewall::counters_of(record.id(), &backends)?;
+    let counted = firewall::counters_of(record.id(), &record.rules().collect::<Vec<_>>())?;
     let counter = |Counted { rule, passed }: Counted| {
         let Passed { packets, bytes } = passed?;
         Some(RuleCounter { rule, packets, bytes })
@@ -216,8 +215,12 @@ fn end(links: &Links, link: &Link) -> End {
 
 fn routes_of(netlink: &Netlink, links: &Links) -> Result<Vec<String>> {
     let routes = netlink.routes(links).doing(|| "look at the container's routes")?;
-    let main =
-        |route: &&Route| route.table == MAIN_TABLE && route.kind.is_none() && route.destination.is_ipv4();
+    // Every link has those of IPv6 that are its own.
+    let is_of_link = |route: &&Route| match route.destination.ip() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(to) => to.is_unicast_link_local() || to.is_multicast(),
+    };
+    let main = |route: &&Route| route.table == MAIN_TABLE && route.kind.is_none() && !is_of_link(route);
     let text = routes.iter().filter(main).map(|route| {
         let to = match route.destination.prefix() {
             0 => "default".to_owned(),

@@ -120,7 +120,7 @@ fn probe(container: &Container, netns: &File, fresh: bool, end: Instant) -> Prob
         probe.ports.push((mapping, port, answer));
     }
     if probe.ports.iter().any(|(.., answer)| *answer != Answer::Fine) {
-        let own = visit(netns, || rulesets::read(Family::Ipv4, MAX_RULES).ok()).ok().flatten();
+        let own = visit(netns, || rulesets::read(&[Family::of(*gateway)], MAX_RULES).ok()).ok().flatten();
         probe.rules = own.as_ref().map(ruleset).unwrap_or_default();
     }
     probe

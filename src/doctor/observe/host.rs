@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::rules;
 use crate::config::Settings;
-use crate::doctor::facts::{Container, Facts, Host, Parameters, Probe, Stale};
+use crate::doctor::facts::{Container, Facts, Host, Parameters, Probe, Stale, Switch};
 use crate::error::{Doing, Error, Result};
 use crate::kernel::conntrack::{self, Lead};
 use crate::kernel::listeners;
@@ -108,10 +108,22 @@ fn host(netlink: &Netlink, published: &[PortMapping]) -> Result<Host> {
     let is_on = |key: &str| Ok(sysctl.read(key).doing(operation)?.as_deref() == Some("1"));
     let links = netlink.links_in_full().doing(operation)?;
     let is_absent = |address: &IpAddr| !listeners::has_address(*address);
+    let (ipv4, router) = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding");
+    // Since Linux 6.17: the parameter of each link, and not that of all, counts.
+    let forced = "net/ipv6/conf/all/force_forwarding";
+    let is_router = is_on(router)?;
+    let ipv6 = match sysctl.read(forced).doing(operation)? {
+        Some(value) => Switch { key: forced, on: is_router || value == "1" },
+        None => Switch { key: router, on: is_router },
+    };
+    let parameters = |link: &Link| (link.index, parameters(&sysctl, link, is_router));
     Ok(Host {
-        ip_forward: is_on("net/ipv4/ip_forward")?,
-        bridge_netfilter: is_on("net/bridge/bridge-nf-call-iptables")?,
-        parameters: links.0.iter().map(|link| (link.index, parameters(&sysctl, link))).collect(),
+        forwarding: [Switch { key: ipv4, on: is_on(ipv4)? }, ipv6],
+        bridge_netfilter: [
+            is_on("net/bridge/bridge-nf-call-iptables")?,
+            is_on("net/bridge/bridge-nf-call-ip6tables")?,
+        ],
+        parameters: links.0.iter().map(parameters).collect(),
         routes: netlink.routes(&links).doing(operation)?,
         links,
         resolver: resolver::of_host()?,
@@ -137,14 +149,15 @@ fn strangers(records: &Records, links: &Links, unrecorded: &[Unrecorded]) -> Vec
     links.0.iter().filter_map(stranger).collect()
 }
 
-fn parameters(sysctl: &Sysctl, link: &Link) -> Parameters {
+fn parameters(sysctl: &Sysctl, link: &Link, is_router: bool) -> Parameters {
     let number = |link: &str, key: &str| {
-        let value = sysctl.read(&format!("net/ipv4/conf/{link}/{key}")).ok().flatten();
+        let value = sysctl.read(&format!("net/{link}/{key}")).ok().flatten();
         value.and_then(|value| value.parse::<u8>().ok()).unwrap_or_default()
     };
-    let larger = |key: &str| number("all", key).max(number(&link.name, key));
+    let [ipv4, ipv6] = ["ipv4", "ipv6"].map(|family| format!("{family}/conf/{}", link.name));
+    let larger = |key: &str| number("ipv4/conf/all", key).max(number(&ipv4, key));
     Parameters {
-        forwarding: number(&link.name, "forwarding") == 1,
+        forwarding: [number(&ipv4, "forwarding") == 1, is_router || number(&ipv6, "force_forwarding") == 1],
         rp_filter: larger("rp_filter"),
         route_localnet: larger("route_localnet") == 1,
     }

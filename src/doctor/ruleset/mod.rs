@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::shell::is_plain;
+use crate::model::rule::Family;
 pub use trace::{Outcome, trace};
 
 /// The family of chains that see frames, not packets.
@@ -55,6 +56,31 @@ pub struct Table {
     pub family: String,
     /// Its name.
     pub name: String,
+}
+
+impl Table {
+    /// Whether packets of a family enter it, or frames do that may carry any.
+    pub fn sees(&self, family: Family) -> bool {
+        ["inet", BRIDGE, word(family)].contains(&self.family.as_str())
+    }
+
+    /// The variant of iptables that it belongs to, by the name of its program; `None` for nft.
+    pub fn iptables(&self) -> Option<&'static str> {
+        match self.tool {
+            Tool::Nft => None,
+            Tool::Iptables if self.family == word(Family::Ipv6) => Some("ip6tables"),
+            Tool::Iptables => Some("iptables"),
+            Tool::OtherIptables(program) => Some(program),
+        }
+    }
+}
+
+/// What nft calls a family.
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip6",
+    }
 }
 
 /// The program that rules belong to.
@@ -140,8 +166,8 @@ pub enum Test {
     State(Vec<String>),
     /// Whether it is for this host.
     Local,
-    /// It never holds for an IPv4 packet.
-    Never,
+    /// Whether it is of one of these families.
+    Family(Vec<Family>),
     /// Something else: it may hold or not.
     Unknown,
 }
@@ -170,6 +196,8 @@ pub enum Verdict {
 /// A packet to try rules with. What is `None` is not known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packet {
+    /// Its family; that of what a frame carries is of no matter.
+    pub family: Family,
     /// The link that it came by.
     pub input: Option<String>,
     /// The link that it leaves by.

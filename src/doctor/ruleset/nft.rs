@@ -6,8 +6,9 @@ use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
+use crate::model::rule::Family;
 
-/// Reads all tables that IPv4 packets and frames on bridges pass.
+/// Reads all tables that packets and frames on bridges pass.
 pub fn parse(text: &str) -> Ruleset {
     let document: Value = serde_json::from_str(text).unwrap_or_default();
     let objects = document["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -30,7 +31,7 @@ pub fn parse(text: &str) -> Ruleset {
 }
 
 fn is_followed(object: &Value) -> bool {
-    matches!(object["family"].as_str(), Some("ip" | "inet" | "bridge"))
+    matches!(object["family"].as_str(), Some("ip" | "ip6" | "inet" | "bridge"))
 }
 
 fn table(object: &Value) -> Table {
@@ -92,21 +93,21 @@ fn decision(name: &str, value: &Value) -> Option<Verdict> {
     })
 }
 
-/// A condition; and before one about a protocol's header that it is this protocol, which nft
-/// does not say.
+/// A condition; and before one about a protocol's header that it is this protocol or family, which
+/// nft does not say.
 fn conditions(value: &Value) -> Vec<Match> {
     let test = match value["op"].as_str() {
         Some("==" | "in" | "!=") => test(&value["left"], &value["right"]),
         _ => Test::Unknown,
     };
     let about = Match { negated: value["op"].as_str() == Some("!="), test };
-    match value["left"]["payload"]["protocol"].as_str() {
-        Some(protocol @ ("tcp" | "udp" | "sctp")) => {
-            let protocol = Test::Protocol(vec![protocol.to_owned()]);
-            vec![Match { negated: false, test: protocol }, about]
-        }
-        _ => vec![about],
-    }
+    let implied = match value["left"]["payload"]["protocol"].as_str() {
+        Some(protocol @ ("tcp" | "udp" | "sctp")) => Test::Protocol(vec![protocol.to_owned()]),
+        Some("ip" | "icmp") => Test::Family(vec![Family::Ipv4]),
+        Some("ip6" | "icmpv6") => Test::Family(vec![Family::Ipv6]),
+        _ => return vec![about],
+    };
+    vec![Match { negated: false, test: implied }, about]
 }
 
 fn test(left: &Value, right: &Value) -> Test {
@@ -118,15 +119,17 @@ fn test(left: &Value, right: &Value) -> Test {
         (Some("iifname" | "iif"), ..) => words().map(Test::Input),
         (Some("oifname" | "oif"), ..) => words().map(Test::Output),
         (Some("protocol"), ..) | (.., (Some("ether"), Some("type"))) => words().map(Test::Frame),
-        (Some("l4proto"), ..) | (.., (Some("ip"), Some("protocol"))) => words().map(Test::Protocol),
-        (Some("nfproto"), ..) => {
-            words().filter(|names| !names.contains(&"ipv4".to_owned())).map(|_| Test::Never)
+        (Some("l4proto"), ..) | (.., (Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr"))) => {
+            words().map(Test::Protocol)
         }
+        (Some("nfproto"), ..) => words().map(|names| {
+            let is_named = |family: &Family| names.contains(&family.to_string());
+            Test::Family(Family::ALL.into_iter().filter(is_named).collect())
+        }),
         (_, Some("state"), _) => words().map(Test::State),
         (_, Some("status"), _) => words().filter(|names| *names == ["dnat"]).map(Test::State),
-        (.., (Some("ip6" | "icmpv6"), _)) => Some(Test::Never),
-        (.., (Some("ip"), Some("saddr"))) => networks(&values).map(Test::Source),
-        (.., (Some("ip"), Some("daddr"))) => networks(&values).map(Test::Destination),
+        (.., (Some("ip" | "ip6"), Some("saddr"))) => networks(&values).map(Test::Source),
+        (.., (Some("ip" | "ip6"), Some("daddr"))) => networks(&values).map(Test::Destination),
         (.., (Some("th" | "tcp" | "udp" | "sctp"), Some("dport"))) => ports(&values).map(Test::Port),
         _ if left["fib"]["result"].as_str() == Some("type") && right.as_str() == Some("local") => {
             Some(Test::Local)

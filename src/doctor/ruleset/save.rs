@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use ipnetwork::IpNetwork;
 
-use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
+use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict, word};
 use crate::firewall::words;
+use crate::model::rule::Family;
 
 /// The chains that the kernel enters, and their hooks.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -21,13 +22,13 @@ const KNOWN: [&str; 8] = ["comment", "conntrack", "state", "tcp", "udp", "sctp",
 const PASSING: [&str; 10] =
     ["LOG", "NFLOG", "MARK", "CONNMARK", "TCPMSS", "CT", "TTL", "DSCP", "CLASSIFY", "SET"];
 
-/// Reads all tables.
-pub fn parse(text: &str, tool: Tool) -> Ruleset {
+/// Reads all tables of a family.
+pub fn parse(text: &str, tool: Tool, family: Family) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let (mut table, mut places) = (None, HashMap::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
-            table = Some(Table { tool, family: "ip".to_owned(), name: name.to_owned() });
+            table = Some(Table { tool, family: word(family).to_owned(), name: name.to_owned() });
             places.clear();
         }
         let Some(table) = &table else { continue };

@@ -24,8 +24,12 @@ pub enum Outcome<'a> {
     Unsure,
 }
 
-/// What `chain`, which the kernel enters by itself, does with `packet`.
+/// What `chain`, which the kernel enters by itself, does with `packet`; nothing with one that does
+/// not enter it.
 pub fn trace<'a>(ruleset: &'a Ruleset, chain: &'a Chain, packet: &Packet) -> Outcome<'a> {
+    if !chain.table.sees(packet.family) {
+        return Outcome::Accepted;
+    }
     let drops = chain.hook.as_ref().is_some_and(|hook| hook.drops);
     let chains = ruleset.chains.iter().map(|chain| ((&chain.table, chain.name.as_str()), chain)).collect();
     walk(&Trial { chains, packet, left: Cell::new(RULES) }, chain, 0).unwrap_or(if drops {
@@ -115,7 +119,7 @@ fn holds(test: &Test, packet: &Packet) -> Option<bool> {
         }
         Test::State(names) => Some(names.iter().any(|name| packet.states.contains(&name.as_str()))),
         Test::Local => Some(packet.local),
-        Test::Never => Some(false),
+        Test::Family(families) => Some(families.contains(&packet.family)),
         Test::Unknown => None,
     }
 }
@@ -126,6 +130,7 @@ mod tests {
 
     use super::super::{Tool, nft, save};
     use super::*;
+    use crate::model::rule::Family;
 
     /// The kinds of packets that are tried in FORWARD.
     fn packet(states: &[&'static str], port: u16) -> Packet {
@@ -148,7 +153,7 @@ mod tests {
         let text = format!(
             "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:60]\n:A - [0:0]\n:B - [0:0]\n{rules}\nCOMMIT\n"
         );
-        save::parse(&text, Tool::Iptables)
+        save::parse(&text, Tool::Iptables, Family::Ipv4)
     }
 
     /// What becomes of a new packet to port 80, in a word.
@@ -246,6 +251,11 @@ mod tests {
         assert!(to(80, map));
         let six = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip6","field":"saddr"}},"right":"::1"}},{"accept":null}"#;
         assert!(matches!(forward(&listed(six), &packet(&["new"], 80)), Outcome::Dropped(_, None)));
+        let of_six = |source: &str| {
+            let packet = Packet { family: Family::Ipv6, source: source.parse().ok(), ..packet(&["new"], 80) };
+            matches!(forward(&listed(six), &packet), Outcome::Accepted)
+        };
+        assert!(of_six("::1") && !of_six("::2"));
         let named = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@friends"}},{"accept":null}"#;
         assert_eq!(forward(&listed(named), &packet(&["new"], 80)), Outcome::Unsure);
         let xt = r#"{"xt":{"type":"match","name":"conntrack"}},{"accept":null}"#;
@@ -255,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_readers_panic(text in "[-A-Z*:a-z0-9 \"\\\\\n!,./{}\\[\\]]{0,300}") {
-            let _ = save::parse(&text, Tool::Iptables);
+            let _ = save::parse(&text, Tool::Iptables, Family::Ipv4);
             let _ = nft::parse(&text);
             let _ = said(&text);
         }

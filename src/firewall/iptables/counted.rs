@@ -7,59 +7,69 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid};
 
-use super::commands::{MAX_COMMENT, PREFIX};
+use super::commands::{MAX_COMMENT, PREFIX, commands, program};
+use super::restore::TABLES;
 use super::saved::words;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::firewall::owner::of_container;
 use crate::firewall::programs::{DEADLINE, find};
 use crate::firewall::{Counted, Passed};
+use crate::model::rule::{Family, Rule};
 
-/// The IPv4 rules that carry the comment of the container `owner`, in the order of their chains.
+/// The rules of a family that carry the comment of the container `owner`, in the order of their
+/// tables and chains; of the tables that `rules` are in.
 ///
 /// # Errors
 /// iptables is missing or fails.
-pub(in crate::firewall) fn counters_of(owner: &str) -> Result<Vec<Counted>> {
-    let listed = list()?;
-    // Policies are always there.
-    if !listed.iter().any(|line| line.starts_with("-P ")) {
-        return Err(Error::new(LIST, "it lists nothing"));
-    }
+pub(in crate::firewall) fn counters_of(owner: &str, family: Family, rules: &[&Rule]) -> Result<Vec<Counted>> {
+    let commands: Vec<_> = rules.iter().flat_map(|rule| commands(rule)).collect();
+    let is_needed = |table: &&str| commands.iter().any(|command| command.table == *table);
     let comment = of_container(owner, MAX_COMMENT);
-    let is_theirs = |line: &&String| {
-        let words = words(line);
-        let is_ours = words.get(1).is_some_and(|chain| chain.starts_with(PREFIX));
-        is_ours && words.windows(2).any(|pair| pair[0] == "--comment" && pair[1] == comment)
-    };
-    Ok(listed.iter().filter(is_theirs).map(|line| parse(line)).collect())
+    let mut counted = Vec::new();
+    for table in TABLES.into_iter().filter(is_needed) {
+        let listing = format!("{} -t {table}", program(family));
+        let is_theirs = |line: &&String| {
+            let words = words(line);
+            let is_ours = words.get(1).is_some_and(|chain| chain.starts_with(PREFIX));
+            is_ours && words.windows(2).any(|pair| pair[0] == "--comment" && pair[1] == comment)
+        };
+        let listed = list(program(family), table, &listing)?;
+        counted.extend(listed.iter().filter(is_theirs).map(|line| parse(&listing, line)));
+    }
+    Ok(counted)
 }
 
-/// The command of [`list`].
-const LIST: &str = "iptables -t nat -S -v";
-
-/// What [`LIST`] prints. The library that runs it knows no deadline, and so is in a thread.
-fn list() -> Result<Vec<String>> {
+/// What `iptables -S -v` prints of a table. The library that runs it knows no deadline, and so is in a
+/// thread.
+fn list(program: &str, table: &'static str, listing: &str) -> Result<Vec<String>> {
+    let operation = || format!("{listing} -S -v");
     let tables = iptables::IPTables {
         // The library wants a name that lives for ever; this process does not, so it may leak.
-        cmd: Box::leak(find("iptables")?.to_string_lossy().into_owned().into_boxed_str()),
+        cmd: Box::leak(find(program)?.to_string_lossy().into_owned().into_boxed_str()),
         has_check: true,
         has_wait: true,
         is_numeric: false,
     };
     let (started, thread) = mpsc::channel();
-    let (listed, listing) = mpsc::channel();
+    let (sender, listed) = mpsc::channel();
     let list = move || {
         let _ = started.send(gettid());
         // Where a chain may stand, an option may, too. The library has another word that takes
         // options, but that brings in a whole engine for regular expressions.
-        let _ = listed.send(tables.list("nat", "-v").map_err(|cause| cause.to_string()));
+        let _ = sender.send(tables.list(table, "-v").map_err(|cause| cause.to_string()));
     };
-    thread::Builder::new().spawn(list).doing(|| LIST)?;
-    if let Ok(listed) = listing.recv_timeout(DEADLINE) {
-        return listed.doing(|| LIST);
+    thread::Builder::new().spawn(list).doing(operation)?;
+    let Ok(listed) = listed.recv_timeout(DEADLINE) else {
+        thread.try_iter().for_each(end_children_of);
+        let cause = format!("it had not ended after {} s and was killed", DEADLINE.as_secs());
+        return Err(Error::new(operation(), cause).of(Kind::Busy));
+    };
+    let listed = listed.doing(operation)?;
+    // Policies are always there.
+    if !listed.iter().any(|line| line.starts_with("-P ")) {
+        return Err(Error::new(operation(), "it lists nothing"));
     }
-    thread.try_iter().for_each(end_children_of);
-    let cause = format!("it had not ended after {} s and was killed", DEADLINE.as_secs());
-    Err(Error::new(LIST, cause).of(Kind::Busy))
+    Ok(listed)
 }
 
 /// Kills the programs that a thread has started.
@@ -70,9 +80,9 @@ fn end_children_of(thread: Pid) {
     }
 }
 
-/// Takes `-c PACKETS BYTES` out of a rule.
-fn parse(line: &str) -> Counted {
-    let rule = |spec: &str| format!("iptables -t nat {spec}");
+/// Takes `-c PACKETS BYTES` out of a rule of the table that was listed.
+fn parse(listing: &str, line: &str) -> Counted {
+    let rule = |spec: &str| format!("{listing} {spec}");
     for (at, flag) in line.match_indices(" -c ") {
         let mut words = line[at + flag.len()..].splitn(3, ' ');
         let mut number = || words.next().and_then(|word| word.parse().ok());
@@ -92,7 +102,7 @@ mod tests {
     #[test]
     fn counters_are_read_and_the_rule_is_as_it_was_made() {
         let line = "-A NETNS-tcp-31 -p tcp --dport 80 -m comment --comment \"netns container -c\" -c 3 180 -j DNAT --to-destination 172.19.0.2:80";
-        let counted = parse(line);
+        let counted = parse("iptables -t nat", line);
         assert_eq!(counted.passed, Some(Passed { packets: 3, bytes: 180 }));
         assert_eq!(counted.rule, format!("iptables -t nat {}", line.replace(" -c 3 180", "")));
     }

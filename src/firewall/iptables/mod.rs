@@ -8,7 +8,7 @@
 //! | nat | `PREROUTING`, `OUTPUT` | `NETNS-PUBLISH` | a jump for each block of 256 ports, a DNAT for each range across blocks |
 //! | nat | `NETNS-PUBLISH` | `NETNS-tcp-31`, … | a DNAT for each port or range in the block |
 //! | nat | `POSTROUTING` | `NETNS-MASQUERADE` | masquerade to the outside, hairpin and loopback |
-//! | filter | `NETNS-FORWARD`, first | `NETNS-CLOSED` | drops what an internal or isolated network sends or gets |
+//! | filter | `NETNS-FORWARD`, first | `NETNS-CLOSED` | drops what an internal or isolated network sends or gets, and what is sent back into a network whose containers are apart |
 //! | filter | `NETNS-FORWARD`, then | `NETNS-ROUTED` | drops what is for addresses that are routed, and is no answer |
 //! | filter | `NETNS-ROUTED` | `NETNS-PORTS` | accepts what is for published ports of such addresses |
 //! | filter | both | `NETNS-OPEN`, `NETNS-OPEN-TO` | accept what passes between networks that reach each other |

@@ -48,6 +48,11 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers
         lines.extend([USER, "NETNS-OPEN"].into_iter().filter(|_| passage.open).map(|to| closed(passing, to)));
         lines.push(closed(passing, "DROP"));
     }
+    if passage.apart {
+        // What is led to a published port passes, and its answers.
+        let among = format!("-i {bridge} -o {bridge} -m conntrack ! --ctstate DNAT");
+        lines.push(closed(&among, "DROP"));
+    }
     let routed = |spec: &str, to| append("filter", "NETNS-ROUTED", spec.to_owned(), to);
     if is_routed {
         lines.extend(from_peers().map(|spec| routed(&spec, "RETURN")));
@@ -134,7 +139,7 @@ mod tests {
 
     /// The rules of a network without what all of them have.
     fn rules(mode: Mode, internal: bool, open: bool) -> Vec<String> {
-        rules_with(Passage { mode, internal, open }, Peers::default())
+        rules_with(Passage { mode, internal, open, ..Passage::default() }, Peers::default())
     }
 
     fn rules_with(passage: Passage, peers: Peers) -> Vec<String> {
@@ -184,7 +189,7 @@ mod tests {
         let mut peers = Peers { trusted_interfaces: vec!["wg0".parse().unwrap()], ..Peers::default() };
         peers.add(["10.8.0.0/16".parse().unwrap()]);
         let with = |mode, internal| {
-            let all = rules_with(Passage { mode, internal, open: false }, peers.clone());
+            let all = rules_with(Passage { mode, internal, ..Passage::default() }, peers.clone());
             let alone = rules(mode, internal, false);
             all.into_iter().filter(|rule| !alone.contains(rule)).collect::<Vec<_>>()
         };

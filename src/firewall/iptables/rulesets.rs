@@ -17,25 +17,42 @@ pub use crate::firewall::programs::MAX_TEXT;
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::Family;
 
-/// All rules for a family in the calling thread's network namespace.
+/// All rules for some families in the calling thread's network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rulesets {
-    /// Whose packets it is about; what nft prints is about those of all.
+    /// What the variants of iptables print, of each family.
+    pub of: Vec<Saved>,
+    /// What `nft -j list ruleset` prints, of all families; `None` if it is not installed.
+    pub nft: Option<String>,
+}
+
+/// What the variants of iptables print of a family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Whose packets it is about.
     pub family: Family,
-    /// Which variant of iptables is ours.
+    /// Which variant is ours.
     pub ours: Variant,
     /// What its `iptables-save` prints.
     pub saved: String,
     /// What the other variant's prints; `None` if it has no tables, or is not installed.
     pub other: Option<String>,
-    /// What `nft -j list ruleset` prints; `None` if it is not installed.
-    pub nft: Option<String>,
+}
+
+impl Saved {
+    /// Of these what is kept in nftables, where nft shows it too.
+    pub fn in_nft(&self) -> Option<&String> {
+        match self.ours {
+            Variant::Nft => Some(&self.saved),
+            Variant::Legacy => self.other.as_ref(),
+        }
+    }
 }
 
 impl Rulesets {
     /// A rule that is not ours and lets forwarded packets pass, or gives them the host's address.
     pub fn of_others_that_forward(&self) -> Option<String> {
-        let saved = self.saved.lines().chain(self.other.iter().flat_map(|text| text.lines()));
+        let texts = self.of.iter().flat_map(|of| [Some(&of.saved), of.other.as_ref()]).flatten();
         let forwards = |line: &&str| {
             let words = words(line);
             let target = words.iter().position(|word| word == "-j").and_then(|at| words.get(at + 1));
@@ -48,20 +65,23 @@ impl Rulesets {
         let of_nft = || {
             let document: Value = serde_json::from_str(self.nft.as_deref().unwrap_or_default()).ok()?;
             let mut objects = document["nftables"].as_array()?.iter().filter_map(|object| object.get("rule"));
+            let is_read = |word: &str| {
+                let word_of = |of: &Saved| if of.family == Family::Ipv4 { "ip" } else { "ip6" };
+                word == "inet" || self.of.iter().any(|of| word_of(of) == word)
+            };
             let translates = |rule: &&Value| {
                 let statements = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
                 let is =
                     |statement: &Value| ["masquerade", "snat"].iter().any(|it| statement.get(it).is_some());
                 // Those of iptables are told above, and our own table is.
-                let family = if self.family == Family::Ipv4 { "ip" } else { "ip6" };
                 !["nat", "netns"].contains(&rule["table"].as_str().unwrap_or_default())
-                    && [family, "inet"].contains(&rule["family"].as_str().unwrap_or_default())
+                    && is_read(rule["family"].as_str().unwrap_or_default())
                     && statements.iter().any(is)
             };
             let rule = objects.find(translates)?;
             Some(format!("table {}, chain {}", rule["table"], rule["chain"]))
         };
-        saved.clone().find(forwards).map(str::to_owned).or_else(of_nft)
+        texts.flat_map(|text| text.lines()).find(forwards).map(str::to_owned).or_else(of_nft)
     }
 }
 
@@ -85,18 +105,14 @@ impl Variant {
         }
     }
 
-    /// The name of its programs, which other letters may follow.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Nft => "iptables-nft",
-            Self::Legacy => "iptables-legacy",
+    /// The name of its programs for a family, which other letters may follow.
+    pub fn program(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Self::Nft, Family::Ipv4) => "iptables-nft",
+            (Self::Nft, Family::Ipv6) => "ip6tables-nft",
+            (Self::Legacy, Family::Ipv4) => "iptables-legacy",
+            (Self::Legacy, Family::Ipv6) => "ip6tables-legacy",
         }
-    }
-
-    /// The name of one of its programs for a family.
-    fn program_of(self, family: Family, action: &str) -> String {
-        let variant = if self == Self::Nft { "nft" } else { "legacy" };
-        format!("{}-{variant}-{action}", program(family))
     }
 }
 
@@ -104,18 +120,18 @@ impl Variant {
 ///
 /// # Errors
 /// iptables is not installed, or fails.
-pub fn read(family: Family, limit: u64) -> Result<Rulesets> {
+pub fn read(families: &[Family], limit: u64) -> Result<Rulesets> {
+    let of = families.iter().map(|family| saved(*family, limit)).collect::<Result<_>>()?;
+    Ok(Rulesets { of, nft: of_nft(limit) })
+}
+
+fn saved(family: Family, limit: u64) -> Result<Saved> {
     let program = format!("{}-save", program(family));
     let version = run(&program, &["--version"], limit)?;
     let ours = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
     let has_tables = |text: &String| text.contains("\n-A ") || text.contains("\n:");
-    Ok(Rulesets {
-        family,
-        ours,
-        saved: run(&program, &[], limit)?,
-        other: other(ours, family, limit).ok().filter(has_tables),
-        nft: of_nft(limit),
-    })
+    let other = other(ours, family, limit).ok().filter(has_tables);
+    Ok(Saved { family, ours, saved: run(&program, &[], limit)?, other })
 }
 
 /// The same on a host that has no iptables, and so no rules of it.
@@ -127,19 +143,21 @@ fn of_nft(limit: u64) -> Option<String> {
     run("nft", &["-j", "list", "ruleset"], limit).ok()
 }
 
-/// Removes what is ours of the variant's tables that `ours` is not, line by line: chains of ours
-/// with all that is in them, and what leads to them. All else there stays, with its counters.
+/// Removes what is ours of the tables of the variant that is not in use, line by line: chains of
+/// ours with all that is in them, and what leads to them. All else there stays, with its counters.
 ///
 /// # Errors
 /// It cannot be read or written.
-pub fn clean_other(ours: Variant) -> Result<()> {
+pub fn clean_other() -> Result<()> {
     for family in Family::ALL {
-        let program = ours.other().program_of(family, "restore");
-        if family == Family::Ipv6 && find(&program).is_err() {
-            continue;
-        }
-        let script = Script::removal(parse(family, &other(ours, family, MAX_TEXT)?));
+        let found = match saved(family, MAX_TEXT) {
+            // A host without its programs has no rules of ours for it.
+            Err(_) if family == Family::Ipv6 => continue,
+            found => found?,
+        };
+        let script = Script::removal(parse(family, found.other.as_deref().unwrap_or_default()));
         if !script.is_empty() {
+            let program = format!("{}-restore", found.ours.other().program(family));
             Waiting::start_program(find(&program)?)?.order(script).finish()?;
         }
     }
@@ -156,25 +174,10 @@ fn other(ours: Variant, family: Family, limit: u64) -> Result<String> {
     if ours == Variant::Nft && tables().is_empty() {
         return Ok(String::new());
     }
-    run(&ours.other().program_of(family, "save"), &[], limit)
+    run(&format!("{}-save", ours.other().program(family)), &[], limit)
 }
 
 /// What a program prints that changes nothing.
 fn run(name: &str, args: &[&str], limit: u64) -> Result<String> {
     Running::start(find(name)?, args, Stdio::null(), Stdio::piped())?.print(limit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_variant_has_its_programs_for_both_families() {
-        let names = |variant: Variant| Family::ALL.map(|family| variant.program_of(family, "restore"));
-        assert_eq!(names(Variant::Nft), ["iptables-nft-restore", "ip6tables-nft-restore"]);
-        assert_eq!(
-            names(Variant::Legacy.other().other()),
-            ["iptables-legacy-restore", "ip6tables-legacy-restore"]
-        );
-    }
 }

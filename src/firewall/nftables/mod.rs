@@ -11,7 +11,7 @@
 //! | chain `user` | the administrator's own: what is forwarded to and from our bridges |
 //! | chains `accepted`, `others` | lead there, and accept what each network forwards; drop all else, where the host forwarded nothing before |
 //! | chain `guard` | drops what comes from outside for a subnet of ours, and what has an address of the host's loopback |
-//! | chain `guard_forward` | jumps to `closed`, which drops what an internal or isolated network sends or gets, and to `routed`, which drops what is for addresses that are routed, is no answer and not in the sets |
+//! | chain `guard_forward` | jumps to `closed`, which drops what an internal or isolated network sends or gets and what is sent back into one whose containers are apart, and to `routed`, which drops what is for addresses that are routed, is no answer and not in the sets |
 //! | chains `open`, `open_from`, `open_to` | the networks that reach each other: the guards ask them first |
 //!
 //! What the host and each network take is made once, by `nft`. A container takes elements of the
@@ -72,19 +72,19 @@ fn shown(line: &str) -> String {
     format!("nft '{line}'")
 }
 
-/// The IPv4 ports of the container `owner` as they stand in the maps.
-pub(super) fn counters_of(owner: &str) -> Result<Vec<Counted>> {
+/// The ports of the container `owner` as they stand in the maps of a family.
+pub(super) fn counters_of(owner: &str, family: Family) -> Result<Vec<Counted>> {
     let netfilter = Netfilter::default();
     let socket = netfilter.socket().doing(|| "open a netlink socket")?;
     let comment = of_container(owner, element::MAX_COMMENT);
-    let table = Table::read(socket, Family::Ipv4)?.unwrap_or_default();
+    let table = Table::read(socket, family)?.unwrap_or_default();
     let mut theirs = table.elements;
     theirs.retain(|(element, _)| element.comment == comment);
     // Ports that are not counted are shown together.
     let together = theirs.chunk_by(|(a, passed), (b, _)| passed.is_none() && a.map() == b.map());
     let counted = |some: &[(Element, Option<Passed>)]| {
         let elements: Vec<Element> = some.iter().map(|(element, _)| element.clone()).collect();
-        let rule = shown(&command(Family::Ipv4, &elements)?);
+        let rule = shown(&command(family, &elements)?);
         Some(Counted { rule, passed: some.first()?.1 })
     };
     Ok(together.filter_map(counted).collect())

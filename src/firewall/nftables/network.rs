@@ -99,6 +99,12 @@ fn guard(bridge: &Iface, is_routed: bool, passage: Passage, ip: &str, peers: &Pe
     let sent = format!("iifname \"{bridge}\" oifname != \"{bridge}\"");
     let got = format!("oifname \"{bridge}\" iifname != \"{bridge}\"");
     let mut rules = Vec::new();
+    if passage.apart {
+        // What is led to a published port passes, and its answers.
+        let among = format!("iifname \"{bridge}\" oifname \"{bridge}\"");
+        rules.push(("closed", format!("{among} ct status dnat return")));
+        rules.push(("closed", format!("{among} drop")));
+    }
     // Who is on it on another host is as one who is on it here.
     let chain = if is_routed { "routed" } else { "closed" };
     if is_routed || passage.is_closed() {

@@ -24,26 +24,13 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn bridge_has_port_with(&self, bridge_index: u32, mac: Mac) -> io::Result<bool> {
-        let mut question = NeighbourMessage::default();
-        question.header.family = AddressFamily::Bridge;
-        question.attributes = vec![
-            NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
-            NeighbourAttribute::Controller(bridge_index),
-        ];
-        let found = self.ask(RouteNetlinkMessage::GetNeighbour(question), |answer| match answer {
-            RouteNetlinkMessage::NewNeighbour(entry) => Some(entry.header),
-            _ => None,
-        });
-        match found {
+        match self.by_mac(bridge_index, mac) {
             Ok(entry) => Ok(entry.is_some_and(|entry| {
-                entry.state == NeighbourState::Permanent && entry.ifindex != bridge_index
+                entry.header.state == NeighbourState::Permanent && entry.header.ifindex != bridge_index
             })),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ENOENT) => Ok(false),
-                // Linux 4.19, or no bridge.
-                Some(libc::EOPNOTSUPP | libc::EINVAL) => self.lists_port_with(bridge_index, mac),
-                _ => Err(error),
-            },
+            // Linux 4.19, or no bridge.
+            Err(error) if knows_no_question(&error) => self.lists_port_with(bridge_index, mac),
+            Err(error) => Err(error),
         }
     }
 
@@ -97,6 +84,49 @@ impl Netlink {
         Ok(told)
     }
 
+    /// Whether the host was told once and for all who has this address on the bridge with this
+    /// number, and the bridge knows by which port it is reached: two questions, however many there
+    /// are, and one where the host was told nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn bridge_leads_to(&self, bridge_index: u32, address: IpAddr) -> io::Result<bool> {
+        let mut question = neighbour(bridge_index, address);
+        question.header.state = NeighbourState::None;
+        let told = match self.entry(question) {
+            Ok(entry) => entry.filter(|entry| entry.header.state == NeighbourState::Permanent),
+            // Linux 4.19 answers with all, or not at all.
+            Err(error) if knows_no_question(&error) => None,
+            Err(error) => return Err(error),
+        };
+        let attributes = told.map(|entry| entry.attributes).unwrap_or_default();
+        let mac = attributes.into_iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(mac) => mac.try_into().ok().map(Mac),
+            _ => None,
+        });
+        let Some(mac) = mac else { return Ok(false) };
+        Ok(self.by_mac(bridge_index, mac)?.is_some_and(|entry| entry.header.ifindex != bridge_index))
+    }
+
+    /// What a bridge knows of an address of the link layer.
+    fn by_mac(&self, bridge_index: u32, mac: Mac) -> io::Result<Option<NeighbourMessage>> {
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Bridge;
+        question.attributes = vec![
+            NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+            NeighbourAttribute::Controller(bridge_index),
+        ];
+        self.entry(question)
+    }
+
+    fn entry(&self, question: NeighbourMessage) -> io::Result<Option<NeighbourMessage>> {
+        let found = self.ask(RouteNetlinkMessage::GetNeighbour(question), |answer| match answer {
+            RouteNetlinkMessage::NewNeighbour(entry) => Some(entry),
+            _ => None,
+        });
+        found.or_else(|error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(None) } else { Err(error) })
+    }
+
     pub(super) fn put_neighbour(&self, entry: NeighbourMessage) -> io::Result<()> {
         self.change(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE | NLM_F_REPLACE)
     }
@@ -146,6 +176,11 @@ impl Netlink {
     }
 }
 
+/// Whether a kernel does not know a question: one about a single entry, before Linux 5.0.
+fn knows_no_question(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL))
+}
+
 /// An address that the host knows on a link.
 pub(super) struct Neighbour {
     pub(super) link: u32,
@@ -178,7 +213,9 @@ mod tests {
         ip addr add 10.9.0.1/24 dev br0 && ip -6 addr add fd09::1/64 dev br0 nodad &&
         ip route add default proto static nexthop via 10.9.0.2 dev br0 nexthop via 10.9.0.3 dev br0 &&
         ip route add blackhole 10.8.0.0/16 table 7 metric 5 &&
-        bridge fdb add 02:6e:00:00:00:09 dev h0 master static";
+        bridge fdb add 02:6e:00:00:00:09 dev h0 master static &&
+        ip neigh add fd09::2 lladdr 02:6e:00:00:00:09 dev br0 nud permanent &&
+        ip neigh add fd09::3 lladdr 02:6e:00:00:00:0a dev br0 nud permanent";
 
     fn sh(script: &str) -> bool {
         Command::new("sh").args(["-ec", script]).status().unwrap().success()
@@ -211,6 +248,15 @@ mod tests {
             ] {
                 assert_eq!(netlink.bridge_has_port_with(bridge, mac).unwrap(), expected, "{mac}");
                 assert_eq!(netlink.lists_port_with(bridge, mac).unwrap(), expected, "listed: {mac}");
+            }
+            for (bridge, address, expected) in [
+                (br0, "fd09::2", true),
+                (br1, "fd09::2", false),
+                (br0, "fd09::3", false),
+                (br0, "fd09::4", false),
+            ] {
+                let leads = netlink.bridge_leads_to(bridge, address.parse().unwrap()).unwrap();
+                assert_eq!(leads, expected, "{address}");
             }
             let h0 = netlink.index("h0").unwrap();
             assert!(!netlink.bridge_has_port_with(h0, mac(0x76, 2)).unwrap(), "no bridge");
