@@ -13,13 +13,11 @@ use oci_spec::runtime::{ContainerState, State};
 use crate::config::Settings;
 use crate::error::{Doing, Error, Kind, Result, is_obeyed};
 use crate::failures;
+use crate::log;
 use crate::model::container::{ContainerId, check_id};
 use crate::model::request::Request;
 use crate::model::sandbox::NetnsRef;
 use crate::operations;
-
-/// The largest state document that is read, in bytes. Real ones have a few kilobytes.
-pub const MAX_STATE_BYTES: u64 = 1 << 20;
 
 /// A container as its runtime describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,17 +56,13 @@ pub fn read_state() -> Result<Container> {
 
 const READ: &str = "read the container's state from standard input";
 
-/// Parses one state document of at most [`MAX_STATE_BYTES`].
+/// Parses one state document of at most 1 MiB.
 ///
 /// # Errors
 /// The document is empty, too large, not JSON, or lacks `id` or `status`; the id cannot be one
 /// that a runtime accepts; the bundle is not an absolute path that fits a log.
 pub fn parse_state(input: impl Read) -> Result<Container> {
-    let mut text = Vec::new();
-    input.take(MAX_STATE_BYTES + 1).read_to_end(&mut text).doing(|| READ)?;
-    if text.len() as u64 > MAX_STATE_BYTES {
-        return Err(Error::new(READ, "it is larger than 1 MiB"));
-    }
+    let text = log::read(input, READ)?;
     if text.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::new(READ, "it is empty")
             .hint("a runtime pipes the state in; `netns attach PID` needs none"));

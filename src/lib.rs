@@ -48,7 +48,7 @@
 //! | [`netfilter`] | messages to the kernel's netfilter | |
 //! | [`model`] | the values that everything speaks of | error |
 //! | [`failures`] | why hooks failed, where a user finds it | error |
-//! | [`log`] | standard output, standard error and the log file | error |
+//! | [`log`] | standard input, output and error, and the log file | error |
 //! | [`error`] | what went wrong, in words | |
 
 pub mod cni;

@@ -1,14 +1,30 @@
-//! Standard output; standard error, and the file beside it: engines throw a hook's standard error
+//! Standard input and output; standard error, and the file beside it: engines throw a hook's standard error
 //! away.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::error::{Doing, Error, Result};
+
+/// The most that is read of a document on standard input, in bytes. Real ones have a few kilobytes.
+const MAX_INPUT: u64 = 1 << 20;
+
+/// Reads a document as it comes on standard input; `operation` words what for.
+///
+/// # Errors
+/// It cannot be read, or is larger than 1 MiB.
+pub fn read(input: impl Read, operation: &str) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    input.take(MAX_INPUT + 1).read_to_end(&mut text).doing(|| operation)?;
+    if text.len() as u64 > MAX_INPUT {
+        return Err(Error::new(operation, "it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
 
 /// Writes to standard output. A reader that has seen enough, as `head`, is no error.
 ///

@@ -190,7 +190,7 @@ enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Write manual pages to a directory: netns.1 and one for each command
+    /// Write manual pages to a directory: netns.1, one for each command, and netns-hook.toml.5
     Man {
         /// The directory
         dir: PathBuf,

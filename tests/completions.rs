@@ -48,7 +48,7 @@ fn offered(words: &str) -> Vec<String> {
 #[test]
 fn bash_completes_commands_and_options() {
     assert_eq!(offered("netns at"), ["attach"]);
-    assert_eq!(offered("netns attach --nam"), ["--name-netns"]);
+    assert_eq!(offered("netns attach --name-"), ["--name-netns"]);
     assert_eq!(offered("netns completions el"), ["elvish"]);
     for option in options(&help_of("options")) {
         assert!(offered(&format!("netns {option}")).contains(&option.to_owned()), "{option}");
@@ -93,7 +93,7 @@ fn every_command_has_a_page_that_names_its_options_and_is_fine_for_groff() {
     let help = help();
     let mut expected: BTreeSet<String> =
         commands(&help).iter().map(|command| format!("netns-{command}.1")).collect();
-    expected.insert("netns.1".to_owned());
+    expected.extend(["netns.1".to_owned(), "netns-hook.toml.5".to_owned()]);
     let files = fs::read_dir(dir.0.join("man1")).unwrap();
     let found: BTreeSet<String> =
         files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
@@ -103,13 +103,60 @@ fn every_command_has_a_page_that_names_its_options_and_is_fine_for_groff() {
         let output =
             run(Command::new("groff").args(["-Kutf8", "-man", "-Tutf8", "-ww", "-P-cbou"]).arg(&path), "");
         assert!(output.status.success() && output.stderr.is_empty(), "{page}: {}", stderr(&output));
-        // Where nobody has told groff otherwise, \- is a minus.
-        let text = String::from_utf8(output.stdout).unwrap().replace('\u{2212}', "-");
+        let text = plain(output.stdout);
+        if page.ends_with(".5") {
+            continue;
+        }
         let own = page.trim_end_matches(".1").split_once('-').map(|(_, command)| command);
         let own = netns(&[own.as_slice(), &["--help"]].concat());
         for option in options(&own) {
             assert!(text.contains(option), "{option} in {page}");
         }
+    }
+}
+
+/// What groff prints; where nobody has told it otherwise, \- is a minus.
+fn plain(printed: Vec<u8>) -> String {
+    String::from_utf8(printed).unwrap().replace('\u{2212}', "-")
+}
+
+#[test]
+fn the_page_of_the_configuration_file_has_every_key_and_an_example_that_is_one() {
+    let dir = Directory::new("man5");
+    netns(&["man", dir.0.to_str().unwrap()]);
+    let page = dir.0.join("netns-hook.toml.5");
+    // In one line what is one, so that the example can be taken as it stands.
+    let output =
+        run(Command::new("groff").args(["-Kutf8", "-man", "-Tutf8", "-rLL=200n", "-P-cbou"]).arg(&page), "");
+    let text = plain(output.stdout);
+    let keys: BTreeSet<&str> = text
+        .lines()
+        .flat_map(|line| line.trim().split(", "))
+        .flat_map(|line| line.split(" = ").next())
+        .collect();
+    let help = help_of("options");
+    let options = options(&help).into_iter().map(|option| option.trim_start_matches('-'));
+    for option in options.filter(|option| !["config", "help"].contains(option)) {
+        assert!(keys.contains(option), "{option}: {text}");
+    }
+    let example = text.split("EXAMPLES").nth(1).unwrap().split("FILES\n").next().unwrap();
+    let example: String = example.lines().skip(2).map(|line| format!("{}\n", line.trim())).collect();
+    let file = dir.0.join("example.toml");
+    fs::write(&file, &example).unwrap();
+    let listed =
+        netns(&["networks", "--json", "--state-dir", "/nonexistent", "--config", file.to_str().unwrap()]);
+    assert!(listed.contains("\"front\""), "{listed}");
+    let table: toml::Table = example.parse().unwrap();
+    for key in table["policy"].as_table().unwrap().keys() {
+        assert!(keys.contains(key.as_str()), "policy.{key}: {text}");
+    }
+    // The program says by itself which keys a network has.
+    fs::write(&file, "[network.front]\nzzzzzzzzzzzz = 1\n").unwrap();
+    let refused = run(Command::new(NETNS).args(["networks", "--config", file.to_str().unwrap()]), "");
+    let said = stderr(&refused);
+    let all = said.split("the keys of a network are ").nth(1).unwrap();
+    for key in all.trim().split(", ") {
+        assert!(keys.contains(key), "pkg/netns-hook.toml.5 lacks network.NAME.{key}: {text}");
     }
 }
 

@@ -9,16 +9,9 @@ use crate::engines::podman::Podman;
 use crate::engines::{Ask, Engine, find};
 
 /// A world whose `/etc`, `/usr` and `/var/lib` may be written to.
-fn world() -> Option<World> {
+pub fn world() -> Option<World> {
     let world = World::new()?;
-    for dir in ["/etc", "/usr", "/var/lib", "/opt"] {
-        let own = world.dir.join("overlay").join(dir.replace('/', "_"));
-        let own = own.display();
-        world.sh(&format!(
-            "mkdir -p {own}/up {own}/work && \
-             mount -t overlay overlay -o lowerdir={dir},upperdir={own}/up,workdir={own}/work {dir}"
-        ));
-    }
+    world.change_only_here(&["/etc", "/usr", "/var/lib", "/opt"]);
     world
         .sh("rm -rf /etc/containers/oci /usr/share/containers/oci /etc/docker/* /etc/containerd/config.toml");
     Some(world)

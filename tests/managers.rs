@@ -5,8 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::mount::{MsFlags, mount};
-
 use crate::common::scene::{Scene, ask};
 use crate::common::{World, on_both_variants, stderr, wait_for};
 use crate::engines::docker::Docker;
@@ -40,18 +38,10 @@ fn assert_all_works(scene: &Scene, when: &str) {
     assert_eq!((works(scene), found(&scene.world)), ([true; 3], vec![]), "{when}");
 }
 
-/// Has what is below a directory of the machine's changed in this world only.
-fn own_copy(world: &World, directory: &str) {
-    let copy = world.dir.join(Path::new(directory).file_name().expect("a name"));
-    world.sh(&format!("cp -a {directory} {}", copy.display()));
-    let none: Option<&str> = None;
-    mount(Some(&copy), directory, none, MsFlags::MS_BIND, none).expect("bind the copy");
-}
-
 #[test]
 fn ufw_stops_nothing_and_keeps_nobody_from_a_published_port() {
     let Some(world) = World::new() else { return };
-    own_copy(&world, "/etc/ufw");
+    world.change_only_here(&["/etc/ufw"]);
     let scene = Scene::new(world, "8080:80");
     for command in ["--force enable", "reload", "deny 8080", "--force disable", "--force enable", "reload"] {
         scene.world.sh(&format!("ufw {command}"));
@@ -73,30 +63,47 @@ fn docker_that_starts_and_ends_stops_nothing(world: World) {
     }
 }
 
+/// What `netns doctor` says is to be done where firewalld runs.
+const TRUSTED: &str = "firewall-cmd --permanent --zone=trusted --add-interface=netns0";
+
+fn start_daemon(world: &mut World, program: &str, arguments: &[&str]) -> u32 {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    world.keep(command.spawn().expect("start a daemon"))
+}
+
+fn start_dbus(world: &mut World) {
+    fs::create_dir("/run/dbus").expect("create /run/dbus");
+    start_daemon(world, "dbus-daemon", &["--system", "--nofork", "--nopidfile"]);
+    wait_for("dbus", || Path::new("/run/dbus/system_bus_socket").exists());
+}
+
+fn start_firewalld(world: &mut World) -> u32 {
+    let firewalld = start_daemon(world, "firewalld", &["--nofork", "--nopid"]);
+    wait_for("firewalld", || world.try_sh("firewall-cmd --state").status.success());
+    firewalld
+}
+
+fn end_firewalld(world: &World, firewalld: u32) {
+    world.sh(&format!("kill {firewalld}"));
+    wait_for("the end of firewalld", || !world.try_sh("firewall-cmd --state").status.success());
+    wait_for("the end of its rules", || !world.sh("nft list tables").contains("firewalld"));
+}
+
 #[test]
 fn firewalld_removes_our_rules_at_each_reload_and_a_reload_of_ours_restores_them() {
     let Some(mut world) = World::new() else { return };
-    own_copy(&world, "/etc/firewalld");
-    own_copy(&world, "/var/log");
-    fs::create_dir("/run/dbus").expect("create /run/dbus");
-    let mut start = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        world.keep(command.spawn().expect("start a daemon"))
-    };
-    start("dbus-daemon", &["--system", "--nofork", "--nopidfile"]);
-    wait_for("dbus", || Path::new("/run/dbus/system_bus_socket").exists());
-    let firewalld = start("firewalld", &["--nofork", "--nopid"]);
-    wait_for("firewalld", || world.try_sh("firewall-cmd --state").status.success());
+    world.change_only_here(&["/etc/firewalld", "/var/log"]);
+    start_dbus(&mut world);
+    let firewalld = start_firewalld(&mut world);
 
     let scene = Scene::new(world, "8080:80");
     let world = &scene.world;
     assert_eq!(works(&scene), [true, true, false], "it forwards nothing that no zone allows");
     assert_eq!(found(world), ["forward-dropped"]);
     let said = String::from_utf8_lossy(&world.netns(&["doctor"], "").stdout).into_owned();
-    let hint = "firewall-cmd --permanent --zone=trusted --add-interface=netns0";
-    assert!(said.contains(hint), "{said}");
-    world.sh(hint);
+    assert!(said.contains(TRUSTED), "{said}");
+    world.sh(TRUSTED);
     for reload in ["--reload", "--complete-reload"] {
         world.sh(&format!("firewall-cmd {reload}"));
         assert_eq!(works(&scene), [false; 3], "{reload} removes the rules of everybody");
@@ -107,9 +114,7 @@ fn firewalld_removes_our_rules_at_each_reload_and_a_reload_of_ours_restores_them
         assert!(mended.status.success(), "{}", stderr(&mended));
         assert_all_works(&scene, reload);
     }
-    world.sh(&format!("kill {firewalld}"));
-    wait_for("the end of firewalld", || !world.try_sh("firewall-cmd --state").status.success());
-    wait_for("the end of its rules", || !world.sh("nft list tables").contains("firewalld"));
+    end_firewalld(world, firewalld);
     assert_eq!(found(world), ["rules-missing"], "it removes them when it ends, too");
     world.netns_ok(&["reload"], "");
     assert_all_works(&scene, "after its end");

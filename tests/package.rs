@@ -4,10 +4,11 @@ use std::process::Command;
 
 use crate::common::{NETNS, World, skip};
 
-const CONTENTS: [&str; 12] = [
+const CONTENTS: [&str; 13] = [
     "/usr/bin/netns",
     "/usr/share/man/man1/netns.1.gz",
     "/usr/share/man/man1/netns-attach.1.gz",
+    "/usr/share/man/man5/netns-hook.toml.5.gz",
     "/usr/share/bash-completion/completions/netns",
     "/usr/share/zsh/vendor-completions/_netns",
     "/usr/share/fish/vendor_completions.d/netns.fish",

@@ -120,7 +120,7 @@ impl Target for Fake {
             Step::AddIfb(ifb) => vec![ifb.name.to_string()],
             Step::AddBridge(bridge) => vec![bridge.name.to_string()],
             Step::MoveDevice(device) => vec![device.inside.to_string()],
-            Step::MakeNames { dir } => vec![dir.display().to_string()],
+            Step::MakeNames { dir, .. } => vec![dir.display().to_string()],
             _ => Vec::new(),
         };
         self.exists.retain(|text| !owners.iter().any(|owner| text.starts_with(&format!("on {owner}: "))));
@@ -142,7 +142,7 @@ fn all_steps() -> Vec<Step> {
     let host = Host {
         devices: vec![device("ens6f0")],
         resolver: Resolver::of_host("nameserver 10.0.0.1\n"),
-        files: Files { bundle, mntns: Some(7), before_pivot: true },
+        files: Files { bundle, mntns: Some(7), before_pivot: true, ..Files::default() },
         ..fresh_host()
     };
     let plan = attach(options, &host, &Known::default(), "web", 42).unwrap();

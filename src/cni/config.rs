@@ -14,6 +14,9 @@ use super::answer::{CONFIG, DECODE, Fault, VERSION};
 use crate::error::Error;
 use crate::model::network::NetworkName;
 
+/// What is being done while the configuration is read.
+pub(super) const READ: &str = "read the network configuration from standard input";
+
 type Result<T> = std::result::Result<T, Fault>;
 
 /// A network configuration, as far as it is ours to read.
@@ -142,11 +145,10 @@ pub(super) struct Valid {
 
 impl Config {
     pub(super) fn parse(text: &[u8]) -> Result<Self> {
-        let operation = "read the network configuration from standard input";
         let value: Value =
-            serde_json::from_slice(text).map_err(|cause| Fault::new(DECODE, Error::new(operation, cause)))?;
-        let mut config: Self = serde_json::from_value(value)
-            .map_err(|cause| Fault::new(CONFIG, Error::new(operation, cause)))?;
+            serde_json::from_slice(text).map_err(|cause| Fault::new(DECODE, Error::new(READ, cause)))?;
+        let mut config: Self =
+            serde_json::from_value(value).map_err(|cause| Fault::new(CONFIG, Error::new(READ, cause)))?;
         if !config.runtime_config.dns.is_null() {
             config.dns = config.runtime_config.dns.take();
         }

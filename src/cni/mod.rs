@@ -18,7 +18,6 @@ mod call;
 mod config;
 mod request;
 
-use std::io::Read;
 use std::process::ExitCode;
 
 use answer::Fault;
@@ -28,12 +27,10 @@ use serde_json::{Value, json};
 
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::log::print;
+use crate::log::{self, print};
 use crate::model::container::ContainerId;
 use crate::operations;
 
-/// The largest network configuration that is read, in bytes.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// The versions of the specification that are spoken.
 pub(crate) const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
@@ -68,16 +65,7 @@ pub fn cni(settings: &Settings, ready: Result<()>) -> ExitCode {
 }
 
 fn read() -> std::result::Result<Vec<u8>, Fault> {
-    let mut text = Vec::new();
-    let read = std::io::stdin().take(MAX_CONFIG_BYTES + 1).read_to_end(&mut text);
-    let operation = "read the network configuration from standard input";
-    match read {
-        Err(cause) => Err(Fault::new(answer::IO, Error::new(operation, cause))),
-        Ok(_) if text.len() as u64 > MAX_CONFIG_BYTES => {
-            Err(Fault::new(answer::IO, Error::new(operation, "it is larger than 1 MiB")))
-        }
-        Ok(_) => Ok(text),
-    }
+    log::read(std::io::stdin(), config::READ).map_err(|error| Fault::new(answer::IO, error))
 }
 
 /// One command, by what the environment and the network configuration say.
@@ -147,7 +135,7 @@ fn collect_garbage(settings: &Settings, config: &Config) -> Answer {
 /// Whether the next `ADD` could succeed.
 fn status(settings: &Settings, config: &Config) -> Answer {
     let wanted = config.network(settings)?;
-    match operations::ready(settings, &wanted) {
+    match operations::ready(settings, &wanted, &config.lease_ranges()?) {
         Ok(()) => Ok(None),
         Err(error) => Err(Fault::new(answer::NOT_AVAILABLE, error)),
     }

@@ -16,7 +16,7 @@ use crate::model::rate::Rate;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::route::{RouteSpec, Target};
 use crate::model::rule::Family;
-use crate::model::value::{Gateway, Iface, Mac};
+use crate::model::value::{Gateway, Iface, Mac, first_host};
 
 type Result<T> = std::result::Result<T, Fault>;
 
@@ -57,7 +57,8 @@ impl Config {
             if set.iter().any(|range| range.subnet != first.subnet) {
                 return Err(Fault::config("use ipam.ranges", "all ranges of one set must be in one subnet"));
             }
-            let gateway = first.gateway.unwrap_or_else(|| first_host(first.subnet));
+            let gateway = first.gateway.or_else(|| Some(first_host(first.subnet)?.ip()));
+            let gateway = gateway.unwrap_or_else(|| first.subnet.network());
             let Gateway(subnet) =
                 format!("{gateway}/{}", first.subnet.prefix()).parse().map_err(Fault::from_input)?;
             subnets.push(subnet);
@@ -119,7 +120,8 @@ impl Config {
         sets
     }
 
-    fn lease_ranges(&self) -> Result<Vec<(IpAddr, IpAddr)>> {
+    /// From which addresses to lease.
+    pub(super) fn lease_ranges(&self) -> Result<Vec<(IpAddr, IpAddr)>> {
         let mut ranges = Vec::new();
         for range in self.range_sets().into_iter().flatten() {
             let (first, last) = (range.range_start, range.range_end);
@@ -213,13 +215,5 @@ impl Config {
             format!("{ip}{host}:{container}/{}", protocol.to_ascii_lowercase())
         };
         wanted.map(|mapping| spec(mapping).parse().map_err(Fault::from_input)).collect()
-    }
-}
-
-/// The first address of a subnet that a host can have.
-fn first_host(subnet: IpNetwork) -> IpAddr {
-    match subnet.network() {
-        IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) + 1).into()),
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) + 1).into()),
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_complete::Shell;
 
 use crate::error::{Doing, Result};
@@ -47,13 +47,34 @@ fn with_ids(script: &str, cli: &Command, shell: Shell) -> String {
     }
 }
 
-/// Writes a page about `cli` and one about each of its commands into the directory `dir`, which
-/// is made if there is none: `netns.1`, `netns-attach.1`…
+/// Writes a page about `cli`, one about each of its commands and one about the configuration file into
+/// the directory `dir`, which is made if there is none: `netns.1`, `netns-attach.1`…
 ///
 /// # Errors
 /// A file cannot be written.
 pub fn man(cli: Command, dir: &Path) -> Result<()> {
     let operation = || format!("write manual pages to {}", dir.display());
     fs::create_dir_all(dir).doing(operation)?;
+    fs::write(dir.join("netns-hook.toml.5"), page_of_file(&cli)).doing(operation)?;
     clap_mangen::generate_to(cli, dir).doing(operation)
+}
+
+/// The page about the configuration file, whose keys are the options of `cli`.
+fn page_of_file(cli: &Command) -> String {
+    let is_key = |option: &&Arg| !["config", "help", "version"].contains(&option.get_id().as_str());
+    let key = |option: &Arg| {
+        let value = option.get_value_names().and_then(<[_]>::first)?;
+        let (name, help) = (escaped(option.get_long()?), escaped(&option.get_help()?.to_string()));
+        Some(format!(".TP\n.BI \"{name} = \" {value}\n{help}\n"))
+    };
+    let keys: String = cli.get_arguments().filter(is_key).filter_map(key).collect();
+    let example = escaped(include_str!("../../examples/netns-hook.toml"));
+    include_str!("../../pkg/netns-hook.toml.5")
+        .replace(".\\\" OPTIONS\n", &keys)
+        .replace(".\\\" EXAMPLE\n", &example)
+}
+
+/// Text that `roff(7)` takes for nothing else.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace("\n.", "\n\\&.").replace("\n'", "\n\\&'")
 }

@@ -20,7 +20,7 @@ use crate::model::dns::Server;
 use crate::model::network::{Isolation, Mode, NetworkSpec};
 use crate::model::route::{RouteSpec, Target};
 use crate::model::rule::{Backend, Family};
-use crate::model::value::{Gateway, Iface, Mtu, overlap, subnet};
+use crate::model::value::{Gateway, Iface, Mtu, first_host, overlap, subnet};
 
 /// The keys of a network.
 const KEYS: [&str; 16] = [
@@ -266,7 +266,7 @@ fn subnets(value: &Value<'_>) -> Told<(Vec<IpNetwork>, Vec<usize>)> {
             let whole: Option<IpNetwork> = written.parse().ok();
             let is_network = whole.filter(|net| net.ip() == net.network() && written.contains('/'));
             let mistake = Mistake::at(at, cause);
-            match is_network.and_then(auto::first_host).and_then(auto::gateway) {
+            match is_network.and_then(first_host).and_then(auto::gateway) {
                 Some(gateway) => mistake.hint(format!("write the gateway's address, as \"{gateway}\"")),
                 None => mistake,
             }

@@ -72,6 +72,8 @@ pub fn resolve(
             search: options.dns_search,
             options: options.dns_option,
             aliases: options.alias,
+            hosts: options.add_host,
+            covers: options.names.unwrap_or_default(),
             hands_off: options.no_dns.unwrap_or_default(),
             allowed: None,
         },

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 
 use super::setting::{Setting, Value};
 use crate::error::{Error, Kind};
-use crate::model::dns::{Domain, HostName, ResolverOption, Server};
+use crate::model::dns::{Domain, HostEntry, HostName, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::place::Place;
 use crate::model::publish::PublishList;
@@ -162,6 +162,15 @@ options! {
     #[arg(env = "NETNS_ALIAS", value_name = "NAME", value_delimiter = HostName::DELIMITER)]
     alias: Vec<HostName> => Allowed,
 
+    /// The hosts file with the neighbours' names also where the engine mounts one of its own, as docker and podman do
+    #[arg(env = "NETNS_NAMES", value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    names: Option<bool> => Allowed,
+
+    /// Another host in the container's hosts file, as NAME:ADDR
+    #[arg(env = "NETNS_ADD_HOST", value_name = "NAME:ADDR", value_delimiter = HostEntry::DELIMITER)]
+    add_host: Vec<HostEntry> => Allowed,
+
     /// Leave the container's resolv.conf and hosts alone
     #[arg(env = "NETNS_NO_DNS", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
@@ -238,7 +247,16 @@ mod tests {
 
     /// The option set to a value that it takes, and that value.
     fn sample(field: &Field) -> (Options, &'static str) {
-        let values = ["true", "10.7.0.1", "10.7.0.1/24", "1400", "ndots:2", "nftables", "02:00:00:00:00:07"];
+        let values = [
+            "true",
+            "10.7.0.1",
+            "10.7.0.1/24",
+            "1400",
+            "ndots:2",
+            "nftables",
+            "02:00:00:00:00:07",
+            "nas:10.7.0.1",
+        ];
         let mut set = values.into_iter().filter_map(|value| {
             let mut options = Options::default();
             (field.set)(&mut options, value).ok().map(|()| (options, value))

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::is_obeyed;
-use crate::model::dns::{Domain, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
+use crate::model::dns::{Domain, HostEntry, HostName, MAX_SERVERS, MAX_WORDS, ResolverOption, Server};
 use crate::model::host_device::HostDevice;
 use crate::model::place::Place;
 use crate::model::publish::{Publish, PublishList};
@@ -107,6 +107,7 @@ displayed! {
     Domain {}
     ResolverOption {}
     HostName {}
+    HostEntry {}
     Server { const MOST: usize = MAX_SERVERS; }
     // Each is compared with all others while other containers wait for the lock: 60,000 of them,
     // which fit a state document, would hold it for minutes.

@@ -19,6 +19,8 @@ pub struct Bundle {
     pub root: PathBuf,
     /// What the engine mounts in it, as paths from `/` without `.` and `..`.
     mounts: Vec<PathBuf>,
+    /// The `hosts` file that the engine mounts.
+    pub hosts: Option<PathBuf>,
     /// Whether what is mounted in it may show outside of it too.
     pub shared: bool,
 }
@@ -41,6 +43,7 @@ struct Root {
 #[derive(Deserialize)]
 struct Mount {
     destination: PathBuf,
+    source: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -61,11 +64,16 @@ impl Bundle {
         if root.to_string_lossy().contains(is_obeyed) {
             return Err(io::Error::new(ErrorKind::InvalidData, "there are control characters in root.path"));
         }
+        let mounts: Vec<PathBuf> = spec.mounts.iter().map(|mount| normal(&mount.destination)).collect();
+        let sources = spec.mounts.into_iter().map(|mount| mount.source);
+        let mut hosts = mounts.iter().zip(sources).filter(|(to, _)| to.as_path() == Path::new("/etc/hosts"));
+        let hosts = hosts.next_back().and_then(|(_, source)| source).map(|source| bundle.join(source));
         let propagation = spec.linux.and_then(|linux| linux.rootfs_propagation).unwrap_or_default();
         Ok(Self {
             hostname: spec.hostname,
             root: bundle.join(root),
-            mounts: spec.mounts.iter().map(|mount| normal(&mount.destination)).collect(),
+            mounts,
+            hosts,
             shared: propagation.contains("shared"),
         })
     }
@@ -100,12 +108,12 @@ mod tests {
     #[test]
     fn what_names_need_is_read_and_everything_else_is_not() {
         let text = r#"{"ociVersion":"1.0.2","hostname":"web","root":{"path":"fs","readonly":true},
-            "mounts":[{"destination":"/proc","type":"proc"},{"destination":"/etc//./hosts"}],
+            "mounts":[{"destination":"/proc","type":"proc"},{"destination":"/etc//./hosts","source":"own"}],
             "linux":{"rootfsPropagation":"rslave","namespaces":[]}}"#;
         let bundle = parse(text).unwrap();
         assert_eq!((bundle.hostname.as_deref(), bundle.root.to_str()), (Some("web"), Some("/b/fs")));
         assert!(bundle.mounts(Path::new("/etc/hosts")) && !bundle.mounts(Path::new("/etc/resolv.conf")));
-        assert!(!bundle.shared);
+        assert!(!bundle.shared && bundle.hosts == Some("/b/own".into()));
         assert_eq!(parse("{}").unwrap().root, Path::new("/b/rootfs"));
         assert_eq!(parse(r#"{"root":{"path":"/abs"}}"#).unwrap().root, Path::new("/abs"));
     }

@@ -38,6 +38,15 @@ pub struct ResolverOption(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Server(pub IpAddr);
 
+/// Another host by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEntry {
+    /// What it is called.
+    pub name: HostName,
+    /// Its address.
+    pub address: IpAddr,
+}
+
 impl HostName {
     /// The name.
     pub fn as_str(&self) -> &str {
@@ -122,6 +131,22 @@ impl FromStr for Server {
     }
 }
 
+impl FromStr for HostEntry {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let form = || refuse("host", text, "it must be NAME:ADDR, as nas:10.0.0.5");
+        let (name, address) = text.split_once(':').ok_or_else(form)?;
+        let address = address.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(address);
+        Ok(Self { name: name.parse()?, address: address.parse().map_err(|_| form())? })
+    }
+}
+
+impl fmt::Display for HostEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.address)
+    }
+}
+
 macro_rules! shown_as_written {
     ($($kind:ident)+) => {$(
         impl fmt::Display for $kind {
@@ -144,6 +169,10 @@ pub struct Names {
     pub options: Vec<ResolverOption>,
     /// Names of the container beside its id and its hostname.
     pub aliases: Vec<HostName>,
+    /// Other hosts that it calls by name.
+    pub hosts: Vec<HostEntry>,
+    /// Whether it has names also where its engine mounts a `hosts` file.
+    pub covers: bool,
     /// Whether the container's files are left alone.
     pub hands_off: bool,
     /// If names with a dot are bounded, what they are bounded to.
@@ -158,7 +187,14 @@ impl Names {
 
     /// Whether anything is asked for that a `hosts` file is good for.
     pub fn asks_for_hosts(&self) -> bool {
-        self.asks_for_resolver() || !self.aliases.is_empty()
+        self.asks_for_resolver() || self.covers || !(self.aliases.is_empty() && self.hosts.is_empty())
+    }
+
+    /// Takes over what the engine's own `hosts` file says, which ours covers.
+    pub fn learn(&mut self, told: Told) {
+        let names = told.names.into_iter().filter(|name| self.allows(name)).collect::<Vec<_>>();
+        self.aliases.extend(names);
+        self.hosts.extend(told.hosts);
     }
 
     /// Whether a container may be called so on its own account. Where aliases are bounded,
@@ -167,6 +203,15 @@ impl Names {
         let allowed = |list: &Vec<Allowed>| list.iter().any(|allowed| allowed.allows(name));
         !name.0.contains('.') || self.allowed.as_ref().is_none_or(allowed)
     }
+}
+
+/// What an engine tells of a container's names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What it is called besides.
+    pub names: Vec<HostName>,
+    /// Other hosts.
+    pub hosts: Vec<HostEntry>,
 }
 
 /// A name, or `*.domain` for all names below a domain.
@@ -245,6 +290,17 @@ mod tests {
         assert!(".".parse::<Domain>().unwrap().is_root());
         assert!("example.com.".parse::<Domain>().is_ok() && "ndots:2".parse::<ResolverOption>().is_ok());
         assert!("127.0.0.1".parse::<Server>().is_ok(), "a resolver in the container itself");
+    }
+
+    #[test]
+    fn another_host_is_a_name_and_an_address() {
+        for (text, shown) in [("nas:10.0.0.5", "nas:10.0.0.5"), ("a.lan:[fd00::5]", "a.lan:fd00::5")] {
+            assert_eq!(text.parse::<HostEntry>().unwrap().to_string(), shown);
+            assert_eq!(shown.parse::<HostEntry>().unwrap().to_string(), shown);
+        }
+        for text in ["", "nas", "nas:", ":10.0.0.5", "nas:host", "localhost:10.0.0.5", "a b:10.0.0.5"] {
+            assert!(text.parse::<HostEntry>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

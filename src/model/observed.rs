@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::bundle::Bundle;
 use super::device::Before;
+use super::dns::Told;
 use super::port::PortMapping;
 use super::resolver::Resolver;
 use super::value::{Iface, Mac};
@@ -258,6 +259,8 @@ pub enum NameHolder {
 pub struct Files {
     /// What its bundle says, if it has one.
     pub bundle: Option<Bundle>,
+    /// What its engine tells of its names, if ours are to cover the engine's.
+    pub told: Told,
     /// The inode of its mount namespace, unless that is the host's.
     pub mntns: Option<u64>,
     /// Whether its root directory is still the host's, as before `pivot_root(2)`.

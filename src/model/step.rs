@@ -119,7 +119,7 @@ pub enum Step {
     AddRoute {
         /// Where.
         netns: Netns,
-        /// The route.
+        /// Which.
         route: RouteSpec,
         /// The link that it leaves by, if it leads anywhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,13 +175,19 @@ pub enum Step {
     MakeNames {
         /// With everything in it.
         dir: PathBuf,
+        /// By which containers reach the host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway: Option<IpAddr>,
     },
-    /// The `hosts` file of those who are on several networks, with the lines of each.
+    /// The `hosts` file of those who are on several networks, or who call others besides.
     JoinNames {
         /// The directory that it is in.
         dir: PathBuf,
         /// The networks, sorted.
         networks: Vec<NetworkName>,
+        /// Lines besides those of the networks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lines: Vec<String>,
     },
     /// A line of a network's `hosts` file.
     AddHost {
@@ -205,8 +211,7 @@ pub enum Step {
     Mount(BindMounts),
     /// A device of the host moves into the container.
     MoveDevice(Box<MovedDevice>),
-    /// What is sent from an address, and for which only the default route is left, takes that
-    /// of another table.
+    /// What is sent from an address by a default route takes that of another table.
     AddSourceRule {
         /// Where.
         netns: Netns,

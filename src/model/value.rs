@@ -1,7 +1,7 @@
 //! What single values must look like, by what the kernel, iptables and file names allow.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
@@ -124,6 +124,15 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
 /// The subnet of an address with a prefix length: `172.19.0.1/16` gives `172.19.0.0/16`.
 pub fn subnet(address: IpNetwork) -> IpNetwork {
     IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
+}
+
+/// The address of a subnet that gateways usually have.
+pub fn first_host(subnet: IpNetwork) -> Option<IpNetwork> {
+    let first = match subnet.network() {
+        IpAddr::V4(ip) => IpAddr::from(Ipv4Addr::from(u32::from(ip).checked_add(1)?)),
+        IpAddr::V6(ip) => IpAddr::from(Ipv6Addr::from(u128::from(ip).checked_add(1)?)),
+    };
+    IpNetwork::new(first, subnet.prefix()).ok()
 }
 
 /// Whether two subnets share an address.

@@ -58,7 +58,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
     if let Some(path) = sandbox.path() {
         run.log.debug(&format!("NETNS={}", path.display()));
     }
-    let mut host = run.observe_container(&request, &sandbox)?;
+    let mut host = run.observe_container(&mut request, &sandbox)?;
     for _ in 0..ATTEMPTS {
         run.share_rules(&expected)?;
         let seen = run.glance()?;

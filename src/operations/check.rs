@@ -1,5 +1,8 @@
 //! What of an attached container is not as it was made: asked of the kernel, the rules and the claims.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use super::rules::wanted_rules;
 use super::run::Run;
 use crate::config::Settings;
@@ -85,20 +88,19 @@ fn is_there(step: &Step, host: &Links, inside: &Links, routes: &[Route]) -> bool
     }
 }
 
-/// Whether the next container could be attached to a network.
+/// Whether the next container could be attached to a network, with an address of these ranges.
 ///
 /// # Errors
 /// Why it could not: no address is free, the firewall has no program, or the kernel does not answer.
-pub fn ready(settings: &Settings, wanted: &NetworkSpec) -> Result<()> {
+pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[(IpAddr, IpAddr)]) -> Result<()> {
     let Some(run) = Run::existing(settings)? else { return check_program(wanted, None) };
     let known = run.network(&wanted.name)?;
     check_program(wanted, known.as_ref())?;
-    let leases = run.store.leases(&wanted.name)?;
+    let leases: BTreeSet<IpAddr> = run.store.leases(&wanted.name)?.into_iter().collect();
     for subnet in &wanted.subnets {
-        let taken = leases.iter().filter(|address| subnet.contains(**address)).count();
-        if taken as u64 >= lease::capacity(*subnet, &[]) {
-            let operation = format!("lease an address in {subnet}");
-            return Err(Error::new(operation, format!("all {taken} are taken")).of(Kind::Exhausted));
+        if lease::candidates(*subnet, ranges, None).all(|address| leases.contains(&address)) {
+            let cause = format!("all {} are taken", lease::capacity(*subnet, ranges));
+            return Err(Error::new(format!("lease an address in {subnet}"), cause).of(Kind::Exhausted));
         }
     }
     Ok(())

@@ -81,7 +81,8 @@ impl Run {
         claimed.ports = self.choose_ports(request, host, &claimed)?;
         let mut names = publish::shared_names(request, &claimed);
         let places = places(request, &claimed.mates);
-        let joined = plan::joined(self.state_dir(), places.iter().map(|(network, _)| network));
+        let joined =
+            plan::joined(self.state_dir(), places.iter().map(|(network, _)| network), &request.names.hosts);
         names.extend(joined.and_then(|step| step.shared_name()));
         let mut changing = Vec::new();
         for name in &names {

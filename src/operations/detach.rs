@@ -27,7 +27,7 @@ pub fn detach(settings: &Settings, container: &ContainerId) -> Result<()> {
     let done = Run::existing(settings).and_then(|run| {
         let Some(mut run) = run else { return Ok(()) };
         run.record_of(container)?;
-        run.detach(&container.key())
+        run.detach(&[container.key()])
     });
     done.map_err(|error| error.also(leave_later(settings, container).err()))
 }
@@ -64,47 +64,57 @@ pub fn detach_named(settings: &Settings, name: &str) -> Result<()> {
         Owner::Network(_) | Owner::Unknown => None,
     });
     let called = damaged.chain(claiming).find(|key| key.id() == name);
-    run.detach(&called.ok_or(unknown)?)
+    run.detach(&[called.ok_or(unknown)?])
 }
 
-/// Detaches every container that `is_one` of those who are to leave.
+/// Detaches every container that `is_one` of those who are to leave, all at once.
 ///
 /// # Errors
 /// As for [`detach`], of each.
 pub fn detach_all(settings: &Settings, is_one: impl Fn(&ContainerId) -> bool) -> Result<()> {
     let records = Records::read(&settings.state_dir)?;
-    let leaving =
-        records.containers.iter().map(|record| &record.container).filter(|container| is_one(container));
-    let failures = leaving.filter_map(|container| detach(settings, container).err());
-    Error::merge(failures.collect::<Vec<_>>()).map_or(Ok(()), Err)
+    let leaving = records.containers.iter().filter(|record| is_one(&record.container));
+    let leaving: Vec<Key> = leaving.map(Record::key).collect();
+    let run = if leaving.is_empty() { None } else { Run::existing(settings)? };
+    run.map_or(Ok(()), |mut run| run.detach(&leaving))
 }
 
 impl Run {
-    fn detach(&mut self, key: &Key) -> Result<()> {
+    /// Detaches these, all at once.
+    fn detach(&mut self, keys: &[Key]) -> Result<()> {
         self.warn_of_damage();
+        let mut staying = keys.to_vec();
         for _ in 0..ATTEMPTS {
-            self.expect_removal(key)?;
+            self.expect_removal(&staying)?;
             let lock = self.store.lock()?;
-            // Where claims tell of it, a record that is not there does not say that nothing was done.
-            let unknown = self.record(key)?.is_none() && !self.store.is_set_aside(key);
-            if unknown && self.store.links_of(key)?.is_empty() {
-                return self.store.forget_key(key);
+            let mut known = Vec::new();
+            for key in staying {
+                // Where claims tell of it, a record that is not there does not say that nothing was done.
+                let unknown = self.record(&key)?.is_none() && !self.store.is_set_aside(&key);
+                if unknown && self.store.links_of(&key)?.is_empty() {
+                    self.store.forget_key(&key)?;
+                } else {
+                    known.push(key);
+                }
             }
-            let busy = self.leave(lock, std::slice::from_ref(key))?;
-            if busy.is_empty() {
+            staying = if known.is_empty() { known } else { self.leave(lock, &known)? };
+            if staying.is_empty() {
                 return Ok(());
             }
-            self.wait_for(&busy)?;
+            self.wait_for(&staying)?;
         }
-        Err(busy(key))
+        staying.first().map_or(Ok(()), |key| Err(busy(key)))
     }
 
     /// Starts a program of the firewall ahead of its orders, unless there will be none: another
     /// run that is removing rules by now takes this container's along.
-    fn expect_removal(&mut self, key: &Key) -> Result<()> {
-        let record = self.store.record(key)?.and_then(std::result::Result::ok);
-        let rules = record.iter().flat_map(Record::rules);
-        let mut expected: Vec<_> = rules.map(|rule| (rule.backend(), rule.family())).collect();
+    fn expect_removal(&mut self, keys: &[Key]) -> Result<()> {
+        let mut expected = Vec::new();
+        for key in keys {
+            let record = self.store.record(key)?.and_then(std::result::Result::ok);
+            expected
+                .extend(record.iter().flat_map(Record::rules).map(|rule| (rule.backend(), rule.family())));
+        }
         expected.sort_unstable();
         expected.dedup();
         let nobody_is_at_it = !expected.is_empty() && self.store.try_removals()?.is_some();

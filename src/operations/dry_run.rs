@@ -36,7 +36,7 @@ pub fn plan_attach(settings: &Settings, mut request: Request) -> Result<Vec<Stri
     if attached.is_some() {
         return Ok(lines);
     }
-    let mut host = run.observe_container(&request, &sandbox)?;
+    let mut host = run.observe_container(&mut request, &sandbox)?;
     let networks = run.observe_networks(&mut host, &mut request, &sandbox)?;
     let (plan, _) = run.plan(&request, &sandbox, &host, &networks).map_err(error)?;
     lines.extend(apply_lines(&plan.all_steps().collect::<Vec<_>>()));

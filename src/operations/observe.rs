@@ -96,7 +96,7 @@ impl Run {
     }
 
     /// What can be seen of a container before the lock is taken: nobody else changes it.
-    pub(super) fn observe_container(&self, request: &Request, sandbox: &Sandbox) -> Result<Host> {
+    pub(super) fn observe_container(&self, request: &mut Request, sandbox: &Sandbox) -> Result<Host> {
         let files = !request.names.hands_off;
         let mut host = Host::default();
         if !request.networks.is_empty() {
@@ -104,6 +104,7 @@ impl Run {
                 host.resolver = rootfs::resolver::of_host()?;
             }
             host.files = rootfs::observe(&request.container, sandbox, &request.names, &self.log)?;
+            request.names.learn(std::mem::take(&mut host.files.told));
         }
         let names: Vec<&Iface> = request.devices.iter().map(|device| &device.name).collect();
         host.devices = observe::devices(self.machine.kernel.netlink(), &names)?;

@@ -85,7 +85,9 @@ impl Run {
             }
             ["shared", name, _] if self.is_last(name, key) => {
                 let dir = name.strip_prefix(JOINED).map(|dir| self.state_dir().join("names").join(dir));
-                dir.map(|dir| Step::JoinNames { dir, networks: Vec::new() }).into_iter().collect()
+                dir.map(|dir| Step::JoinNames { dir, networks: Vec::new(), lines: Vec::new() })
+                    .into_iter()
+                    .collect()
             }
             _ => Vec::new(),
         }

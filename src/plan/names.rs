@@ -1,13 +1,15 @@
 //! What a container is called, and the two files by which it knows what others are called.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
 
 use super::Case;
 use super::steps::Steps;
-use crate::model::dns::{MAX_SERVERS, Names, Server};
+use crate::model::dns::{HostEntry, MAX_SERVERS, Names, Server};
 use crate::model::hosts;
 use crate::model::mount::{BindMount, BindMounts};
 use crate::model::network::{NetworkName, NetworkSpec};
@@ -30,17 +32,28 @@ pub fn hosts_file(state_dir: &Path, network: &NetworkName) -> PathBuf {
     directory(state_dir, network).join("hosts")
 }
 
-/// The `hosts` file that containers of these networks have in common, if they are several; its
-/// directory is called after them.
-pub fn joined<'a>(state_dir: &Path, networks: impl Iterator<Item = &'a NetworkName>) -> Option<Step> {
+/// The `hosts` file that containers of these networks have in common who call these others too, if
+/// it is not that of one network; its directory is called after both.
+pub fn joined<'a>(
+    state_dir: &Path,
+    networks: impl Iterator<Item = &'a NetworkName>,
+    others: &[HostEntry],
+) -> Option<Step> {
     let networks: BTreeSet<NetworkName> = networks.cloned().collect();
     let networks: Vec<NetworkName> = networks.into_iter().collect();
-    let called = networks.iter().map(NetworkName::as_str).collect::<Vec<_>>().join("+");
-    let digest =
-        || Sha256::digest(called.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect::<String>();
-    let called = if called.len() <= MAX_JOINED { called.clone() } else { format!("+{}", digest()) };
+    let lines: Vec<String> = others.iter().map(|other| format!("{} {}", other.address, other.name)).collect();
+    let digest = |text: &str| {
+        Sha256::digest(text.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let mut called = networks.iter().map(NetworkName::as_str).collect::<Vec<_>>().join("+");
+    if called.len() > MAX_JOINED {
+        called = format!("+{}", digest(&called));
+    }
+    if !lines.is_empty() {
+        called.push_str(&format!("~{}", digest(&lines.join("\n"))));
+    }
     let dir = state_dir.join("names").join(called);
-    (networks.len() > 1).then_some(Step::JoinNames { dir, networks })
+    (networks.len() > 1 || !lines.is_empty()).then_some(Step::JoinNames { dir, networks, lines })
 }
 
 /// The `resolv.conf` of an attached container, be it mounted or not: its own, or the one that
@@ -57,7 +70,9 @@ pub fn resolv_conf(state_dir: &Path, record: &Record) -> Option<PathBuf> {
 /// The network's directory of files, and what the host's `resolv.conf` says now.
 pub(super) fn network(steps: &mut Steps<'_>, spec: &NetworkSpec, host: &Host, observed: &ObservedNetwork) {
     let dir = directory(&steps.claimed.state_dir, &spec.name);
-    steps.unless_held(Step::MakeNames { dir: dir.clone() });
+    let gateways = || spec.subnets.iter().map(IpNetwork::ip);
+    let gateway = gateways().find(IpAddr::is_ipv4).or_else(|| gateways().next());
+    steps.unless_held(Step::MakeNames { dir: dir.clone(), gateway });
     if let Some(contents) = of_networks([spec].into_iter(), host).text()
         && observed.resolv_conf.as_ref() != Some(&contents)
     {
@@ -77,7 +92,8 @@ impl Steps<'_> {
     pub(super) fn names(&mut self, case: Case<'_>, record: &Record) {
         let Case { request, host, claimed, .. } = case;
         let Some(network) = record.first().and_then(|first| first.network.as_ref()) else { return };
-        let joined = joined(&claimed.state_dir, record.networks());
+        let joined = joined(&claimed.state_dir, record.networks(), &request.names.hosts);
+        let is_networks = joined.is_none();
         let dir = match &joined {
             Some(Step::JoinNames { dir, .. }) => dir.clone(),
             _ => directory(&claimed.state_dir, network),
@@ -96,17 +112,23 @@ impl Steps<'_> {
                 self.make(Step::AddHost { path: path.clone(), slot, line });
             }
         }
-        let resolver = self.resolver(case, record, &dir);
+        let resolver = self.resolver(case, record, &dir, is_networks);
         self.mount(case, record, &[("resolv.conf", resolver), ("hosts", Some(dir.join("hosts")))]);
     }
 
-    /// The container's `resolv.conf`: one of its own only where it asks for something or is on
-    /// several networks.
-    fn resolver(&mut self, case: Case<'_>, record: &Record, dir: &Path) -> Option<PathBuf> {
+    /// The container's `resolv.conf`: one of its own only where it asks for something or `dir` is
+    /// not that of one network.
+    fn resolver(
+        &mut self,
+        case: Case<'_>,
+        record: &Record,
+        dir: &Path,
+        is_networks: bool,
+    ) -> Option<PathBuf> {
         let Case { request, host, .. } = case;
         let specs = request.networks.iter().map(|wanted| &wanted.network);
         let of_networks = of_networks(specs, host);
-        if !request.names.asks_for_resolver() && record.networks().count() == 1 {
+        if !request.names.asks_for_resolver() && is_networks {
             return of_networks.text().map(|_| dir.join("resolv.conf"));
         }
         let contents = of_networks.with(&request.names).text()?;

@@ -116,6 +116,16 @@ pub fn resolv_conf_in(root: &File) -> io::Result<Vec<u8>> {
     Ok(contents)
 }
 
+/// The beginning of the file `path` below the directory `base`.
+///
+/// # Errors
+/// Those of [`write`], or there is none.
+pub(super) fn read(base: &Path, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    open(base, path, OFlag::O_RDONLY)?.take(most).read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
 fn is_not_ours(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::NotADirectory)
         || error.raw_os_error() == Some(nix::libc::ELOOP)

@@ -1,5 +1,5 @@
-//! The `hosts` files of those who are on several networks at once: one for each combination, with the
-//! lines of all its networks.
+//! The `hosts` files of those who are on several networks at once, or who call others besides: one for
+//! each combination, with the lines of all its networks and those besides.
 //!
 //! A line of a network has its slot there by its own slot, and so nothing has to be claimed.
 //! Whoever writes a line of a network finds in `with/`, beside its `hosts`, what that is a part
@@ -11,25 +11,35 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::names::{self, free_line, put_line, read_line};
-use crate::model::hosts::SLOT;
+use super::names::{self, free_line, put_line, read_line, read_slot};
+use crate::model::hosts::{SLOT, header, names_the_host};
 use crate::model::network::NetworkName;
 
 const WITH: &str = "with";
 
-/// Makes the directory `dir` with the lines of these networks, whose directories are beside it.
-pub(super) fn make(dir: &Path, networks: &[NetworkName]) -> io::Result<()> {
-    names::make(dir)?;
+/// Makes the directory `dir` with the lines of these networks, whose directories are beside it, and
+/// with `lines` of its own, as those of one network more.
+pub(super) fn make(dir: &Path, networks: &[NetworkName], lines: &[String]) -> io::Result<()> {
+    let first =
+        networks.first().map(|network| File::open(dir.with_file_name(network.as_str()).join("hosts")));
+    let first = first.and_then(io::Result::ok).filter(|_| !names_the_host(lines));
+    let header = first.map_or_else(|| Ok(header(None)), |first| read_slot(&first, 0))?;
+    names::make_with(dir, &header, false)?;
+    let count = networks.len() + usize::from(!lines.is_empty());
+    for (slot, line) in (1..).zip(lines) {
+        let there = slot_in(slot, networks.len(), count).ok_or(ErrorKind::InvalidInput)?;
+        put_line(&dir.join("hosts"), there, line)?;
+    }
     let name = dir.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
     for (at, network) in networks.iter().enumerate() {
         let from = dir.with_file_name(network.as_str());
         DirBuilder::new().recursive(true).mode(0o700).create(from.join(WITH))?;
-        let link = from.join(WITH).join(format!("{at}-{}-{name}", networks.len()));
+        let link = from.join(WITH).join(format!("{at}-{count}-{name}"));
         match symlink(Path::new("../..").join(name), link) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             linked => linked?,
         }
-        copy(&from.join("hosts"), &dir.join("hosts"), at, networks.len())?;
+        copy(&from.join("hosts"), &dir.join("hosts"), at, count)?;
     }
     Ok(())
 }
@@ -120,7 +130,7 @@ mod tests {
         let [a, b, both] = ["a", "b", "a+b"].map(|name| names.join(name));
         let networks: Vec<NetworkName> = ["a", "b"].map(|name| name.parse().unwrap()).into();
         for dir in [&a, &b] {
-            names::make(dir).unwrap();
+            names::make(dir, None).unwrap();
             add_line(
                 &dir.join("hosts"),
                 3,
@@ -128,8 +138,8 @@ mod tests {
             )
             .unwrap();
         }
-        make(&both, &networks).unwrap();
-        make(&both, &networks).unwrap();
+        make(&both, &networks, &[]).unwrap();
+        make(&both, &networks, &[]).unwrap();
         add_line(&a.join("hosts"), 1, "10.0.0.1 late").unwrap();
         assert_eq!(lines(&both), ["10.0.0.1 late", "10.0.0.3 early-a", "10.0.0.3 early-b"]);
         assert_eq!(lines(&a), ["10.0.0.1 late", "10.0.0.3 early-a"]);
@@ -149,7 +159,7 @@ mod tests {
         let _ = fs::remove_dir_all(&names);
         let [a, both] = ["a", "a+b"].map(|name| names.join(name));
         let networks: Vec<NetworkName> = ["a", "b"].map(|name| name.parse().unwrap()).into();
-        names::make(&a).unwrap();
+        names::make(&a, None).unwrap();
         std::thread::scope(|scope| {
             for first in 1..=4u32 {
                 let hosts = a.join("hosts");
@@ -166,7 +176,7 @@ mod tests {
                 });
             }
             for _ in 0..50 {
-                make(&both, &networks).unwrap();
+                make(&both, &networks, &[]).unwrap();
             }
         });
         assert_eq!(lines(&both), lines(&a));

@@ -68,9 +68,9 @@ pub fn owns(step: &Step) -> bool {
 pub fn apply(step: &Step, log: &Log) -> Result<()> {
     match step {
         Step::WriteFile { base, path, contents } => files::write(base, path, contents).doing(|| step),
-        Step::MakeNames { dir } => names::make(dir).doing(|| step),
-        Step::JoinNames { dir, networks } => {
-            let made = joined::make(dir, networks).doing(|| step);
+        Step::MakeNames { dir, gateway } => names::make(dir, *gateway).doing(|| step),
+        Step::JoinNames { dir, networks, lines } => {
+            let made = joined::make(dir, networks, lines).doing(|| step);
             made.map_err(|error| error.also(joined::remove(dir).doing(|| step).err()))
         }
         Step::AddHost { path, slot, line } => names::add_line(path, *slot, line).doing(|| step),
@@ -95,7 +95,7 @@ pub fn undo(step: &Step, _log: &Log) -> Result<()> {
     let undoing = || format!("undo {step}");
     match step {
         Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),
-        Step::MakeNames { dir } => names::remove(dir).doing(undoing),
+        Step::MakeNames { dir, .. } => names::remove(dir).doing(undoing),
         Step::JoinNames { dir, .. } => joined::remove(dir).doing(undoing),
         Step::AddHost { path, slot, line } => names::remove_line(path, *slot, line).doing(undoing),
         Step::WriteResolver { path, shared: false, .. } => names::remove_resolver(path).doing(undoing),

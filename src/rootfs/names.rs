@@ -8,6 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -16,16 +17,18 @@ use nix::libc::O_NOFOLLOW;
 use super::{joined, lock};
 use crate::model::hosts::{SLOT, blank, header, slot as slot_of};
 
-/// Makes the directory of a network's files, with a `hosts` file that names nobody.
-pub(super) fn make(dir: &Path) -> io::Result<()> {
+/// Makes the directory of a network's files; without a `gateway`, a `hosts` file that is there will do.
+pub(super) fn make(dir: &Path, gateway: Option<IpAddr>) -> io::Result<()> {
+    make_with(dir, &header(gateway), gateway.is_none())
+}
+
+/// As [`make`], with this first slot.
+pub(super) fn make_with(dir: &Path, header: &[u8], any: bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let hosts = dir.join("hosts");
-    if fs::metadata(&hosts).is_ok_and(|found| found.len() > 0) {
-        return Ok(());
-    }
     let _held = lock::hold(dir)?;
-    let file = open(&hosts)?;
-    if file.metadata()?.len() == 0 { file.write_all_at(&header(), 0) } else { Ok(()) }
+    let file = open(&dir.join("hosts"))?;
+    let found = read_slot(&file, 0)?;
+    if found == header || any && !found.is_empty() { Ok(()) } else { file.write_all_at(header, 0) }
 }
 
 /// Removes the directory and what is in it. Whoever has a file of it mounted keeps that file.
@@ -43,7 +46,7 @@ pub(super) fn add_line(path: &Path, slot: u32, line: &str) -> io::Result<()> {
     let dir = directory_of(path)?;
     let file = match open_existing(path) {
         // Somebody has tidied up: those who are attached keep the old one.
-        Err(error) if error.kind() == ErrorKind::NotFound => make(dir).and_then(|()| open_existing(path))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => make(dir, None).and(open_existing(path))?,
         file => file?,
     };
     write_line(&file, dir, slot, line)?;
@@ -89,7 +92,7 @@ fn fill(file: &File, at: u64, line: &[u8]) -> io::Result<()> {
 /// Lengthens the file so that it ends with this slot. Those before it that are new are free.
 fn append(file: &File, at: u64, line: &[u8]) -> io::Result<()> {
     let size = file.metadata()?.len();
-    let mut bytes = if size < SLOT as u64 { header() } else { Vec::new() };
+    let mut bytes = if size < SLOT as u64 { header(None) } else { Vec::new() };
     let start = size - size % SLOT as u64;
     while start + (bytes.len() as u64) < at {
         bytes.extend(blank());
@@ -132,7 +135,7 @@ pub(super) fn write_resolver(path: &Path, contents: &str) -> io::Result<()> {
         file => Some(file?),
     };
     if existing.is_none() {
-        make(dir)?;
+        make(dir, None)?;
     }
     let _held = lock::hold(dir)?;
     let file = existing.map_or_else(|| open(path), Ok)?;
@@ -164,7 +167,7 @@ pub(super) fn read_line(file: &File, slot: u32) -> io::Result<Option<String>> {
 }
 
 /// What is in a slot; nothing, if it is beyond the end.
-fn read_slot(file: &File, at: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_slot(file: &File, at: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; SLOT];
     match file.read_exact_at(&mut bytes, at) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
@@ -207,7 +210,7 @@ mod tests {
     fn directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("netns-names-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        make(&path).unwrap();
+        make(&path, None).unwrap();
         path
     }
 

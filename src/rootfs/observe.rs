@@ -5,17 +5,22 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{process, unless_scarce};
+use serde::Deserialize;
+
+use super::{files, process, unless_scarce};
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::model::bundle::Bundle;
 use crate::model::container::ContainerId;
-use crate::model::dns::Names;
+use crate::model::dns::{Names, Told};
+use crate::model::hosts;
 use crate::model::observed::Files;
 use crate::model::sandbox::Sandbox;
 
 /// The largest `config.json` that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
+/// The most that is read of an engine's `hosts` file, in bytes.
+const MAX_HOSTS: u64 = 64 << 10;
 
 /// What the container's bundle says, and where its files are, if any of them may be mounted
 /// over. What is not fit to be read is not there, and `log` is told why.
@@ -29,8 +34,10 @@ pub fn observe(container: &ContainerId, sandbox: &Sandbox, names: &Names, log: &
     });
     let operation = || format!("look at the files of {container}");
     let bundle = unless_scarce(read).doing(operation)?.flatten();
+    let covered = bundle.as_ref().filter(|_| names.asks_for_hosts() && !names.hands_off);
+    let told = covered.map(|bundle| told(bundle, &container.id)).transpose().doing(operation)?;
     let wanted = bundle.is_some() || names.asks_for_hosts();
-    let files = Files { bundle, ..Files::default() };
+    let files = Files { bundle, told: told.unwrap_or_default(), ..Files::default() };
     match sandbox.pid() {
         Some(pid) if wanted && !names.hands_off => of_process(pid, sandbox, files).doing(operation),
         _ => Ok(files),
@@ -50,6 +57,36 @@ fn of_process(pid: i32, sandbox: &Sandbox, files: Files) -> io::Result<Files> {
     let own = of("/proc/self/ns/mnt")?;
     let mntns = mntns.filter(|inside| own != Some(*inside)).map(|(_, inode)| inode);
     Ok(Files { mntns, before_pivot: root.is_some() && root == of("/")?, ..files })
+}
+
+/// What the engine tells of a container in the `hosts` file that it mounts, and docker beside that,
+/// in a directory which is called as the container.
+fn told(bundle: &Bundle, id: &str) -> io::Result<Told> {
+    let Some((dir, name)) =
+        bundle.hosts.as_deref().and_then(|file| Some((file.parent()?, file.file_name()?)))
+    else {
+        return Ok(Told::default());
+    };
+    let read = |name: &Path, most| unless_scarce(files::read(dir, name, most));
+    let text = read(Path::new(name), MAX_HOSTS)?.unwrap_or_default();
+    let mut told = hosts::told(&String::from_utf8_lossy(&text), bundle.hostname.as_deref());
+    if dir.file_name().is_some_and(|name| name == id) {
+        let text = read(Path::new("config.v2.json"), MAX_BYTES)?.unwrap_or_default();
+        let docker: Option<Docker> =
+            serde_json::from_slice(&text).ok().filter(|docker: &Docker| docker.id == id);
+        let name = docker.and_then(|docker| docker.name.trim_start_matches('/').parse().ok());
+        told.names.extend(name);
+    }
+    Ok(told)
+}
+
+/// What docker keeps of a container.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Docker {
+    #[serde(rename = "ID")]
+    id: String,
+    name: String,
 }
 
 /// The `config.json` in a bundle; `None` if there is none, as where a container is attached by

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use serde_json::json;
 
 use super::clients::world;
 use crate::common::traffic::{ask_tcp, serve_tcp};
-use crate::common::{Process, World, skip, wait_for};
+use crate::common::{Process, World, skip};
+use crate::engines::containerd::start;
 use crate::engines::{find, image};
 
 /// The client, which `tests/run` builds.
@@ -21,29 +22,16 @@ struct Kubelet {
 
 impl Kubelet {
     fn new(world: &World) -> Self {
-        let dir = world.dir.join("containerd");
-        fs::create_dir_all(&dir).expect("create directory");
-        let d = dir.display();
         let cri = "[plugins.\"io.containerd.grpc.v1.cri\"";
         let configuration = format!(
-            "version = 2\nroot = \"{d}/root\"\nstate = \"{d}/state\"\n[grpc]\naddress = \"{d}/sock\"\n\
-             {cri}]\nsandbox_image = \"localhost/pause:1\"\ndisable_cgroup = true\ndisable_apparmor = true\n\
+            "{cri}]\nsandbox_image = \"localhost/pause:1\"\ndisable_cgroup = true\ndisable_apparmor = true\n\
              restrict_oom_score_adj = true\n{cri}.containerd]\nsnapshotter = \"native\"\n\
              {cri}.cni]\nbin_dir = \"/opt/cni/bin\"\nconf_dir = \"/etc/cni/net.d\"\n"
         );
-        fs::write(dir.join("config.toml"), configuration).expect("write config.toml");
-        let log = fs::File::create(dir.join("log")).expect("create log");
-        let daemon = Command::new("containerd")
-            .args(["--config", &format!("{d}/config.toml")])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("clone log"))
-            .stderr(log)
-            .spawn()
-            .expect("start containerd");
-        let kubelet = Self { daemon, socket: format!("{d}/sock") };
-        let ctr = format!("timeout 20 ctr --address {d}/sock --namespace k8s.io");
-        wait_for("containerd", || world.try_sh(&format!("{ctr} version")).status.success());
-        world.sh(&format!("{ctr} images import {}", pause(world, &dir)));
+        let (daemon, socket) = start(world, "", &configuration);
+        let kubelet = Self { daemon, socket };
+        let ctr = format!("timeout 20 ctr --address {} --namespace k8s.io", kubelet.socket);
+        world.sh(&format!("{ctr} images import {}", pause(world, &world.dir.join("containerd"))));
         kubelet
     }
 

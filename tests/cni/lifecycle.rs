@@ -160,6 +160,28 @@ fn a_check_says_what_is_missing() {
 }
 
 #[test]
+fn a_network_whose_ranges_are_taken_is_not_available_though_its_subnet_is_not_full() {
+    let Some(world) = World::new() else { return };
+    let ranges = json!([[
+        {"subnet": "10.88.0.0/24", "rangeStart": "10.88.0.9", "rangeEnd": "10.88.0.9"},
+        {"subnet": "10.88.0.0/24", "rangeStart": "10.88.0.20", "rangeEnd": "10.88.0.20"},
+    ]]);
+    let client = Client::new("1.1.0").with(&json!({"ipam": {"ranges": ranges}}));
+    for (name, address) in [("a", "10.88.0.9/24"), ("b", "10.88.0.20/24")] {
+        assert_eq!(client.call("STATUS", &[]), (true, Value::Null), "before {name}");
+        pod(&world, name);
+        assert_eq!(client.add(name, "eth0")["ips"][0]["address"], address);
+    }
+    let (done, error) = client.call("STATUS", &[]);
+    assert_eq!((done, error["code"].as_u64()), (false, Some(50)), "{error}");
+    assert!(error["msg"].as_str().unwrap().ends_with("all 2 are taken"), "{error}");
+    let (done, status) = Client::new("1.1.0").call("STATUS", &[]);
+    assert!(done, "the rest of the subnet is free: {status}");
+    client.del("a", "eth0");
+    assert_eq!(client.call("STATUS", &[]), (true, Value::Null));
+}
+
+#[test]
 fn a_network_without_a_free_address_is_not_available() {
     let Some(world) = World::new() else { return };
     let client = Client::new("1.1.0").with(&json!({"ipam": {"subnet": "10.88.0.0/30"}}));

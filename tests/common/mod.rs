@@ -102,6 +102,18 @@ impl World {
         Some(world)
     }
 
+    /// Has these directories of the machine's changed in this world only.
+    pub fn change_only_here(&self, directories: &[&str]) {
+        for dir in directories {
+            let own = self.dir.join("overlay").join(dir.replace('/', "_"));
+            let own = own.display();
+            self.sh(&format!(
+                "mkdir -p {own}/up {own}/work && \
+                 mount -t overlay overlay -o lowerdir={dir},upperdir={own}/up,workdir={own}/work {dir}"
+            ));
+        }
+    }
+
     /// Has every `netns` in this world use `nftables`, or the `nft` or the `legacy` variant of
     /// iptables.
     pub fn use_firewall(&mut self, firewall: &str) {

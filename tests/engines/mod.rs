@@ -36,7 +36,7 @@ pub trait Engine {
 }
 
 /// An engine with the command line of docker.
-trait DockerLike {
+pub trait DockerLike {
     /// Standard output, or what the user sees.
     fn run(&self, world: &World, arguments: &str) -> Result<String, String>;
 

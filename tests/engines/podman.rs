@@ -23,20 +23,33 @@ impl Podman {
             "when": {"annotations": {"^fail$": ".*"}}, "stages": ["createRuntime"],
         });
         fs::write(hooks.join("zz-fail.json"), failing.to_string()).expect("write hooks.d/zz-fail.json");
-        let configuration = dir.join("containers.conf");
+        let network = format!("network_config_dir = \"{}/networks\"\n", dir.display());
+        Self::start(
+            world,
+            &network,
+            &format!("--hooks-dir {} --runtime {}", hooks.display(), runtime.display()),
+        )
+    }
+
+    /// podman with networks of its own, which the plugins of `/etc/cni/net.d` make.
+    pub fn with_cni(world: &World) -> Self {
+        let network = "network_backend = \"cni\"\nnetwork_config_dir = \"/etc/cni/net.d\"\n\
+             cni_plugin_dirs = [\"/opt/cni/bin\"]\ndefault_network = \"netns\"\n";
+        Self::start(world, network, "--runtime runc")
+    }
+
+    fn start(world: &World, network: &str, options: &str) -> Self {
+        let d = world.dir.join("podman").display().to_string();
+        world.sh(&format!("mkdir -p {d}"));
         let text = format!(
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
-             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
-             [network]\nnetwork_config_dir = \"{}/networks\"\n",
-            dir.display()
+             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n[network]\n{network}"
         );
-        fs::write(&configuration, text).expect("write containers.conf");
-        let d = dir.display();
+        fs::write(format!("{d}/containers.conf"), text).expect("write containers.conf");
         let podman = Self {
             command: format!(
                 "CONTAINERS_CONF={d}/containers.conf podman --storage-driver vfs --root {d}/root \
-                 --runroot {d}/runroot --tmpdir {d}/tmp --hooks-dir {d}/hooks.d --runtime {}",
-                runtime.display()
+                 --runroot {d}/runroot --tmpdir {d}/tmp {options}"
             ),
         };
         podman.run(world, &format!("import {} box", image(world).display())).expect("import the image");

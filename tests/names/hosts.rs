@@ -20,6 +20,8 @@ const PROCESSES: usize = 20;
 /// Who is called what; fails on a line that is not one.
 fn parse(text: &str) -> BTreeMap<String, String> {
     assert_eq!(text.len() % 128, 0, "whole slots");
+    // The first is about the host.
+    let text = &text[128..];
     let mut names = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let mut words = line.split_whitespace();
@@ -123,12 +125,13 @@ fn a_run_killed_anywhere_leaves_each_line_whole_or_gone() {
     let config = json!({"hostname": "host-of-victim", "root": {"path": "runc/rootfs"}});
     fs::write(world.dir.join("config.json"), config.to_string()).unwrap();
     let without: Vec<String> = [without, vec!["/run/test/config.json".to_owned()]].concat();
-    let options = [("alias", "one,two"), ("dns", "1.1.1.1"), ("static-ip", "172.19.9.9")];
+    let options =
+        [("alias", "one,two"), ("dns", "1.1.1.1"), ("static-ip", "172.19.9.9"), ("add-host", "nas:10.0.0.5")];
     let attach = state("victim", "creating", Some(victim.pid), &options);
     world.netns_ok(&[], &attach);
     assert!(
         sees(&world, victim, &format!("{}/etc/hosts", rootfs.display()))
-            .contains(" victim host-of-victim one two ")
+            .contains(" host-of-victim victim one two ")
     );
     let with = world.snapshot();
     // A container that is being made lives for one attach.

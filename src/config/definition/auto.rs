@@ -1,13 +1,13 @@
 //! Subnets that nobody has chosen: the same on every run, and apart from those that were.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
 
 use crate::model::network::{NetworkName, NetworkSpec};
-use crate::model::value::{Gateway, overlap};
+use crate::model::value::{Gateway, first_host, overlap};
 
 /// Where IPv4 subnets are taken from, 256 addresses each: 10.160.0.0/11.
 const POOL: (Ipv4Addr, u32) = (Ipv4Addr::new(10, 160, 0, 0), 8192);
@@ -45,15 +45,6 @@ pub(crate) fn free_ipv4(name: &NetworkName, is_free: impl Fn(IpNetwork) -> bool)
 /// What a bridge can have as its address.
 pub(super) fn gateway(address: IpNetwork) -> Option<IpNetwork> {
     address.to_string().parse().ok().map(|Gateway(address)| address)
-}
-
-/// The address of a subnet that gateways usually have.
-pub(super) fn first_host(subnet: IpNetwork) -> Option<IpNetwork> {
-    let first = match subnet.network() {
-        IpAddr::V4(ip) => IpAddr::from(Ipv4Addr::from(u32::from(ip).checked_add(1)?)),
-        IpAddr::V6(ip) => IpAddr::from(Ipv6Addr::from(u128::from(ip).checked_add(1)?)),
-    };
-    IpNetwork::new(first, subnet.prefix()).ok()
 }
 
 fn ipv4(hash: u64, at: u32) -> Option<IpNetwork> {

@@ -29,6 +29,8 @@ fn without_a_policy_annotations_may_ask_for_what_is_the_containers_own() {
         ("dns-search", "lan"),
         ("dns-option", "rotate"),
         ("no-dns", "true"),
+        ("names", "true"),
+        ("add-host", "nas:10.0.0.5"),
         ("ipfile", "net/ip"),
         ("rate-in", "100mbit"),
         ("rate-out", "10mbit,32kb"),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{NETNS_DIRECTORY, Step};
+use crate::model::network::NetworkName;
 use crate::model::sandbox::Netns;
 use crate::model::value::Iface;
 
@@ -47,12 +48,13 @@ impl fmt::Display for Step {
             Self::WriteFile { base, path, contents } => {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
-            Self::MakeNames { dir } => write!(f, "mkdir -p {}", dir.display()),
-            Self::JoinNames { dir, networks } => {
-                f.write_str("cat")?;
-                let file = |name: &str| dir.with_file_name(name).join("hosts");
-                networks.iter().try_for_each(|name| write!(f, " {}", file(name.as_str()).display()))?;
-                write!(f, " > {}", dir.join("hosts").display())
+            Self::MakeNames { dir, .. } => write!(f, "mkdir -p {}", dir.display()),
+            Self::JoinNames { dir, networks, lines } => {
+                let file = |name: &NetworkName| dir.with_file_name(name.as_str()).join("hosts");
+                let from = networks.iter().map(|name| file(name).display().to_string()).collect::<Vec<_>>();
+                let to = dir.join("hosts").display().to_string();
+                write!(f, "cat {} > {to}", from.join(" "))?;
+                lines.iter().try_for_each(|line| write!(f, " && echo {line} >> {to}"))
             }
             Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
             Self::WriteResolver { path, contents, .. } => {
