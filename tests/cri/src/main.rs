@@ -1,7 +1,7 @@
 //! A client of the Container Runtime Interface that does what a kubelet does to a pod's sandbox:
 //!
 //! ```text
-//! cri SOCKET run NAME [HOST-PORT:CONTAINER-PORT]   prints the sandbox's id
+//! cri SOCKET run NAME [HOST-PORT:CONTAINER-PORT] [ANNOTATION=VALUE]   prints the sandbox's id
 //! cri SOCKET address ID                            prints its addresses
 //! cri SOCKET start ID IMAGE NAME COMMAND...        starts a container in it, prints the container's id
 //! cri SOCKET pid CONTAINER                         prints the container's pid
@@ -32,8 +32,8 @@ async fn main() -> Result<()> {
     let [socket, command @ ..] = &words[..] else { return Err("cri SOCKET COMMAND".into()) };
     let mut client = connect((*socket).to_owned()).await?;
     match command {
-        ["run", name, ports @ ..] => {
-            let config = Some(sandbox(name, ports)?);
+        ["run", name, words @ ..] => {
+            let config = Some(sandbox(name, words)?);
             let request = RunPodSandboxRequest { config, runtime_handler: String::new() };
             println!("{}", client.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id);
         }
@@ -82,9 +82,13 @@ async fn connect(socket: String) -> Result<RuntimeServiceClient<Channel>> {
     Ok(RuntimeServiceClient::new(channel))
 }
 
-fn sandbox(name: &str, ports: &[&str]) -> Result<PodSandboxConfig> {
-    let mut port_mappings = Vec::new();
-    for port in ports {
+fn sandbox(name: &str, words: &[&str]) -> Result<PodSandboxConfig> {
+    let (mut port_mappings, mut annotations) = (Vec::new(), HashMap::new());
+    for port in words {
+        if let Some((key, value)) = port.split_once('=') {
+            annotations.insert(key.to_owned(), value.to_owned());
+            continue;
+        }
         let (host, inside) = port.split_once(':').ok_or("a port is HOST-PORT:CONTAINER-PORT")?;
         port_mappings.push(PortMapping {
             protocol: 0,
@@ -106,7 +110,7 @@ fn sandbox(name: &str, ports: &[&str]) -> Result<PodSandboxConfig> {
         dns_config: None,
         port_mappings,
         labels: HashMap::new(),
-        annotations: HashMap::new(),
+        annotations,
         linux: Some(LinuxPodSandboxConfig {
             security_context: Some(LinuxSandboxSecurityContext::default()),
             ..LinuxPodSandboxConfig::default()
