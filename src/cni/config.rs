@@ -101,9 +101,13 @@ pub(super) struct RuntimeConfig {
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Bandwidth {
+    #[serde(alias = "IngressRate")]
     pub(super) ingress_rate: u64,
+    #[serde(alias = "IngressBurst")]
     pub(super) ingress_burst: u64,
+    #[serde(alias = "EgressRate")]
     pub(super) egress_rate: u64,
+    #[serde(alias = "EgressBurst")]
     pub(super) egress_burst: u64,
     pub(super) shaped_subnets: Vec<IpNetwork>,
     pub(super) unshaped_subnets: Vec<IpNetwork>,

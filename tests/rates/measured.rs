@@ -68,7 +68,7 @@ fn measure(
 }
 
 /// Fails unless what passes is within 5 % of a rate, in mbit.
-pub fn assert_rate(from: Option<Process>, to: Option<Process>, address: &str, rate: f64) {
+fn assert_rate(from: Option<Process>, to: Option<Process>, address: &str, rate: f64) {
     let near = |speed: f64| (speed / rate - 1.0).abs() < 0.05;
     let speed = measure(from, to, address, near);
     eprintln!("{rate} mbit to {address}: {speed:.1}");

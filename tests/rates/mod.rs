@@ -1,7 +1,7 @@
 //! Rates: what a container receives and sends at most, measured; and nothing left of it.
 
 mod left;
-pub mod measured;
+mod measured;
 
 use serde_json::Value;
 
