@@ -43,6 +43,7 @@ mod ipfile;
 mod ipv6;
 mod kill;
 mod lost;
+mod macvlan;
 mod managers;
 mod named;
 mod names;

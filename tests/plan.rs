@@ -4,6 +4,7 @@
 //! `NETNS_GOLDEN=write cargo test plan::` writes the texts in `tests/plan` anew.
 
 mod known;
+mod parent;
 
 use std::path::Path;
 use std::process::Command;

@@ -135,7 +135,7 @@ fn collect_garbage(settings: &Settings, config: &Config) -> Answer {
 /// Whether the next `ADD` could succeed.
 fn status(settings: &Settings, config: &Config) -> Answer {
     let wanted = config.network(settings)?;
-    match operations::ready(settings, &wanted, &config.lease_ranges()?) {
+    match operations::ready(settings, &wanted, &config.lease_ranges(&wanted)?) {
         Ok(()) => Ok(None),
         Err(error) => Err(Fault::new(answer::NOT_AVAILABLE, error)),
     }

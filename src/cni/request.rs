@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::model::network::NetworkSpec;
 use crate::model::publish::Publish;
+use crate::model::range::LeaseRange;
 use crate::model::rate::Rate;
 use crate::model::request::{NetworkRequest, Request};
 use crate::model::route::{RouteSpec, Target};
@@ -29,7 +30,7 @@ impl Config {
         self.check_supported()?;
         let container = call.attachment(&self.name);
         let mut place = NetworkRequest::new(self.network(settings)?, call.interface.clone());
-        place.ranges = self.lease_ranges()?;
+        place.ranges = self.lease_ranges(&place.network)?;
         place.static_ips = self.static_ips(call)?;
         place.mac = self.mac(call)?;
         place.default_route = self.network.is_some() || self.has_default_route();
@@ -66,7 +67,8 @@ impl Config {
         if subnets.is_empty() {
             return Err(Fault::config("use ipam", "it names no subnet, and \"network\" no network"));
         }
-        let defined = settings.networks()?.into_iter().find(|defined| defined.bridge == bridge);
+        let mut defined = settings.networks()?.into_iter().filter(|defined| defined.parent.is_none());
+        let defined = defined.find(|defined| defined.bridge == bridge);
         let mut spec = defined.unwrap_or_else(|| NetworkSpec::described(bridge, Vec::new()));
         spec.subnets = subnets;
         spec.firewall = spec.firewall.or(settings.network(None)?.firewall);
@@ -120,8 +122,8 @@ impl Config {
         sets
     }
 
-    /// From which addresses to lease.
-    pub(super) fn lease_ranges(&self) -> Result<Vec<(IpAddr, IpAddr)>> {
+    /// From which addresses to lease: those of the network, where the client names none.
+    pub(super) fn lease_ranges(&self, network: &NetworkSpec) -> Result<Vec<LeaseRange>> {
         let mut ranges = Vec::new();
         for range in self.range_sets().into_iter().flatten() {
             let (first, last) = (range.range_start, range.range_end);
@@ -134,9 +136,9 @@ impl Config {
             if first > last {
                 return Err(Fault::config("use ipam.ranges", format!("{first} comes after {last}")));
             }
-            ranges.push((first, last));
+            ranges.push(LeaseRange(first, last));
         }
-        Ok(ranges)
+        Ok(if ranges.is_empty() { network.ranges.clone() } else { ranges })
     }
 
     fn static_ips(&self, call: &Call) -> Result<Vec<IpAddr>> {

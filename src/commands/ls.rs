@@ -54,6 +54,8 @@ pub(super) struct Place {
     pub(super) interface: String,
     host_interface: Option<String>,
     bridge: Option<String>,
+    /// The link of the host that the interface is on, where there is no bridge.
+    parent: Option<String>,
     mac: Option<String>,
     pub(super) addresses: Vec<String>,
     pub(super) gateways: Vec<String>,
@@ -61,12 +63,14 @@ pub(super) struct Place {
 
 impl Place {
     fn of(attachment: &Attachment) -> Option<Self> {
-        let Attachment { network, bridge, interface, host_interface, mac, addresses, gateways } = attachment;
+        let Attachment { network, bridge, parent, interface, host_interface, mac, addresses, gateways } =
+            attachment;
         Some(Self {
             network: network.as_ref()?.to_string(),
             interface: interface.to_string(),
             host_interface: host_interface.as_ref().map(ToString::to_string),
             bridge: bridge.as_ref().map(ToString::to_string),
+            parent: parent.as_ref().map(ToString::to_string),
             mac: mac.map(|mac| mac.to_string()),
             addresses: addresses.iter().map(ToString::to_string).collect(),
             gateways: gateways.iter().map(ToString::to_string).collect(),

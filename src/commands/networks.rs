@@ -11,6 +11,7 @@ use crate::graph::written_json;
 use crate::kernel::netlink::Netlink;
 use crate::log::print;
 use crate::model::network::{Network, NetworkSpec, written};
+use crate::model::parent::Parent;
 use crate::operations::warn_of_damage;
 use crate::store::Records;
 
@@ -18,7 +19,12 @@ use crate::store::Records;
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
+    /// `bridge`, `macvlan` or `ipvlan`.
+    driver: &'static str,
+    /// On a parent what the host's own interface is called, or would be.
     bridge: String,
+    /// The link of the host that it is on, in place of a bridge.
+    parent: Option<String>,
     subnets: Vec<String>,
     mode_ipv4: String,
     mode_ipv6: String,
@@ -34,7 +40,7 @@ struct Row {
     no_masquerade_to: Vec<String>,
     /// Whether the configuration file defines it.
     defined: bool,
-    /// `up`, `down` (its bridge is gone), `changed` (the definition says otherwise), or `absent`.
+    /// `up`, `down` (its bridge or its parent is gone), `changed` (the definition says otherwise), or `absent`.
     status: &'static str,
     /// How the definition differs.
     differences: Vec<String>,
@@ -64,7 +70,7 @@ pub fn networks(settings: &Settings, json: bool) -> Result<()> {
     if json {
         return print(&written_json(&rows)?);
     }
-    let head = ["NETWORK", "BRIDGE", "SUBNETS", "MODE", "STATUS", "CONTAINERS"].map(str::to_owned);
+    let head = ["NETWORK", "LINK", "SUBNETS", "MODE", "STATUS", "CONTAINERS"].map(str::to_owned);
     let cells = rows.into_iter().map(|row| {
         let mode = if row.mode_ipv4 == row.mode_ipv6 {
             row.mode_ipv4
@@ -73,7 +79,11 @@ pub fn networks(settings: &Settings, json: bool) -> Result<()> {
         };
         let mode = if row.internal { format!("{mode},internal") } else { mode };
         let count = row.containers.len().to_string();
-        [row.name, row.bridge, row.subnets.join(","), mode, row.status.to_owned(), count]
+        let (link, mode) = match row.parent {
+            Some(parent) => (parent, row.driver.to_owned()),
+            None => (row.bridge, mode),
+        };
+        [row.name, link, row.subnets.join(","), mode, row.status.to_owned(), count]
     });
     print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))
 }
@@ -89,8 +99,9 @@ fn row(spec: &NetworkSpec, known: Option<&Network>, records: &Records, netlink: 
         (shown.mtu, shown.firewall) = (Some(known.mtu), Some(known.firewall));
     }
     let differences = known.map_or_else(Vec::new, |known| shown.differences(known));
-    let bridge = known.map_or(&shown.bridge, |known| &known.bridge);
-    let there = netlink.link(bridge.as_str()).doing(|| format!("look at link {bridge}"))?.is_some();
+    let parent = known.map_or(&shown.parent, |known| &known.parent).as_ref();
+    let link = parent.map_or(known.map_or(&shown.bridge, |known| &known.bridge), Parent::lower);
+    let there = netlink.link(link.as_str()).doing(|| format!("look at link {link}"))?.is_some();
     let status = match known {
         None => "absent",
         Some(_) if !differences.is_empty() => "changed",
@@ -100,6 +111,8 @@ fn row(spec: &NetworkSpec, known: Option<&Network>, records: &Records, netlink: 
     let on = records.containers.iter().filter(|record| record.networks().any(|name| *name == spec.name));
     Ok(Row {
         name: shown.name.to_string(),
+        driver: parent.map_or("bridge", |parent| parent.kind.driver()),
+        parent: parent.map(|parent| parent.lower().to_string()),
         bridge: shown.bridge.to_string(),
         subnets: shown.subnets.iter().map(ToString::to_string).collect(),
         mode_ipv4: written(&shown.reach.mode_ipv4),

@@ -3,6 +3,7 @@
 //! A mistake is told with its line and column, and with what to write instead where that is known.
 
 mod auto;
+mod driver;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,20 +14,29 @@ use ipnetwork::IpNetwork;
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::auto::free_ipv4;
+use self::driver::Driver;
 use self::read::{Mistake, Told, Value, all, array, flag, list, parsed, table, text, word};
 use super::options::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::model::dns::Server;
 use crate::model::network::{Isolation, Mode, NetworkSpec};
+use crate::model::range::LeaseRange;
 use crate::model::route::{RouteSpec, Target};
 use crate::model::rule::{Backend, Family};
 use crate::model::value::{Gateway, Iface, Mtu, first_host, overlap, subnet};
 
 /// The keys of a network.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 23] = [
     "driver",
     "bridge",
+    "parent",
+    "vlan",
+    "macvlan-mode",
+    "ipvlan-mode",
+    "host-access",
+    "router-advertisements",
     "subnets",
+    "lease-ranges",
     "mode",
     "mode-ipv4",
     "mode-ipv6",
@@ -41,8 +51,6 @@ const KEYS: [&str; 16] = [
     "trusted-interfaces",
     "no-masquerade-to",
 ];
-/// Keys that are known, and do nothing yet.
-const LATER: [&str; 5] = ["parent", "vlan", "macvlan-mode", "ipvlan-mode", "host-access"];
 
 const MODES: [(&str, Mode); 3] = [("nat", Mode::Nat), ("routed", Mode::Routed), ("isolated", Mode::Isolated)];
 const ISOLATIONS: [(&str, Isolation); 3] =
@@ -55,6 +63,8 @@ struct Definition {
     /// Where each subnet stands; none for `auto`.
     subnets: Vec<usize>,
     routes: Vec<usize>,
+    ranges: Vec<usize>,
+    driver: Driver,
     /// Where a mode was given, and for which family.
     modes: Vec<(usize, Option<Family>)>,
     bridge: usize,
@@ -81,7 +91,8 @@ pub(super) fn parse(networks: &Value<'_>, line: impl Fn(usize) -> String) -> Res
             let set = definition.set(key.get_ref(), key.span().start, value);
             set.map_err(|mistake| refuse(&format!("{whole}.{}", key.get_ref()), mistake))?;
         }
-        definition.check().map_err(|mistake| refuse(&whole, mistake))?;
+        let check = definition.place().and_then(|()| definition.check());
+        check.map_err(|mistake| refuse(&whole, mistake))?;
         for other in &all {
             definition.apart(other).map_err(|mistake| refuse(&whole, mistake))?;
         }
@@ -99,7 +110,16 @@ fn begin(name: &str, at: usize) -> Told<Definition> {
     let parsed = parsed.ok_or_else(|| Mistake::at(at, form))?;
     let bridge = bridge_of(name).map_err(|cause| Mistake::at(at, cause))?;
     let spec = NetworkSpec { name: parsed, defined: true, ..NetworkSpec::described(bridge, Vec::new()) };
-    Ok(Definition { spec, subnets: Vec::new(), routes: Vec::new(), modes: Vec::new(), bridge: at, peers: at })
+    Ok(Definition {
+        spec,
+        subnets: Vec::new(),
+        routes: Vec::new(),
+        ranges: Vec::new(),
+        driver: Driver::default(),
+        modes: Vec::new(),
+        bridge: at,
+        peers: at,
+    })
 }
 
 /// The network's name, or a hash of it where it is too long for an interface's.
@@ -113,12 +133,15 @@ fn bridge_of(name: &str) -> std::result::Result<Iface, Error> {
 
 impl Definition {
     fn set(&mut self, key: &str, at: usize, value: &Value<'_>) -> Told<()> {
+        if self.driver.set(key, at, value)? {
+            return Ok(());
+        }
         let spec = &mut self.spec;
         match key {
-            "driver" => driver(value)?,
             "bridge" => (spec.bridge, self.bridge) = (parsed(value)?, value.span().start),
             "subnets" if value.get_ref().as_str() == Some("auto") => {}
             "subnets" => (spec.subnets, self.subnets) = subnets(value)?,
+            "lease-ranges" => (spec.ranges, self.ranges) = list::<LeaseRange>(value)?,
             "mode" => {
                 let mode = word(value, &MODES)?;
                 (spec.reach.mode_ipv4, spec.reach.mode_ipv6) = (mode, mode);
@@ -148,7 +171,6 @@ impl Definition {
                 spec.peers.add(list(value)?.0);
                 self.peers = at;
             }
-            later if LATER.contains(&later) => return Err(Mistake::at(at, "not built yet")),
             unknown => {
                 let mistake = Mistake::at(at, "unknown key");
                 let known = KEYS.into_iter().map(str::to_owned);
@@ -156,6 +178,18 @@ impl Definition {
                     Some(nearest) => mistake.hint(format!("did you mean {nearest}?")),
                     None => mistake.hint(format!("the keys of a network are {}", KEYS.join(", "))),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the network is on.
+    fn place(&mut self) -> Told<()> {
+        self.spec.parent = self.driver.parent(&self.spec, !self.subnets.is_empty())?;
+        for (range, at) in self.spec.ranges.iter().zip(&self.ranges) {
+            if !self.spec.subnets.iter().any(|subnet| range.is_in(*subnet)) {
+                let mistake = Mistake::at(*at, format!("{range} is in no subnet of the network"));
+                return Err(mistake.hint("write addresses of one of its subnets"));
             }
         }
         Ok(())
@@ -238,14 +272,6 @@ impl Definition {
             }
         }
         Ok(())
-    }
-}
-
-fn driver(value: &Value<'_>) -> Told<()> {
-    let later = |name: &str| Err(Mistake::at(value.span().start, format!("driver {name} is not built yet")));
-    match text(value)?.as_str() {
-        name @ ("macvlan" | "ipvlan") => later(name),
-        _ => word(value, &[("bridge", ())]),
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Check {
     RateMissing,
     /// Packets are dropped since more are sent than a container's rate.
     QueueFull,
+    /// The link of the host that a network is on is gone or down, or the host's own interface there.
+    ParentBroken,
     /// There is no program to change rules with.
     IptablesMissing,
     /// Rules of ours are gone.
@@ -77,6 +79,7 @@ impl Check {
             Self::InterfaceBroken => "interface-broken",
             Self::RateMissing => "rate-missing",
             Self::QueueFull => "queue-full",
+            Self::ParentBroken => "parent-broken",
             Self::IptablesMissing => "iptables-missing",
             Self::RulesMissing => "rules-missing",
             Self::TwoVariants => "two-variants",

@@ -11,6 +11,7 @@ use crate::kernel::probe::Answer;
 use crate::model::limits::Limits;
 use crate::model::network::{Network, NetworkName};
 use crate::model::observed::{Link, Links, Listener, MAIN_TABLE, Route};
+use crate::model::parent::Parent;
 use crate::model::port::{PortMapping, Protocol};
 use crate::model::record::{Attachment, Record};
 use crate::model::resolver::Resolver;
@@ -29,8 +30,10 @@ pub struct Facts {
     pub host: Host,
     /// All rules of the host.
     pub firewall: Firewall,
-    /// The networks to examine.
+    /// The networks on bridges to examine.
     pub networks: Vec<Network>,
+    /// Those on links of the host.
+    pub parents: Vec<OnParent>,
     /// The containers to examine.
     pub containers: Vec<Container>,
     /// Those that live and that no record tells of.
@@ -163,6 +166,32 @@ pub struct Container {
     pub flows: Vec<String>,
     /// What answered when it was tried.
     pub probe: Probe,
+}
+
+/// A network on a link of the host.
+#[derive(Debug, Clone)]
+pub struct OnParent {
+    /// What is recorded of it.
+    pub network: Network,
+    /// What it is on.
+    pub parent: Parent,
+    /// The containers on it.
+    pub containers: Vec<OnWire>,
+}
+
+/// A container's place on such a network.
+#[derive(Debug, Clone)]
+pub struct OnWire {
+    /// The container's name in findings.
+    pub object: String,
+    /// Its interface there.
+    pub interface: Iface,
+    /// Whether it has that.
+    pub there: bool,
+    /// Whether it is on no bridge besides.
+    pub alone: bool,
+    /// Why it is to be garbage-collected, if it is.
+    pub stale: Option<Stale>,
 }
 
 /// Why a container is to be garbage-collected.

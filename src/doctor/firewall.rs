@@ -4,7 +4,8 @@ use super::{Check, Facts, Finding, Fix};
 
 pub(super) fn rules(facts: &Facts) -> Vec<Finding> {
     let firewall = &facts.firewall;
-    if let Some(cause) = &firewall.unreadable {
+    let needed = !facts.networks.is_empty() || facts.parents.is_empty();
+    if let Some(cause) = firewall.unreadable.as_ref().filter(|_| needed) {
         let why = format!("{cause}: no port can be published, and no flushed rule restored");
         let finding = Finding::new(Check::IptablesMissing, "host", why);
         return vec![finding.remedy("apt-get install -y iptables")];

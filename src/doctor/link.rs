@@ -12,17 +12,20 @@ use crate::operations::Unrecorded;
 /// The stale first: whatever else is wrong with them does not matter.
 pub(super) fn stale(facts: &Facts) -> Vec<Finding> {
     let tell = |container: &Container| {
-        let why = match container.stale? {
-            Stale::Interrupted => "it was attached half way only",
-            Stale::Dead if container.ports().is_empty() => {
-                "it is dead, and was never detached: its address stays taken"
-            }
-            Stale::Dead => "it is dead, and was never detached: its ports lead nowhere",
-        };
-        let finding = Finding::new(Check::DeadContainer, container.object(), why);
-        Some(finding.remedy(format!("{} gc", facts.netns)).fix(Fix::CollectGarbage))
+        Some(stale_one(facts, &container.object(), container.stale?, !container.ports().is_empty()))
     };
     facts.containers.iter().filter(|container| container.first).filter_map(tell).collect()
+}
+
+/// One that is to be garbage-collected.
+pub(super) fn stale_one(facts: &Facts, object: &str, stale: Stale, publishes: bool) -> Finding {
+    let why = match stale {
+        Stale::Interrupted => "it was attached half way only",
+        Stale::Dead if !publishes => "it is dead, and was never detached: its address stays taken",
+        Stale::Dead => "it is dead, and was never detached: its ports lead nowhere",
+    };
+    let finding = Finding::new(Check::DeadContainer, object, why);
+    finding.remedy(format!("{} gc", facts.netns)).fix(Fix::CollectGarbage)
 }
 
 /// Those that no record tells of: nobody would restore their rules or take them away.

@@ -16,6 +16,7 @@ mod forwarding;
 mod link;
 mod mtu;
 mod observe;
+mod parent;
 mod ports;
 mod probe;
 mod rates;
@@ -111,6 +112,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings.extend(link::unrecorded(facts));
     findings.extend(forwarding::check(facts));
     findings.extend(link::check(facts));
+    findings.extend(parent::check(facts));
     findings.extend(firewall::rules(facts));
     findings.extend(firewall::two_variants(facts));
     findings.extend(forward::check(facts));

@@ -60,7 +60,7 @@ fn as_text(observed: &Observed, fixed: &[Finding], left: &[Finding]) -> String {
         fixable => format!("{}, of which --fix fixes {fixable}", count(left.len(), "fault")),
     });
     let containers = count(observed.containers(), "container");
-    let networks = count(observed.facts.networks.len(), "network");
+    let networks = count(observed.facts.networks.len() + observed.facts.parents.len(), "network");
     text + &format!("{}: {containers} on {networks}\n", parts.join(", "))
 }
 

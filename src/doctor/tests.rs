@@ -22,6 +22,8 @@ fn network(bridge: &str, address: &str) -> Network {
         dns: Vec::new(),
         name: bridge.parse().unwrap(),
         bridge: bridge.parse().unwrap(),
+        parent: None,
+        ranges: Vec::new(),
         subnets: vec![address.parse().unwrap()],
         mtu: 1500,
         firewall: Backend::Iptables,
@@ -34,6 +36,7 @@ fn attachment(number: u8) -> Attachment {
     Attachment {
         network: format!("br{number}").parse().ok(),
         bridge: format!("br{number}").parse().ok(),
+        parent: None,
         interface: format!("eth{number}").parse().unwrap(),
         host_interface: format!("netnsv{number}-7").parse().ok(),
         mac: None,

@@ -55,7 +55,7 @@ pub struct Uplink {
     pub gateways: Vec<IpAddr>,
 }
 
-/// A network's bridge.
+/// A network's bridge, or the link of the host that it is on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Bridge {
     /// The bridge itself.
@@ -192,7 +192,11 @@ impl Namespace {
 
     /// Whether an interface leads to the namespace's bridge.
     pub(super) fn is_on_bridge(&self, end: &End) -> bool {
-        end.outside.as_ref().is_some_and(|outside| outside.bridge.as_deref() == Some(&self.bridge))
+        let is_it = |name: &Option<String>| name.as_deref() == Some(&self.bridge);
+        end.outside.as_ref().is_some_and(|outside| {
+            // What is made on a link of the host leads to that itself.
+            is_it(&outside.bridge) || outside.place == Place::Host && is_it(&outside.name)
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`process`], [`named`], [`alive`], `namespaces` | a container's network namespace: which one it is, whether it is still there |
 //! | [`observe`], [`listeners`] | what planning has to know |
 //! | [`netlink`], `links`, `device`, `saved` | requests, and the messages of our links and devices |
+//! | [`children`] | interfaces on links of the host |
 //! | [`moving`], `sysfs` | devices of the host, moved into a container, known again and brought back |
 //! | [`sysctl`], [`conntrack`] | parameters and flows |
 //! | [`signals`] | what the caller has set of them |
@@ -13,6 +14,7 @@
 
 pub mod alive;
 pub mod changes;
+pub mod children;
 pub mod conntrack;
 mod device;
 pub mod inside;

@@ -19,7 +19,6 @@ use super::sysfs::Sysfs;
 use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::model::device::MovedDevice;
-use crate::model::sandbox::Netns;
 
 /// How long the kernel may take to give hardware back from a namespace that dies, in
 /// milliseconds: namespaces die in the background, many at once.
@@ -127,11 +126,7 @@ impl Place {
 
 /// The container's namespace, if anything still keeps it.
 fn enter(device: &MovedDevice) -> Result<Option<Place>> {
-    let pid = match device.netns {
-        Netns::Pid(pid) => Some(pid),
-        Netns::Host | Netns::Path => None,
-    };
-    let Some(netns) = namespaces::find(pid, device.inode) else { return Ok(None) };
+    let Some(netns) = namespaces::find(device.netns.pid(), device.inode) else { return Ok(None) };
     let operation = || format!("look for {} in the container", device.name);
     Ok(Some(visit(&netns, || Place::here(device))?.doing(operation)?))
 }

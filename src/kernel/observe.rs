@@ -11,7 +11,9 @@ use ipnetwork::IpNetwork;
 use super::Kernel;
 use crate::error::{Doing, Result};
 use crate::model::link::BRIDGE_MAC;
-use crate::model::observed::{Host, ObservedNetwork};
+use crate::model::network::NetworkSpec;
+use crate::model::observed::{Host, ObservedNetwork, ObservedParent};
+use crate::model::parent::Parent;
 use crate::model::rule::Family;
 use crate::model::value::{self, Iface};
 pub use devices::devices;
@@ -46,6 +48,28 @@ pub fn host(kernel: &Kernel, families: &[Family]) -> Result<Host> {
 /// The kernel does not answer.
 pub fn network(kernel: &Kernel, bridge: &Iface, subnets: &[IpNetwork]) -> Result<ObservedNetwork> {
     read(kernel, bridge.as_str(), subnets).doing(|| format!("observe bridge {bridge}"))
+}
+
+/// What of the host concerns a network on a parent.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn on_parent(kernel: &Kernel, spec: &NetworkSpec, parent: &Parent) -> Result<ObservedNetwork> {
+    let read = || {
+        let netlink = kernel.netlink();
+        let link = netlink.link(parent.link.as_str())?;
+        let vlan = parent.vlan.as_ref().map(|vlan| netlink.link(vlan.name.as_str())).transpose()?.flatten();
+        let mut bridge = if parent.host_access { netlink.link(spec.bridge.as_str())? } else { None };
+        if let Some(link) = &mut bridge {
+            link.addresses = netlink.addresses(link.index)?;
+        }
+        // For what its containers may send at once.
+        let uplink_mtu = vlan.as_ref().or(link.as_ref()).map(|link| link.mtu);
+        let wireless = Path::new("/sys/class/net").join(parent.link.as_str()).join("phy80211").exists();
+        let parent = ObservedParent { link, vlan, wireless };
+        Ok(ObservedNetwork { bridge, uplink_mtu, parent, ..ObservedNetwork::default() })
+    };
+    io::Result::doing(read(), || format!("observe parent {}", parent.link))
 }
 
 fn read(kernel: &Kernel, bridge: &str, subnets: &[IpNetwork]) -> io::Result<ObservedNetwork> {

@@ -1,14 +1,16 @@
 //! What each step is to the kernel: one table to apply it and one to undo it.
 
-use std::io::ErrorKind;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
 
 use nix::libc;
 
 use super::netlink::{Netlink, or_gone};
-use super::{Kernel, moving, named};
+use super::{Kernel, children, moving, named};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
+use crate::model::value::Iface;
 
 impl Kernel {
     /// Applies a step of the kernel's; those of other rooms are left to them.
@@ -26,17 +28,10 @@ impl Kernel {
                 let inside = self.inside()?;
                 let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
                 let added = self.netlink.add_link(veth.message(bridge, inside.netns()));
-                added.map_err(|error| match inside.netlink().link(veth.peer.as_str()) {
-                    Ok(Some(_)) if error.kind() == ErrorKind::AlreadyExists => {
-                        let cause = format!("the container has an interface {} already", veth.peer);
-                        Error::new(step, cause).of(Kind::Conflict).hint(
-                            "start it with `--network none`, so that its engine gives it no network; \
-                             --iface makes another interface beside it",
-                        )
-                    }
-                    _ => Error::new(step, error),
-                })
+                added.map_err(|error| taken(step, inside.netlink(), &veth.peer, error))
             }
+            Step::AddVlan(vlan) => self.add_vlan(vlan),
+            Step::AddChild(child) => self.add_child(child),
             Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
             Step::Rename { link, name } => self.netlink.rename(link, name).doing(|| step),
             Step::SetMaster { link, bridge } => or_gone(self.netlink.set_master(link, bridge)).doing(|| step),
@@ -108,6 +103,8 @@ impl Kernel {
             Step::AddBridge(bridge) => self.netlink.delete_bridge(bridge).doing(undoing),
             Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac).doing(undoing),
             Step::AddIfb(ifb) => self.netlink.delete(&ifb.name, ifb.mac).doing(undoing),
+            Step::AddVlan(vlan) => self.delete_vlan(vlan).doing(undoing),
+            Step::AddChild(child) => children::delete(child),
             Step::SetMtu { link, before, .. } => or_gone(self.netlink.set_mtu(link, *before)).doing(undoing),
             Step::SetUp { netns: Netns::Host, link } => {
                 or_gone(self.netlink.set_up(link, false)).doing(undoing)
@@ -134,4 +131,16 @@ impl Kernel {
             Netns::Pid(_) | Netns::Path => Ok(self.inside()?.netlink()),
         }
     }
+}
+
+/// Why no interface could be made: the container may have one of its name.
+pub(super) fn taken(step: impl Display, inside: &Netlink, name: &Iface, error: io::Error) -> Error {
+    if error.kind() != ErrorKind::AlreadyExists || !matches!(inside.link(name.as_str()), Ok(Some(_))) {
+        return Error::new(step, error);
+    }
+    let cause = format!("the container has an interface {name} already");
+    Error::new(step, cause).of(Kind::Conflict).hint(
+        "start it with `--network none`, so that its engine gives it no network; \
+         --iface makes another interface beside it",
+    )
 }

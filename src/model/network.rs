@@ -10,8 +10,10 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 pub use self::name::NetworkName;
+use super::parent::Parent;
 use super::peers::Peers;
-use super::route::RouteSpec;
+use super::range::LeaseRange;
+use super::route::{RouteSpec, Target};
 use super::rule::{Backend, Family, Passage};
 use super::step::Step;
 use super::value::Iface;
@@ -107,10 +109,17 @@ impl Reach {
 pub struct Network {
     /// Its name.
     pub name: NetworkName,
-    /// Its bridge.
+    /// Its bridge; on a parent the host's own interface there, if it has one.
     pub bridge: Iface,
-    /// The bridge's addresses, each with the subnet that leases come from.
+    /// On which link of the host its containers have their interfaces; `None`: they are on the bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// The containers' next hops, which are the bridge's addresses or those of routers on the parent's
+    /// wire, each with the subnet that leases come from.
     pub subnets: Vec<IpNetwork>,
+    /// From which addresses to lease; of a subnet without any, all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<LeaseRange>,
     /// Who reaches its containers, and whom they reach.
     #[serde(default)]
     pub reach: Reach,
@@ -138,7 +147,22 @@ pub struct Network {
 impl Network {
     /// The containers' next hops.
     pub fn gateways(&self) -> Vec<IpAddr> {
-        self.subnets.iter().map(IpNetwork::ip).collect()
+        let has_neighbours = self.parent.as_ref().is_none_or(|parent| parent.kind.has_neighbours());
+        self.subnets.iter().map(IpNetwork::ip).filter(|_| has_neighbours).collect()
+    }
+
+    /// Whether the host has a link of its own on it.
+    pub fn has_host_link(&self) -> bool {
+        self.parent.as_ref().is_none_or(|parent| parent.host_access)
+    }
+
+    /// Where the containers' default route of a family leads, if they get one.
+    pub fn way_out(&self, family: Family) -> Option<Target> {
+        let has_subnet = self.subnets.iter().any(|subnet| Family::of(subnet.ip()) == family);
+        let gateways = self.gateways();
+        let gateway = gateways.iter().find(|gateway| Family::of(**gateway) == family);
+        let leads_out = has_subnet && self.reach.leads_out(family);
+        leads_out.then(|| gateway.map_or(Target::Link, |gateway| Target::Via(*gateway)))
     }
 
     /// As it would be asked for.
@@ -146,7 +170,9 @@ impl Network {
         NetworkSpec {
             name: self.name.clone(),
             bridge: self.bridge.clone(),
+            parent: self.parent.clone(),
             subnets: self.subnets.clone(),
+            ranges: self.ranges.clone(),
             lent: false,
             defined: false,
             reach: self.reach,
@@ -165,10 +191,14 @@ impl Network {
 pub struct NetworkSpec {
     /// Its name.
     pub name: NetworkName,
-    /// The bridge to create or reuse.
+    /// The bridge to create or reuse; on a parent what the host's own interface there is called.
     pub bridge: Iface,
-    /// The bridge's addresses, each with the subnet that leases come from.
+    /// On which link of the host its containers have their interfaces; `None`: they are on the bridge.
+    pub parent: Option<Parent>,
+    /// The containers' next hops, each with the subnet that leases come from.
     pub subnets: Vec<IpNetwork>,
+    /// From which addresses to lease; of a subnet without any, all.
+    pub ranges: Vec<LeaseRange>,
     /// Whether nobody asked for these: a bridge that is there lends its own.
     pub lent: bool,
     /// Whether the configuration file defines it.
@@ -206,14 +236,19 @@ impl NetworkSpec {
             let all: Vec<String> = all.iter().map(ToString::to_string).collect();
             if all.is_empty() { "none".to_owned() } else { all.join(" and ") }
         }
+        fn driver(parent: &Option<Parent>) -> String {
+            parent.as_ref().map_or_else(|| "bridge".to_owned(), ToString::to_string)
+        }
         let (reach, before) = (&self.reach, &known.reach);
         let (peers, known_peers) = (&self.peers, &known.peers);
         [
             say("bridge", &self.bridge, &known.bridge, |name: &Iface| name.to_string()),
+            say("driver", &self.parent, &known.parent, driver),
             // What was chosen once stays.
             say("subnets", if self.lent { &known.subnets } else { &self.subnets }, &known.subnets, |all| {
                 list(all)
             }),
+            say("lease-ranges", &self.ranges[..], &known.ranges[..], list),
             say("mode-ipv4", &reach.mode_ipv4, &before.mode_ipv4, written),
             say("mode-ipv6", &reach.mode_ipv6, &before.mode_ipv6, written),
             say("internal", &reach.internal, &before.internal, |yes: &bool| yes.to_string()),
@@ -252,7 +287,9 @@ impl NetworkSpec {
         Self {
             name: NetworkName::from(&bridge),
             bridge,
+            parent: None,
             subnets,
+            ranges: Vec::new(),
             lent: false,
             defined: false,
             reach: Reach::default(),

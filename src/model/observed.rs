@@ -76,8 +76,21 @@ pub struct ObservedNetwork {
     pub route_localnet: Option<String>,
     /// What the network's own `resolv.conf` says, if there is one.
     pub resolv_conf: Option<String>,
+    /// The parent as it is, where the network has one.
+    pub parent: ObservedParent,
     /// Whether the host has iptables, which may filter what a network of another backend forwards.
     pub has_iptables: bool,
+}
+
+/// The link that a network is on instead of a bridge of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedParent {
+    /// The link that the definition names, if it is there.
+    pub link: Option<Link>,
+    /// The link of the VLAN, if it is there.
+    pub vlan: Option<Link>,
+    /// Whether it is a wireless one.
+    pub wireless: bool,
 }
 
 /// A link as the kernel describes it.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::container::{ContainerId, Key};
 use super::device::MovedDevice;
 use super::network::NetworkName;
+use super::parent::Child;
 use super::port::PortMapping;
 use super::rule::Rule;
 use super::sandbox::Sandbox;
@@ -45,6 +46,9 @@ pub struct Attachment {
     pub network: Option<NetworkName>,
     /// The network's bridge.
     pub bridge: Option<Iface>,
+    /// The link of the host that the interface inside is made on, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Iface>,
     /// The interface inside.
     pub interface: Iface,
     /// The other end of its veth pair.
@@ -97,6 +101,14 @@ impl Record {
     pub fn devices(&self) -> impl Iterator<Item = &MovedDevice> {
         self.steps.iter().filter_map(|step| match step {
             Step::MoveDevice(device) => Some(&**device),
+            _ => None,
+        })
+    }
+
+    /// Its interfaces that are made on links of the host.
+    pub fn children(&self) -> impl Iterator<Item = &Child> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::AddChild(child) => Some(child),
             _ => None,
         })
     }

@@ -11,6 +11,7 @@ use super::dns::{HostName, Names};
 use super::host_device::HostDevice;
 use super::network::NetworkSpec;
 use super::publish::Publish;
+use super::range::LeaseRange;
 use super::rate::Rate;
 use super::route::RouteSpec;
 use super::sandbox::NetnsRef;
@@ -74,8 +75,8 @@ pub struct NetworkRequest {
     pub interface: Iface,
     /// The addresses that it must have, at most one a subnet; one is leased in each other subnet.
     pub static_ips: Vec<IpAddr>,
-    /// From which addresses to lease, as a first and a last one each; of a subnet without any, all.
-    pub ranges: Vec<(IpAddr, IpAddr)>,
+    /// From which addresses to lease; of a subnet without any, all.
+    pub ranges: Vec<LeaseRange>,
     /// The interface's address; `None` derives it from its first IP address.
     pub mac: Option<Mac>,
     /// Whether the container's default routes may lead by this network.
@@ -100,10 +101,10 @@ impl NetworkRequest {
     /// A place on a network with nothing particular about it.
     pub fn new(network: NetworkSpec, interface: Iface) -> Self {
         Self {
+            ranges: network.ranges.clone(),
             network,
             interface,
             static_ips: Vec::new(),
-            ranges: Vec::new(),
             mac: None,
             default_route: true,
             metric: None,

@@ -41,9 +41,14 @@ pub enum Target {
 impl RouteSpec {
     /// The default route of a family by a next hop.
     pub fn default_via(gateway: IpAddr, metric: Option<u32>) -> Self {
-        let anywhere = Family::of(gateway).unspecified();
+        Self::default_to(Family::of(gateway), Target::Via(gateway), metric)
+    }
+
+    /// The default route of a family.
+    pub fn default_to(family: Family, to: Target, metric: Option<u32>) -> Self {
+        let anywhere = family.unspecified();
         let destination = IpNetwork::new(anywhere, 0).unwrap_or(anywhere.into());
-        Self { destination, to: Target::Via(gateway), metric }
+        Self { destination, to, metric }
     }
 
     /// Of which family its destination is.

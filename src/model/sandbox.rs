@@ -86,6 +86,14 @@ pub enum Netns {
 }
 
 impl Netns {
+    /// The process whose it is.
+    pub fn pid(self) -> Option<i32> {
+        match self {
+            Self::Pid(pid) => Some(pid),
+            Self::Host | Self::Path => None,
+        }
+    }
+
     /// What `ip link` calls it after `netns`.
     pub fn name(self) -> String {
         match self {

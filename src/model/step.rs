@@ -13,6 +13,7 @@ use super::device::MovedDevice;
 use super::link::{Bridge, Ifb, Veth};
 use super::mount::BindMounts;
 use super::network::NetworkName;
+use super::parent::{Child, Vlan};
 use super::rate::TokenBucket;
 use super::route::RouteSpec;
 use super::rule::{Backend, Family, Rule};
@@ -40,6 +41,10 @@ pub enum Step {
     AddBridge(Bridge),
     /// A new veth pair.
     AddVeth(Veth),
+    /// A new link for a VLAN.
+    AddVlan(Vlan),
+    /// A new interface on a link of the host.
+    AddChild(Child),
     /// The text that `ip link` shows beside a link of the host.
     SetAlias {
         /// The link.
@@ -270,16 +275,16 @@ impl Step {
             }
             Self::Firewall(Rule::Network { .. } | Rule::Accept { .. }) => (Network, false, true),
             Self::Firewall(Rule::Publish { .. }) => (Container, false, true),
-            Self::JoinNames { .. } => (Host, true, true),
+            Self::JoinNames { .. } | Self::AddVlan(_) => (Host, true, true),
+            Self::AddChild(Child { inode: None, .. }) => (Network, false, true),
             Self::Sysctl { before, .. } => (Host, before.is_some(), before.is_some()),
             Self::AddBridge(_) | Self::SetMtu { .. } | Self::MakeNames { .. } => (Network, false, true),
             Self::SetUp { netns: Netns::Host, .. } | Self::AddAddress { netns: Netns::Host, .. } => {
                 (Network, false, true)
             }
             Self::SetUp { .. } | Self::AddAddress { .. } => (Container, false, false),
-            Self::AddVeth(_) | Self::NameNetns { .. } | Self::WriteFile { .. } | Self::MoveDevice(_) => {
-                (Container, true, true)
-            }
+            Self::AddVeth(_) | Self::AddChild(_) | Self::MoveDevice(_) => (Container, true, true),
+            Self::NameNetns { .. } | Self::WriteFile { .. } => (Container, true, true),
             Self::Rename { .. } => (Network, false, false),
             Self::SetAlias { .. } | Self::SetMaster { .. } | Self::AddRoute { .. } => {
                 (Container, false, false)
@@ -315,6 +320,7 @@ impl Step {
                 Some(format!("publish-{family}-{protocol}-{block}"))
             }
             Self::Sysctl { key, before: Some(_), .. } => Some(key.replace('/', ":")),
+            Self::AddVlan(vlan) => Some(format!("vlan-{}", vlan.name)),
             Self::JoinNames { dir, .. } => Some(format!("{JOINED}{}", dir.file_name()?.to_str()?)),
             _ => None,
         }

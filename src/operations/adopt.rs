@@ -183,6 +183,7 @@ impl Run {
         let attachment = Attachment {
             network: Some(network.name.clone()),
             bridge: Some(network.bridge.clone()),
+            parent: None,
             interface: peer.name.parse()?,
             host_interface: Some(link.name.parse()?),
             mac: peer.address.as_slice().try_into().ok().map(Mac),

@@ -14,6 +14,8 @@ use crate::kernel::process;
 use crate::model::container::ContainerId;
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::observed::{Links, MAIN_TABLE, Route};
+use crate::model::parent::Child;
+use crate::model::range::LeaseRange;
 use crate::model::record::Record;
 use crate::model::route::Target;
 use crate::model::rule::Rule;
@@ -73,6 +75,11 @@ fn is_there(step: &Step, host: &Links, inside: &Links, routes: &[Route]) -> bool
             let peer = inside.by_name(veth.peer.as_str()).filter(|peer| peer.address == veth.peer_mac.0);
             bridge == Some(veth.bridge.as_str()) && peer.is_some_and(|peer| peer.mtu == veth.mtu)
         }
+        Step::AddChild(Child { name, kind, mac, mtu, netns, .. }) => {
+            let found = links(netns).by_name(name.as_str()).filter(|found| found.mtu == *mtu);
+            let found = found.filter(|found| found.kind.as_deref() == Some(kind.driver()));
+            found.is_some_and(|found| mac.is_none_or(|mac| found.address == mac.0))
+        }
         Step::SetUp { netns, link } => links(netns).by_name(link.as_str()).is_some_and(|link| link.up),
         Step::AddAddress { netns, link, address, .. } => {
             links(netns).by_name(link.as_str()).is_some_and(|link| link.addresses.contains(address))
@@ -92,13 +99,15 @@ fn is_there(step: &Step, host: &Links, inside: &Links, routes: &[Route]) -> bool
 ///
 /// # Errors
 /// Why it could not: no address is free, the firewall has no program, or the kernel does not answer.
-pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[(IpAddr, IpAddr)]) -> Result<()> {
+pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[LeaseRange]) -> Result<()> {
     let Some(run) = Run::existing(settings)? else { return check_program(wanted, None) };
     let known = run.network(&wanted.name)?;
     check_program(wanted, known.as_ref())?;
     let leases: BTreeSet<IpAddr> = run.store.leases(&wanted.name)?.into_iter().collect();
     for subnet in &wanted.subnets {
-        if lease::candidates(*subnet, ranges, None).all(|address| leases.contains(&address)) {
+        let own = lease::host_address(wanted, *subnet);
+        let is_taken = |address| leases.contains(&address) || own == Some(address);
+        if lease::candidates(*subnet, ranges, None).all(is_taken) {
             let cause = format!("all {} are taken", lease::capacity(*subnet, ranges));
             return Err(Error::new(format!("lease an address in {subnet}"), cause).of(Kind::Exhausted));
         }
@@ -108,7 +117,7 @@ pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[(IpAddr, IpAdd
 
 fn check_program(wanted: &NetworkSpec, known: Option<&Network>) -> Result<()> {
     let backend = wanted.backend(known);
-    if firewall::is_installed(backend) {
+    if wanted.parent.is_some() || firewall::is_installed(backend) {
         return Ok(());
     }
     Err(Error::new(format!("use the firewall {backend}"), "its program is not installed"))

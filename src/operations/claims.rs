@@ -93,7 +93,7 @@ impl Run {
             claimed.slots.push(self.free_slots(request, network, *addresses)?);
         }
         let lost = |(network, observed): (&Option<Network>, &ObservedNetwork)| {
-            network.is_some() && observed.bridge.is_none()
+            network.as_ref().is_some_and(Network::has_host_link) && observed.bridge.is_none()
         };
         let bridge_is_lost = claimed.networks.iter().zip(&host.networks).any(lost);
         if bridge_is_lost || !request.devices.is_empty() {
@@ -178,6 +178,11 @@ impl Run {
         observed: &ObservedNetwork,
         address: IpAddr,
     ) -> Result<Option<String>> {
+        if wanted.network.parent.is_some() {
+            let of_host = |subnet: &IpNetwork| lease::host_address(&wanted.network, *subnet) == Some(address);
+            let is_host = wanted.network.subnets.iter().any(of_host);
+            return Ok(is_host.then(|| "the host's own interface".to_owned()));
+        }
         let Some(bridge) = &observed.bridge else { return Ok(None) };
         if bridge.addresses.iter().any(|taken| taken.ip() == address) {
             return Ok(Some(format!("bridge {}", wanted.network.bridge)));

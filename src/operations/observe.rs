@@ -85,7 +85,11 @@ impl Run {
     }
 
     fn network_now(&self, spec: &NetworkSpec, files: bool) -> Result<ObservedNetwork> {
-        let mut network = observe::network(&self.machine.kernel, &spec.bridge, &spec.subnets)?;
+        let kernel = &self.machine.kernel;
+        let mut network = match &spec.parent {
+            Some(parent) => observe::on_parent(kernel, spec, parent)?,
+            None => observe::network(kernel, &spec.bridge, &spec.subnets)?,
+        };
         if files {
             let file = plan::directory(self.state_dir(), &spec.name).join("resolv.conf");
             network.resolv_conf = rootfs::resolver::read(&file)?;
@@ -147,6 +151,9 @@ impl Run {
             let (network, observed) = self.look_at(&mut wanted.network, files)?;
             known.push(Known { stamp, network });
             host.networks.push(observed);
+            if wanted.network.parent.is_some() {
+                continue;
+            }
             // Asked for in the order in which they are preferred.
             let mut failure = None;
             let (container, sends_slowly) = (&request.container, wanted.rate_out.is_some());

@@ -39,7 +39,12 @@ impl Run {
         if let Some(owner) = self.store.holder(&Claim::Mac(network.clone(), mac))? {
             return refuse(format!("{} has it", self.verify(&owner)?.container), Kind::Conflict);
         }
-        let Some(bridge) = &observed.bridge else { return Ok(()) };
+        if let Some(parent) = wanted.network.parent.as_ref().filter(|parent| !parent.kind.has_own_mac()) {
+            return refuse(format!("{} has the address of its parent", parent.kind), Kind::Input);
+        }
+        let Some(bridge) = observed.bridge.as_ref().filter(|_| wanted.network.parent.is_none()) else {
+            return Ok(());
+        };
         let operation = || format!("look for {mac} on bridge {}", bridge.name);
         let netlink = self.machine.kernel.netlink();
         if bridge.address == mac.0 || netlink.bridge_has_port_with(bridge.index, mac).doing(operation)? {

@@ -10,10 +10,11 @@ use crate::error::{Doing, Error, Result};
 use crate::model::container::Key;
 use crate::model::link::{CONTAINER_MAC, HOST_MAC, ifb_mac};
 use crate::model::network::{Network, NetworkName};
+use crate::model::parent::Child;
 use crate::model::rule::Change;
 use crate::model::sandbox::Netns;
 use crate::model::step::{JOINED, Step};
-use crate::model::value;
+use crate::model::value::{self, Mac};
 use crate::plan;
 use crate::rootfs;
 use crate::store::Owner;
@@ -69,12 +70,13 @@ impl Run {
             }
             ["leases", network, address] => {
                 let network = network.parse().ok().and_then(|name| self.network(&name).ok()?);
-                let (Some(Network { bridge: link, .. }), Ok(address)) = (network, address.parse()) else {
-                    return Vec::new();
-                };
+                let (Some(network), Ok(address)) = (network, address.parse()) else { return Vec::new() };
                 let mac = value::mac(CONTAINER_MAC, address);
+                let own = self.child_behind(&network, address, mac, key);
+                let link = network.bridge;
                 let neighbour = Step::AddNeighbour { address, mac, link: link.clone() };
-                vec![neighbour, Step::AddHostRoute { address, link, mtu: 0 }]
+                let on_link = [neighbour, Step::AddHostRoute { address, link, mtu: 0 }];
+                on_link.into_iter().chain(own).collect()
             }
             ["netns", inode, _] => {
                 let (Ok(inode), name) = (inode.parse(), key.id().to_owned()) else { return Vec::new() };
@@ -91,6 +93,24 @@ impl Run {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The interface that was made on the parent of a network for an address.
+    fn child_behind(&self, network: &Network, address: IpAddr, mac: Mac, key: &Key) -> Option<Step> {
+        let parent = network.parent.as_ref()?;
+        let links = self.store.links_of(key).ok()?;
+        let mut namespaces = links.iter().filter_map(|link| link.strip_prefix("netns").ok());
+        let inode = namespaces.find_map(|link| link.iter().next()?.to_str()?.parse().ok())?;
+        Some(Step::AddChild(Child {
+            name: network.bridge.clone(),
+            parent: parent.lower().clone(),
+            kind: parent.kind,
+            mac: parent.kind.has_own_mac().then_some(mac),
+            address,
+            mtu: network.mtu,
+            netns: Netns::Path,
+            inode: Some(inode),
+        }))
     }
 
     fn is_last(&self, name: &str, key: &Key) -> bool {

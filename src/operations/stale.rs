@@ -6,8 +6,8 @@ use super::attach::now;
 use super::run::Run;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::kernel::alive::Liveness;
-use crate::kernel::moving;
 use crate::kernel::netlink::Netlink;
+use crate::kernel::{children, moving};
 use crate::model::container::Key;
 use crate::model::record::Record;
 use crate::model::step::Step;
@@ -189,7 +189,9 @@ fn held_by_interrupted(owner: &Owner, how: Pending) -> Error {
 pub(super) fn lives(record: &Record, liveness: &Liveness, netlink: &Netlink, patient: bool) -> Result<bool> {
     if liveness.is_running(&record.sandbox)? {
         // A path may lead to a namespace that was given the number of another.
-        return if record.sandbox.path().is_some() { has_link(record, netlink) } else { Ok(true) };
+        return Ok(record.sandbox.path().is_none()
+            || has_link(record, netlink)?
+            || has_lost_parent(record, netlink)?);
     }
     if record.sandbox.path().is_none() || liveness.is_named(&record.sandbox)? {
         return outlives_its_process(record, liveness, netlink);
@@ -220,10 +222,23 @@ fn has_link(record: &Record, netlink: &Netlink) -> Result<bool> {
             return Ok(found.is_some_and(|found| found.address == veth.mac.0));
         }
     }
+    for child in record.children() {
+        if children::is_there(child)? {
+            return Ok(true);
+        }
+    }
     for device in record.devices() {
         if moving::is_inside(device)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether its interfaces are gone with the link of the host that they were made on, which says nothing
+/// of the container.
+fn has_lost_parent(record: &Record, netlink: &Netlink) -> Result<bool> {
+    let Some(child) = record.children().next() else { return Ok(false) };
+    let operation = || format!("look at link {}", child.parent);
+    Ok(netlink.link(child.parent.as_str()).doing(operation)?.is_none())
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use super::stale::lives;
 use crate::error::{Doing, Result};
 use crate::kernel::alive::Liveness;
-use crate::kernel::moving;
 use crate::kernel::netlink::Netlink;
+use crate::kernel::{children, moving};
 use crate::model::record::Record;
 use crate::model::step::Step;
 use crate::store::Records;
@@ -18,7 +18,7 @@ pub enum Status {
     Running,
     /// The next runs remove what is left of it.
     Dead,
-    /// It was interrupted half way, or has lost its veth pair, its bridge or a device.
+    /// It was interrupted half way, or has lost an interface, its bridge or a device.
     Incomplete,
 }
 
@@ -65,6 +65,9 @@ impl<'a> Statuses<'a> {
             return Ok(Status::Dead);
         }
         let mut whole = self.records.is_complete(record) && are_ports(record, netlink)?;
+        for child in record.children() {
+            whole = whole && children::is_there(child)?;
+        }
         for device in record.devices() {
             whole = whole && moving::is_inside(device)?;
         }

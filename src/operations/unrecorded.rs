@@ -151,8 +151,10 @@ impl Run {
     /// Those of them that are on a network.
     pub(super) fn unrecorded_on(&self, name: &NetworkName) -> Result<Vec<Unrecorded>> {
         let bridge = match self.network(name)? {
-            Some(network) => self.machine.kernel.netlink().link(network.bridge.as_str()),
-            None => return Ok(Vec::new()),
+            Some(network) if network.parent.is_none() => {
+                self.machine.kernel.netlink().link(network.bridge.as_str())
+            }
+            _ => return Ok(Vec::new()),
         };
         let bridge = bridge.doing(|| format!("look at network {name}"))?.map(|bridge| bridge.index);
         let mut all = self.living_unrecorded(&self.store.records()?)?;

@@ -45,7 +45,7 @@ pub(super) fn joining(case: Case<'_>, mate: &Record) -> Result<Vec<(HostDevice, 
     if devices.is_empty() {
         return Ok(Vec::new());
     }
-    let networks = if mate.bridge().is_none() { Vec::new() } else { case.request.networks.clone() };
+    let networks = if mate.networks().next().is_none() { Vec::new() } else { case.request.networks.clone() };
     let request = Request { devices, networks, ..case.request.clone() };
     moving(Case { request: &request, ..case })
 }
@@ -55,7 +55,7 @@ pub(super) fn joining(case: Case<'_>, mate: &Record) -> Result<Vec<(HostDevice, 
 /// # Errors
 /// It publishes ports.
 pub(super) fn publishing_nothing(request: &Request, mate: &Record) -> Result<()> {
-    if request.published().next().is_none() || mate.bridge().is_some() {
+    if request.published().next().is_none() || mate.networks().next().is_some() {
         return Ok(());
     }
     Err(Error::new(
@@ -192,6 +192,7 @@ pub(super) fn attachment(devices: &[(HostDevice, MovedDevice)]) -> Option<Attach
     Some(Attachment {
         network: None,
         bridge: None,
+        parent: None,
         interface: device.inside.clone(),
         host_interface: None,
         mac: moved.mac.or_else(hardware),

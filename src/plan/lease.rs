@@ -6,6 +6,8 @@ use ipnetwork::IpNetwork;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::container::ContainerId;
+use crate::model::network::NetworkSpec;
+use crate::model::range::LeaseRange;
 use crate::model::request::NetworkRequest;
 use crate::model::value;
 
@@ -74,7 +76,7 @@ fn check_all(wanted: &NetworkRequest) -> Result<()> {
 /// there are any, from the one after `cursor` on, going round.
 pub fn candidates(
     gateway: IpNetwork,
-    ranges: &[(IpAddr, IpAddr)],
+    ranges: &[LeaseRange],
     cursor: Option<IpAddr>,
 ) -> impl Iterator<Item = IpAddr> {
     let ranges = within(gateway, ranges);
@@ -87,10 +89,10 @@ pub fn candidates(
 }
 
 /// The first and the last address of each range that leases come from.
-fn within(gateway: IpNetwork, ranges: &[(IpAddr, IpAddr)]) -> Vec<(u128, u128)> {
+fn within(gateway: IpNetwork, ranges: &[LeaseRange]) -> Vec<(u128, u128)> {
     let (first, last) = hosts(gateway);
-    let here = ranges.iter().filter(|(first, _)| gateway.contains(*first));
-    let here = here.map(|(from, to)| (number(*from).max(first), number(*to).min(last)));
+    let here = ranges.iter().filter(|range| gateway.contains(range.0));
+    let here = here.map(|LeaseRange(from, to)| (number(*from).max(first), number(*to).min(last)));
     let here: Vec<_> = here.filter(|(first, last)| first <= last).collect();
     if here.is_empty() { vec![(first, last)] } else { here }
 }
@@ -117,8 +119,16 @@ fn address(number: u128, gateway: IpNetwork) -> IpAddr {
     }
 }
 
+/// The address in a subnet that the host itself has on a parent's wire, where it is to have one: the
+/// first that a container could be leased. It follows from the definition alone, and so it is
+/// nobody else's at any time.
+pub fn host_address(spec: &NetworkSpec, subnet: IpNetwork) -> Option<IpAddr> {
+    let has_one = spec.parent.as_ref().is_some_and(|parent| parent.host_access);
+    if has_one { candidates(subnet, &spec.ranges, None).next() } else { None }
+}
+
 /// How many containers `gateway`'s subnet, or the `ranges` in it, have addresses for.
-pub fn capacity(gateway: IpNetwork, ranges: &[(IpAddr, IpAddr)]) -> u64 {
+pub fn capacity(gateway: IpNetwork, ranges: &[LeaseRange]) -> u64 {
     let ranges = within(gateway, ranges);
     let own = number(gateway.ip());
     let taken = u128::from(ranges.iter().any(|(first, last)| (*first..=*last).contains(&own)));
@@ -180,7 +190,7 @@ mod tests {
 
     #[test]
     fn leases_come_from_the_ranges_and_go_round_in_them() {
-        let range = |first: &str, last: &str| (first.parse().unwrap(), last.parse().unwrap());
+        let range = |first: &str, last: &str| LeaseRange(first.parse().unwrap(), last.parse().unwrap());
         let ranges =
             [range("10.0.0.8", "10.0.0.9"), range("10.0.0.0", "10.0.0.2"), range("fd00::8", "fd00::8")];
         let all = |gateway_at: &str, cursor: &str| -> Vec<String> {

@@ -7,6 +7,7 @@ mod devices;
 pub mod lease;
 mod names;
 mod network;
+mod parent;
 pub mod ports;
 pub mod publish;
 mod rates;
@@ -169,7 +170,7 @@ pub fn attach(case: Case<'_>) -> Result<Plan> {
         record.attachments.extend(devices::attachment(&devices));
     }
     steps.devices(devices);
-    steps.veths(request, &record, &networks, host.ipv6)?;
+    steps.interfaces(request, &record, &networks, host.ipv6)?;
     steps.routes(request, &record, &networks, &gateways)?;
     steps.hairpin(&record);
     finish(case, steps, record, networks)
@@ -183,7 +184,7 @@ pub fn adopt(case: Case<'_>, attachments: Vec<Attachment>, networks: &[NetworkPl
     let mut steps = Steps::new(case.claimed);
     let record = Record { attachments, ..empty_record(case) };
     steps.publish(case.request, case.host);
-    steps.veths(case.request, &record, networks, case.host.ipv6)?;
+    steps.interfaces(case.request, &record, networks, case.host.ipv6)?;
     steps.routes(case.request, &record, networks, &[])?;
     steps.hairpin(&record);
     Ok(Record { steps: steps.held, ..record })
@@ -262,12 +263,16 @@ fn attachment(
         leases.push(lease.map_err(|cause| Error::new(operation(), cause))?);
     }
     let taken = |name: &_| host.taken.contains(name) || record.host_interfaces().any(|own| own == name);
+    let host_end = || host_interface(&request.container, sandbox, &wanted.interface, taken);
+    let has_own_mac = network.parent.as_ref().is_none_or(|parent| parent.kind.has_own_mac());
+    let derived = || addresses.first().map(|address| value::mac(CONTAINER_MAC, *address));
     Ok(Attachment {
         network: Some(network.name.clone()),
-        bridge: Some(network.bridge.clone()),
+        bridge: network.parent.is_none().then(|| network.bridge.clone()),
+        parent: network.parent.as_ref().map(|parent| parent.lower().clone()),
         interface: wanted.interface.clone(),
-        host_interface: Some(host_interface(&request.container, sandbox, &wanted.interface, taken)?),
-        mac: wanted.mac.or(addresses.first().map(|address| value::mac(CONTAINER_MAC, *address))),
+        host_interface: network.parent.is_none().then(host_end).transpose()?,
+        mac: wanted.mac.or_else(derived).filter(|_| has_own_mac),
         addresses: leases,
         gateways: network.gateways(),
     })

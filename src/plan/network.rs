@@ -46,7 +46,7 @@ pub fn network(
     claimed: &Claimed,
 ) -> Result<NetworkPlan> {
     check(spec, observed, known)?;
-    let found = observed.bridge.as_ref();
+    let found = observed.bridge.as_ref().filter(|_| spec.parent.is_none());
     let mtu = spec.mtu.or(known.map(|known| known.mtu));
     let mtu = mtu.or(found.map(|found| found.mtu)).or(observed.uplink_mtu).unwrap_or(DEFAULT_MTU);
     check_ipv6(spec, host, mtu)?;
@@ -56,6 +56,39 @@ pub fn network(
         steps.held.extend(adopted(spec, found));
     }
     let backend = spec.backend(known);
+    if let Some(parent) = &spec.parent {
+        steps.parent(spec, parent, observed, (mtu, host.ipv6))?;
+    } else {
+        bridged(&mut steps, spec, host, observed, backend);
+        bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
+    }
+    names::network(&mut steps, spec, host, observed);
+    let network = Network {
+        name: spec.name.clone(),
+        bridge: spec.bridge.clone(),
+        parent: spec.parent.clone(),
+        subnets: spec.subnets.clone(),
+        ranges: spec.ranges.clone(),
+        reach: spec.reach,
+        peers: spec.peers.clone(),
+        routes: spec.routes.clone(),
+        dns: spec.dns.clone(),
+        mtu,
+        firewall: backend,
+        boot_id: claimed.boot_id.clone(),
+        steps: steps.held,
+    };
+    Ok(NetworkPlan { network, steps: steps.taken })
+}
+
+/// The rules of a network on a bridge, and that the host forwards for it.
+fn bridged(
+    steps: &mut Steps<'_>,
+    spec: &NetworkSpec,
+    host: &Host,
+    observed: &ObservedNetwork,
+    backend: Backend,
+) {
     for subnet in &spec.subnets {
         steps.once(Step::Firewall(Rule::Base { family: Family::of(subnet.ip()), backend }));
         let passage = spec.reach.passage(Family::of(subnet.ip()));
@@ -67,24 +100,8 @@ pub fn network(
     }
     for family in spec.families() {
         let backend = if observed.has_iptables { Backend::Iptables } else { backend };
-        forwarding(&mut steps, family, host, backend);
+        forwarding(steps, family, host, backend);
     }
-    bridge_steps(&mut steps, spec, observed, mtu, host.ipv6);
-    names::network(&mut steps, spec, host, observed);
-    let network = Network {
-        name: spec.name.clone(),
-        bridge: spec.bridge.clone(),
-        subnets: spec.subnets.clone(),
-        reach: spec.reach,
-        peers: spec.peers.clone(),
-        routes: spec.routes.clone(),
-        dns: spec.dns.clone(),
-        mtu,
-        firewall: backend,
-        boot_id: claimed.boot_id.clone(),
-        steps: steps.held,
-    };
-    Ok(NetworkPlan { network, steps: steps.taken })
 }
 
 /// The host forwards between links. One that did not forwards nothing but ours then, and the
@@ -130,6 +147,14 @@ fn set_with(family: Family, name: &str) -> Option<Step> {
 }
 
 fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>) -> Result<()> {
+    if let Some(known) = known.filter(|known| known.parent != spec.parent) {
+        let is = known.parent.as_ref().map_or_else(|| "on a bridge".to_owned(), ToString::to_string);
+        let error = Error::new(format!("use network {}", spec.name), format!("it is there already, {is}"));
+        return Err(error.of(Kind::Conflict).hint(format!("`netns rm {}` removes it", spec.name)));
+    }
+    if spec.parent.is_some() {
+        return Ok(());
+    }
     let bridge = &spec.bridge;
     let refuse = |cause: String, hint: &str| {
         Err(Error::new(format!("use bridge {bridge}"), cause).of(Kind::Conflict).hint(hint))
@@ -179,7 +204,7 @@ fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>
 /// A subnet of IPv6 takes a kernel and links that have it.
 fn check_ipv6(spec: &NetworkSpec, host: &Host, mtu: u32) -> Result<()> {
     let Some(subnet) = spec.subnets.iter().find(|subnet| subnet.is_ipv6()) else { return Ok(()) };
-    let operation = || format!("use subnet {} for bridge {}", value::subnet(*subnet), spec.bridge);
+    let operation = || format!("use subnet {} for network {}", value::subnet(*subnet), spec.name);
     if !host.ipv6 {
         let error = Error::new(operation(), "this kernel has no IPv6").of(Kind::Conflict);
         return Err(error.hint("it may have been started with ipv6.disable=1"));
@@ -227,7 +252,9 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
         steps.make(up);
         // Held already, or gone with the links that they are about.
         let Claimed { restored, .. } = steps.claimed;
-        steps.taken.extend(restored.iter().cloned());
+        // Routes by other links are there.
+        let gone = |step: &&Step| !matches!(step, Step::AddHostRoute { link, .. } if link != name);
+        steps.taken.extend(restored.iter().filter(gone).cloned());
         return;
     };
     if let Some(link) = found.name.parse::<Iface>().ok().filter(|link| link != name) {

@@ -41,18 +41,29 @@ fn places(request: &Request) -> Result<Vec<(usize, &Publish)>> {
 }
 
 fn publishes(network: &NetworkSpec) -> bool {
-    network.subnets.iter().any(|subnet| network.reach.mode(Family::of(subnet.ip())) != Mode::Isolated)
+    network.parent.is_none()
+        && network.subnets.iter().any(|subnet| network.reach.mode(Family::of(subnet.ip())) != Mode::Isolated)
 }
 
 fn nowhere(request: &Request, publish: &Publish, asked: Option<usize>) -> Error {
     let all = request.networks.iter().enumerate().filter(|(at, _)| asked.is_none_or(|asked| asked == *at));
+    let operation = format!("publish {publish} for {}", request.container);
+    let on_parent =
+        all.clone().find_map(|(_, wanted)| Some((&wanted.network, wanted.network.parent.as_ref()?)));
+    if let Some((network, parent)) = on_parent {
+        let cause =
+            format!("network {} is on {} itself, where nothing is translated", network.name, parent.lower());
+        let hint = "its containers are reached by their own addresses; leave the port out, or attach the \
+                    container to a network with a bridge too";
+        return Error::new(operation, cause).of(Kind::Input).hint(hint);
+    }
     let names: Vec<&str> = all.map(|(_, wanted)| wanted.network.name.as_str()).collect();
     let cause = match names.as_slice() {
         [] => "it is on no network".to_owned(),
         [one] => format!("network {one} is isolated"),
         all => format!("networks {} are isolated", all.join(" and ")),
     };
-    Error::new(format!("publish {publish} for {}", request.container), cause).of(Kind::Input)
+    Error::new(operation, cause).of(Kind::Input)
 }
 
 /// The port mappings of a container: see [`ports::choose`], and what is let through to its own

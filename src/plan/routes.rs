@@ -32,24 +32,24 @@ impl Steps<'_> {
         let wanted = request.networks.iter().zip(networks);
         let places: Vec<_> = record.attachments.iter().zip(wanted).collect();
         for family in Family::ALL {
-            let leads_out = |(at, (attachment, (wanted, network))): (usize, &Place<'_>)| {
-                let gateway = attachment.gateways.iter().find(|gateway| Family::of(**gateway) == family)?;
-                let leads = wanted.default_route && network.network.reach.leads_out(family);
-                leads.then_some((wanted.metric.unwrap_or_default(), at, *gateway))
+            let leads_out = |(at, (_, (wanted, network))): (usize, &Place<'_>)| {
+                let way = network.network.way_out(family).filter(|_| wanted.default_route)?;
+                Some((wanted.metric.unwrap_or_default(), at, way))
             };
             let mut ways: Vec<_> = places.iter().enumerate().filter_map(leads_out).collect();
-            ways.sort_unstable();
+            ways.sort_unstable_by_key(|(metric, at, _)| (*metric, *at));
             let mut has_default = gateways.iter().any(|gateway| Family::of(*gateway) == family)
                 || beside(self.claimed)
                     .any(|(route, table)| route.is_default() && route.family() == family && table.is_none());
-            for (metric, at, gateway) in ways {
+            for (metric, at, way) in ways {
                 let (attachment, (wanted, _)) = places[at];
                 let default = !has_default || metric > 0;
                 if default {
-                    self.make(default_route(netns, attachment, gateway, wanted.metric, None));
+                    let route = RouteSpec::default_to(family, way, wanted.metric);
+                    self.make(by(netns, attachment, route, None));
                 }
                 if has_default {
-                    self.answers(netns, attachment, gateway, at);
+                    self.answers(netns, attachment, RouteSpec::default_to(family, way, None), at);
                 }
                 has_default = true;
             }
@@ -63,11 +63,11 @@ impl Steps<'_> {
     }
 
     /// What is sent from the addresses here leaves by here, though the default route leads elsewhere.
-    fn answers(&mut self, netns: Netns, attachment: &Attachment, gateway: IpAddr, at: usize) {
+    fn answers(&mut self, netns: Netns, attachment: &Attachment, default: RouteSpec, at: usize) {
         let taken = |table: &u8| beside(self.claimed).any(|(_, other)| other == Some(*table));
         let table = (SOURCE_TABLE..u8::MAX).filter(|table| !taken(table)).nth(at).unwrap_or(u8::MAX);
-        self.make(default_route(netns, attachment, gateway, None, Some(table)));
-        let same_family = |source: &IpAddr| source.is_ipv4() == gateway.is_ipv4();
+        self.make(by(netns, attachment, default, Some(table)));
+        let same_family = |source: &IpAddr| Family::of(*source) == default.family();
         for source in attachment.addresses.iter().map(|address| address.ip()).filter(same_family) {
             self.make(Step::AddSourceRule { netns, source, table });
         }
@@ -105,13 +105,7 @@ fn beside(claimed: &Claimed) -> impl Iterator<Item = (&RouteSpec, Option<u8>)> {
 /// A place on a network: as it will be, as it was asked for, and the network.
 type Place<'a> = (&'a Attachment, (&'a NetworkRequest, &'a NetworkPlan));
 
-fn default_route(
-    netns: Netns,
-    attachment: &Attachment,
-    gateway: IpAddr,
-    metric: Option<u32>,
-    table: Option<u8>,
-) -> Step {
-    let (route, link) = (RouteSpec::default_via(gateway, metric), Some(attachment.interface.clone()));
-    Step::AddRoute { netns, route, link, table }
+/// A route by an interface of the container.
+fn by(netns: Netns, attachment: &Attachment, route: RouteSpec, table: Option<u8>) -> Step {
+    Step::AddRoute { netns, route, link: Some(attachment.interface.clone()), table }
 }

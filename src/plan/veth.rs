@@ -1,4 +1,4 @@
-//! The veth pairs of a container.
+//! The interfaces of a container on its networks: veth pairs, or what is made on a parent.
 
 use ipnetwork::IpNetwork;
 
@@ -21,11 +21,11 @@ const DIGITS: u128 = 0x0fff_ffff;
 pub(super) const MAX_ALIAS: usize = 255;
 
 impl Steps<'_> {
-    /// The veth pair of each network, and its addresses.
+    /// The interface on each network, and its addresses.
     ///
     /// # Errors
     /// A container asks for a larger MTU than its network has, or for a rate that it cannot have.
-    pub(super) fn veths(
+    pub(super) fn interfaces(
         &mut self,
         request: &Request,
         record: &Record,
@@ -44,18 +44,20 @@ impl Steps<'_> {
                 let operation = format!("use MTU {mtu} for {}", record.container);
                 return Err(Error::new(operation, cause).of(Kind::Conflict));
             }
+            self.child(record, attachment, &network.network, (mtu, ipv6));
             self.veth(record, attachment, mtu, ipv6);
             if let (false, Some(link)) = (network.network.reach.inter_container, &attachment.host_interface) {
                 self.make(Step::Isolate { link: link.clone() });
             }
             self.rates(record, attachment, wanted, (mtu, ipv6))?;
-            if mtu < of_all {
-                self.host_routes(attachment, mtu);
+            if let (true, Some(bridge)) = (mtu < of_all, &attachment.bridge) {
+                self.host_routes(attachment, bridge, mtu);
             }
         }
         Ok(())
     }
 
+    /// The veth pair, if the network has a bridge.
     fn veth(&mut self, record: &Record, attachment: &Attachment, mtu: u32, ipv6: bool) {
         let Attachment { bridge: Some(bridge), host_interface: Some(name), .. } = attachment else { return };
         let Some(address) = attachment.addresses.first() else { return };
@@ -76,28 +78,33 @@ impl Steps<'_> {
         for address in attachment.addresses.iter().map(|address| address.ip()) {
             self.make(Step::AddNeighbour { address, mac, link: bridge.clone() });
         }
+        let is_on = attachment.addresses.iter().any(IpNetwork::is_ipv6);
         if has_ipv6(ipv6, mtu) {
-            let is_on = attachment.addresses.iter().any(IpNetwork::is_ipv6);
             // The port of a bridge has no use for it in either case.
             self.ipv6(Netns::Host, name, false);
             self.ipv6(netns, &peer, is_on);
-            if is_on {
-                self.own_ipv6(netns);
-            }
+        }
+        self.inside(record, attachment, is_on && has_ipv6(ipv6, mtu));
+    }
+
+    /// The addresses of an interface in the container, and that it comes up.
+    pub(super) fn inside(&mut self, record: &Record, attachment: &Attachment, ipv6: bool) {
+        let (netns, link) = (record.sandbox.netns(), &attachment.interface);
+        if ipv6 {
+            self.own_ipv6(netns);
         }
         self.loopback(record);
         for address in &attachment.addresses {
-            self.make(Step::own_address(netns, peer.clone(), *address));
+            self.make(Step::own_address(netns, link.clone(), *address));
         }
-        self.make(Step::SetUp { netns, link: peer });
+        self.make(Step::SetUp { netns, link: link.clone() });
     }
 
-    /// What is too large for the container's own MTU is refused or divided by the host: the
-    /// bridge would drop it without a word.
-    fn host_routes(&mut self, attachment: &Attachment, mtu: u32) {
-        let Some(bridge) = &attachment.bridge else { return };
+    /// The host's routes to the container by a link of the host. What is too large for the container's
+    /// own MTU is refused or divided by the host: a bridge would drop it without a word.
+    pub(super) fn host_routes(&mut self, attachment: &Attachment, link: &Iface, mtu: u32) {
         for address in attachment.addresses.iter().map(|address| address.ip()) {
-            self.make(Step::AddHostRoute { address, link: bridge.clone(), mtu });
+            self.make(Step::AddHostRoute { address, link: link.clone(), mtu });
         }
     }
 }
@@ -117,10 +124,16 @@ pub(super) fn has_ipv6(kernel: bool, mtu: u32) -> bool {
 }
 
 fn too_large(record: &Record, network: &Network, mtu: u32) -> Error {
-    let cause = format!("bridge {} takes packets of {} bytes at most", network.bridge, network.mtu);
-    Error::new(format!("use MTU {mtu} for {}", record.container), cause)
-        .of(Kind::Conflict)
-        .hint(format!("`netns --mtu {mtu} create` changes the network's"))
+    let operation = format!("use MTU {mtu} for {}", record.container);
+    let (link, hint) = match &network.parent {
+        Some(parent) => (parent.lower().to_string(), "ask for less".to_owned()),
+        None => (
+            format!("bridge {}", network.bridge),
+            format!("`netns --mtu {mtu} create` changes the network's"),
+        ),
+    };
+    let cause = format!("{link} takes packets of {} bytes at most", network.mtu);
+    Error::new(operation, cause).of(Kind::Conflict).hint(hint)
 }
 
 /// `netnsv0-PID`, as the Go hook names it; if that is taken or there is no pid, the first name of

@@ -130,7 +130,7 @@ fn a_network_that_cannot_have_ipv6_is_refused_and_nothing_is_done() {
     for (flags, said) in [
         (
             &["--ip", "fd00:19::1/64", "--mtu", "1279"][..],
-            "use subnet fd00:19::/64 for bridge netns0: its MTU is 1279, and IPv6 needs 1280 bytes\n  \
+            "use subnet fd00:19::/64 for network netns0: its MTU is 1279, and IPv6 needs 1280 bytes\n  \
              hint: pass --mtu 1280 or more\n",
         ),
         (

@@ -2,7 +2,7 @@
 
 mod attached;
 mod ports;
-mod routers;
+pub mod routers;
 
 /// The subnets of a network of both families.
 const BOTH: [&str; 2] = ["172.19.0.1/16", "fd00:19::1/64"];

@@ -22,7 +22,7 @@ fn advertisement(prefix: u8) -> Vec<u8> {
 }
 
 /// Sends one from an interface of `process` to all who are on its link.
-fn advertise(process: Process, interface: &str, prefix: u8) {
+pub fn advertise(process: Process, interface: &str, prefix: u8) {
     let file = format!("/run/test/advertisement{prefix}");
     fs::write(&file, advertisement(prefix)).unwrap();
     // The number of ICMPv6; only what no router has passed on counts (IPV6_MULTICAST_HOPS is 18).

@@ -24,7 +24,7 @@ fn networks_are_created_listed_and_removed_by_name() {
     );
     world.detach_ok("web");
     let table = world.netns_ok(&["networks"], "");
-    assert!(table.lines().next().unwrap().starts_with("NETWORK  BRIDGE"), "{table}");
+    assert!(table.lines().next().unwrap().starts_with("NETWORK  LINK"), "{table}");
     // Also where it is no longer defined.
     configure(&world, "[network.front]\nsubnets = ['10.8.0.1/24']\n[network.absent]\n");
     let table = world.netns_ok(&["networks"], "");

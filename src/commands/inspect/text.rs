@@ -80,8 +80,8 @@ fn of_record(line: &mut impl FnMut(&str, &str), inspection: &Inspection, record:
     line("status", row.status);
     line("since", &format!("{}, {} ago", row.since, age(record.since)));
     for place in &record.attachments {
-        place.addresses.iter().for_each(|lease| match &place.bridge {
-            Some(bridge) => line("lease", &format!("{lease} on {bridge}")),
+        place.addresses.iter().for_each(|lease| match place.bridge.as_ref().or(place.parent.as_ref()) {
+            Some(link) => line("lease", &format!("{lease} on {link}")),
             None => line("address", &lease.to_string()),
         });
     }

@@ -42,6 +42,29 @@ fn other_hosts_are_known_by_links_and_ranges_none_of_which_is_within_another() {
 }
 
 #[test]
+fn what_a_network_is_on_is_read() {
+    let on = |keys: &str| {
+        let text = format!("[network.lan]\nparent = 'ens6'\nsubnets = ['10.8.0.1/24']\n{keys}");
+        networks(&text).unwrap()[0].parent.as_ref().unwrap().to_string()
+    };
+    assert_eq!(on("driver = 'macvlan'"), "macvlan mode bridge on ens6");
+    assert_eq!(
+        on("driver = 'macvlan'\nmacvlan-mode = 'passthru'\nvlan = 20"),
+        "macvlan mode passthru on ens6.20"
+    );
+    let all = "driver = 'macvlan'\nhost-access = true\nrouter-advertisements = true";
+    assert_eq!(on(all), "macvlan mode bridge on ens6 with host-access with router-advertisements");
+    assert_eq!(on("driver = 'ipvlan'\nipvlan-mode = 'l3s'\nvlan = '7'"), "ipvlan mode l3s on ens6.7");
+    let ranges = "lease-ranges = ['10.8.0.8 - 10.8.0.9', '10.8.0.64/26']";
+    let spec = &networks(&format!("[network.front]\nsubnets = ['10.8.0.1/24']\n{ranges}")).unwrap()[0];
+    assert_eq!(all_of(&spec.ranges), "10.8.0.8-10.8.0.9, 10.8.0.64-10.8.0.127");
+}
+
+fn all_of<T: std::fmt::Display>(values: &[T]) -> String {
+    all(values.iter())
+}
+
+#[test]
 fn a_long_name_has_a_bridge_of_its_own() {
     let long = "a-network-with-a-very-long-name";
     let one = networks(&format!("[network.{long}]")).unwrap();
@@ -88,7 +111,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("bridge = 'a/b'", "bridge #2:10: interface name", ""),
     ("firewall = 'pf'", "firewall #2:12: firewall 'pf': it must be iptables or nftables", ""),
     ("dns = ['x']", "dns #2:8: name server 'x'", ""),
-    ("driver = 'macvlan'", "driver #2:10: driver macvlan is not built yet", ""),
+    ("driver = 'macvlan'", "#2:10: macvlan takes a parent", "write parent = \"ens6\""),
     ("driver = 'brige'", "driver #2:10: 'brige' is not one of bridge", "did you mean bridge?"),
     ("subnet-from = 'env'\ntrusted-interfaces = ['f']", "subnet-from #2:15: it must be the whole path", ""),
     ("subnet-from = '/env'", "#2:1: nothing says by which links other hosts' containers come", "flannel.1"),
@@ -106,7 +129,41 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "",
     ),
     ("no-masquerade-to = ['0.0.0.0/0']", "no-masquerade-to #2:21: range '0.0.0.0/0': it is everybody's", ""),
-    ("\nvlan = 20", "vlan #3:1: not built yet", ""),
+    (
+        "\nvlan = 20",
+        "#3:1: vlan is for networks on a parent, and this one is on a bridge",
+        "leave the key out",
+    ),
+    ("driver = 'macvlan'\nparent = 'ens6'", "#2:10: macvlan takes the subnets of its wire", "ROUTER/PREFIX"),
+    ("MACVLAN-vlan = 4095", "vlan #5:8: a VLAN has a number from 1 to 4094", ""),
+    (
+        "MACVLAN-mode = 'nat'",
+        "#5:1: mode is for networks on a bridge: on a parent the host sees no",
+        "leave it out",
+    ),
+    ("MACVLAN-isolate = 'none'", "#5:1: isolate is for networks on a bridge", "write driver = \"bridge\""),
+    ("MACVLAN-inter-container = false", "#5:1: inter-container is for networks on a bridge", ""),
+    ("MACVLAN-ipvlan-mode = 'l2'", "#5:1: ipvlan-mode is that of another driver", "write macvlan-mode"),
+    ("MACVLAN-macvlan-mode = 'brige'", "#5:16: 'brige' is not one of bridge, private, vepa, passthru", ""),
+    (
+        "MACVLAN-host-access = true\nmacvlan-mode = 'private'",
+        "#5:1: in macvlan mode private nobody",
+        "bridge",
+    ),
+    ("MACVLAN-lease-ranges = ['10.9.0.5-10.9.0.9']", "#5:17: 10.9.0.5-10.9.0.9 is in no subnet", "write"),
+    ("MACVLAN-lease-ranges = ['10.8.0.9-10.8.0.5']", "#5:17: lease range '10.8.0.9-10.8.0.5': its last", ""),
+    ("IPVLAN-host-access = true", "#5:1: host-access takes macvlan", ""),
+    ("IPVLAN-macvlan-mode = 'vepa'", "#5:1: macvlan-mode is that of another driver", "write ipvlan-mode"),
+    (
+        "driver = 'macvlan'\nparent = 'front'\nsubnets = ['10.8.0.1/24']\nhost-access = true",
+        "#5:1: the host's interface is called as the network",
+        "another name",
+    ),
+    (
+        "driver = 'macvlan'\nparent = 'a-long-parent'\nsubnets = ['10.8.0.1/24']\nvlan = 20",
+        "#5:1: interface name 'a-long-parent.20'",
+        "rename the parent",
+    ),
     ("subnet = '10.8.0.1/24'", "subnet #2:1: unknown key", "did you mean subnets?"),
     ("zzzzzzzz = 1", "zzzzzzzz #2:1: unknown key", "the keys of a network are driver"),
     ("mode = 'nat'\nmode-ipv4 = 'nat'", "#3:1: mode is that of both families already", "or else"),
@@ -129,6 +186,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 #[test]
 fn a_mistake_is_told_with_its_place_and_the_remedy() {
     for (text, message, hint) in MISTAKES {
+        let on = |driver: &str| format!("driver = '{driver}'\nparent = 'ens6'\nsubnets = ['10.8.0.1/24']\n");
+        let text = text.replace("MACVLAN-", &on("macvlan")).replace("IPVLAN-", &on("ipvlan"));
         let error = networks(&format!("[network.front]\n{text}")).unwrap_err();
         assert_eq!(error.kind(), Kind::Input, "{error}");
         let message = message.replace('#', "in configuration /f, line ").replacen(':', ", column ", 1);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::rules;
+use super::{parents, rules};
 use crate::config::Settings;
 use crate::doctor::facts::{Container, Facts, Host, Parameters, Probe, Stale, Switch};
 use crate::error::{Doing, Error, Result};
@@ -41,12 +41,14 @@ pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
     let flows = conntrack::astray(&netlink, &wanted).unwrap_or_default();
     let statuses = Statuses::new(records)?;
     let mut containers = Vec::new();
+    let stale = |record: &Record| -> Result<Option<Stale>> {
+        if records.incomplete.contains(&record.key()) {
+            return Ok(Some(Stale::Interrupted));
+        }
+        Ok((statuses.of(record, &netlink)? == Status::Dead).then_some(Stale::Dead))
+    };
     for record in &records.containers {
-        let stale = if records.incomplete.contains(&record.key()) {
-            Some(Stale::Interrupted)
-        } else {
-            (statuses.of(record, &netlink)? == Status::Dead).then_some(Stale::Dead)
-        };
+        let stale = stale(record)?;
         let of = Observer { netlink: &netlink, host: &host, record, stale, flows: &flows };
         containers.extend(of.containers());
     }
@@ -54,7 +56,8 @@ pub(super) fn observe(settings: &Settings, records: &Records) -> Result<Facts> {
     Ok(Facts {
         netns: "netns".to_owned(),
         firewall: rules::observe(&settings.log, &wanted),
-        networks: records.networks.clone(),
+        networks: records.networks.iter().filter(|network| network.parent.is_none()).cloned().collect(),
+        parents: parents::observe(records, stale)?,
         containers,
         strangers: strangers(records, &host.links, &unrecorded),
         unrecorded,

@@ -2,11 +2,13 @@
 
 mod container;
 mod host;
+mod parents;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::facts::{Container, Facts};
+use super::facts::{Container, Facts, OnWire};
 use super::shell::quoted;
 use super::{Finding, diagnose};
 use crate::config::{DEFAULT_STATE_DIR, Settings};
@@ -36,7 +38,9 @@ impl Observed {
     /// How many containers it is about.
     pub(super) fn containers(&self) -> usize {
         let mine = |container: &&Container| container.first && is(self.about.as_ref(), container);
-        self.facts.containers.iter().filter(mine).count()
+        let alone = self.facts.parents.iter().flat_map(|on| &on.containers).filter(|one| one.alone);
+        let alone: BTreeSet<&str> = alone.map(|one| one.object.as_str()).collect();
+        self.facts.containers.iter().filter(mine).count() + alone.len()
     }
 }
 
@@ -55,14 +59,17 @@ pub(super) fn observe(settings: &Settings, id: Option<&str>, probe: bool) -> Res
     }
     if let Some(record) = about {
         let bridges = record.attachments.iter().filter_map(|attachment| attachment.bridge.as_ref());
-        if bridges.clone().next().is_none() {
+        if record.networks().next().is_none() {
             let error =
-                Error::new(format!("look at container {}", record.id()), "it is on no bridge of ours");
+                Error::new(format!("look at container {}", record.id()), "it is on no network of ours");
             return Err(error.of(Kind::Input).hint("`netns inspect` shows its interfaces"));
         }
         facts.unrecorded.clear();
         facts.strangers.clear();
         facts.changed.retain(|(name, _)| record.networks().any(|network| network == name));
+        facts.parents.retain(|on| record.networks().any(|name| *name == on.network.name));
+        let own = |one: &OnWire| one.object == record.container.to_string();
+        facts.parents.iter_mut().for_each(|on| on.containers.retain(own));
         facts.networks.retain(|network| bridges.clone().any(|bridge| *bridge == network.bridge));
         facts.containers.retain(|container| bridges.clone().any(|bridge| *bridge == container.bridge));
     }

@@ -10,6 +10,7 @@ use crate::kernel::netlink::Netlink;
 use crate::kernel::{Kernel, process};
 use crate::model::network::Network;
 use crate::model::observed::{self, Links};
+use crate::model::parent::Parent;
 use crate::model::record::Record;
 use crate::model::step::Step;
 use crate::operations::status::Statuses;
@@ -25,7 +26,7 @@ pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture>
         let mut namespace = Namespace {
             bridge: group
                 .iter()
-                .find_map(|record| record.bridge())
+                .find_map(|record| record.bridge().or(record.first()?.parent.as_ref()))
                 .map_or_else(String::new, ToString::to_string),
             ..Namespace::default()
         };
@@ -37,7 +38,14 @@ pub(super) fn picture(kernel: &mut Kernel, records: &Records) -> Result<Picture>
         namespaces.push(namespace);
     }
     name_each_other(&mut namespaces);
-    let bridges = records.networks.iter().map(|network| bridge(&host, network, &namespaces)).collect();
+    let mut bridges: Vec<Bridge> = Vec::new();
+    for network in &records.networks {
+        let bridge = bridge(&host, network, &namespaces);
+        // Several networks may be on one parent.
+        if !bridges.contains(&bridge) {
+            bridges.push(bridge);
+        }
+    }
     Ok(Picture { bridges, uplinks: uplinks(kernel.netlink(), &host)?, namespaces })
 }
 
@@ -94,7 +102,7 @@ fn uplinks(netlink: &Netlink, host: &Links) -> Result<Vec<Uplink>> {
 }
 
 fn bridge(host: &Links, network: &Network, namespaces: &[Namespace]) -> Bridge {
-    let name = network.bridge.as_str();
+    let name = network.parent.as_ref().map_or(&network.bridge, Parent::lower).as_str();
     let Some(link) = host.by_name(name) else {
         let (name, state) = (name.to_owned(), "missing".to_owned());
         let link = Link { name, state, addresses: network.subnets.clone(), ..Link::default() };

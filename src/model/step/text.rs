@@ -14,6 +14,8 @@ impl fmt::Display for Step {
             Self::Sysctl { netns, key, value, .. } => write!(f, "{netns}sysctl -w {key}={value}"),
             Self::AddBridge(bridge) => bridge.fmt(f),
             Self::AddVeth(veth) => veth.fmt(f),
+            Self::AddVlan(vlan) => vlan.fmt(f),
+            Self::AddChild(child) => child.fmt(f),
             Self::SetAlias { link, alias } => write!(f, "ip link set {link} alias {alias}"),
             Self::Rename { link, name } => write!(f, "ip link set {link} name {name}"),
             Self::SetMaster { link, bridge } => write!(f, "ip link set {link} master {bridge}"),
