@@ -2,6 +2,7 @@
 //! (A rule's text is that of the firewall that takes it.)
 
 mod text;
+mod traits;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+pub use self::traits::{Scope, Traits};
 use super::device::MovedDevice;
 use super::link::{Bridge, Ifb, Veth};
 use super::mount::BindMounts;
@@ -237,70 +239,10 @@ pub const JOINED: &str = "names-";
 /// Where `ip-netns(8)` keeps names.
 pub const NETNS_DIRECTORY: &str = "/run/netns";
 
-/// What a step is a change of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The host: all networks may need it.
-    Host,
-    /// One network.
-    Network,
-    /// One container, or those that share a network namespace.
-    Container,
-}
-
-/// What holds of all steps of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Traits {
-    /// What it is a change of.
-    pub scope: Scope,
-    /// Whether several records may hold the very same step: it is undone with the last.
-    pub shared: bool,
-    /// Whether it has an undoing of its own. What is done to a link of ours goes with the link,
-    /// what is done in a container goes with the container, and its loopback is its own.
-    pub undone: bool,
-}
-
 impl Step {
     /// An address of a network's: a lease, or the gateway's.
     pub fn own_address(netns: Netns, link: Iface, address: IpNetwork) -> Self {
         Self::AddAddress { netns, link, address, nodad: address.is_ipv6() }
-    }
-
-    /// What holds of all steps of this kind.
-    pub fn traits(&self) -> Traits {
-        use Scope::{Container, Host, Network};
-        let (scope, shared, undone) = match self {
-            Self::Firewall(Rule::Base { .. } | Rule::OnlyOurs { .. } | Rule::Block { .. }) => {
-                (Host, true, true)
-            }
-            Self::Firewall(Rule::Network { .. } | Rule::Accept { .. }) => (Network, false, true),
-            Self::Firewall(Rule::Publish { .. }) => (Container, false, true),
-            Self::JoinNames { .. } | Self::AddVlan(_) => (Host, true, true),
-            Self::AddChild(Child { inode: None, .. }) => (Network, false, true),
-            Self::Sysctl { before, .. } => (Host, before.is_some(), before.is_some()),
-            Self::AddBridge(_) | Self::SetMtu { .. } | Self::MakeNames { .. } => (Network, false, true),
-            Self::SetUp { netns: Netns::Host, .. } | Self::AddAddress { netns: Netns::Host, .. } => {
-                (Network, false, true)
-            }
-            Self::SetUp { .. } | Self::AddAddress { .. } => (Container, false, false),
-            Self::AddVeth(_) | Self::AddChild(_) | Self::MoveDevice(_) => (Container, true, true),
-            Self::NameNetns { .. } | Self::WriteFile { .. } => (Container, true, true),
-            Self::Rename { .. } => (Network, false, false),
-            Self::SetAlias { .. } | Self::SetMaster { .. } | Self::AddRoute { .. } => {
-                (Container, false, false)
-            }
-            Self::Hairpin { .. } | Self::Isolate { .. } => (Container, false, false),
-            Self::AddIfb(_) => (Container, true, true),
-            Self::SetRate { .. } | Self::Redirect { .. } => (Container, false, false),
-            Self::AddHostRoute { .. } | Self::AddNeighbour { .. } => (Container, true, true),
-            Self::PinPort { .. } => (Container, false, false),
-            Self::AddHost { .. } => (Container, false, true),
-            Self::WriteResolver { shared: true, .. } => (Network, false, false),
-            Self::WriteResolver { shared: false, .. } => (Container, false, true),
-            Self::Mount(mounts) => (Container, false, mounts.runs),
-            Self::AddSourceRule { .. } => (Container, false, false),
-        };
-        Traits { scope, shared, undone }
     }
 
     /// What several networks or containers call a step that they share, as a file's name;

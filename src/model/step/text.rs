@@ -1,6 +1,7 @@
 //! A step's text.
 
 use std::fmt;
+use std::path::Path;
 
 use super::{NETNS_DIRECTORY, Step};
 use crate::model::network::NetworkName;
@@ -51,13 +52,7 @@ impl fmt::Display for Step {
                 write!(f, "echo -n {contents} > {}", base.join(path).display())
             }
             Self::MakeNames { dir, .. } => write!(f, "mkdir -p {}", dir.display()),
-            Self::JoinNames { dir, networks, lines } => {
-                let file = |name: &NetworkName| dir.with_file_name(name.as_str()).join("hosts");
-                let from = networks.iter().map(|name| file(name).display().to_string()).collect::<Vec<_>>();
-                let to = dir.join("hosts").display().to_string();
-                write!(f, "cat {} > {to}", from.join(" "))?;
-                lines.iter().try_for_each(|line| write!(f, " && echo {line} >> {to}"))
-            }
+            Self::JoinNames { dir, networks, lines } => joined(f, dir, networks, lines),
             Self::AddHost { path, line, .. } => write!(f, "echo {line} >> {}", path.display()),
             Self::WriteResolver { path, contents, .. } => {
                 write!(f, "printf '{}' > {}", contents.replace('\n', "\\n"), path.display())
@@ -76,4 +71,12 @@ fn redirect(link: &Iface, to: &Iface, f: &mut fmt::Formatter<'_>) -> fmt::Result
     write!(f, "tc qdisc replace dev {link} handle ffff: ingress && ")?;
     write!(f, "tc filter replace dev {link} ingress pref 1 handle 800::800 protocol all ")?;
     write!(f, "u32 match u32 0 0 action mirred egress redirect dev {to}")
+}
+
+fn joined(f: &mut fmt::Formatter<'_>, dir: &Path, networks: &[NetworkName], lines: &[String]) -> fmt::Result {
+    let file = |name: &NetworkName| dir.with_file_name(name.as_str()).join("hosts");
+    let from = networks.iter().map(|name| file(name).display().to_string()).collect::<Vec<_>>();
+    let to = dir.join("hosts").display().to_string();
+    write!(f, "cat {} > {to}", from.join(" "))?;
+    lines.iter().try_for_each(|line| write!(f, " && echo {line} >> {to}"))
 }
