@@ -91,6 +91,53 @@ fn end_firewalld(world: &World, firewalld: u32) {
 }
 
 #[test]
+fn with_ufw_firewalld_and_docker_on_one_host_a_reload_of_ours_is_all_that_our_containers_need() {
+    let Some(mut world) = World::new() else { return };
+    world.change_only_here(&["/etc/ufw", "/etc/firewalld", "/var/log"]);
+    start_dbus(&mut world);
+    let mut scene = Scene::new(world, "8080:80");
+    // firewalld removes the rules of everybody, and of ufw's leaves the policies, by which not even
+    // the host itself is answered any more; nobody else touches ours.
+    let check = |scene: &Scene, when: &str, flushed: bool| {
+        let missing: &[&str] = if flushed { &["rules-missing"] } else { &[] };
+        wait_for(when, || found(&scene.world) == missing);
+        if flushed {
+            scene.world.sh("ufw reload");
+            scene.world.netns_ok(&["reload"], "");
+        }
+        assert_all_works(scene, when);
+    };
+    scene.world.sh("ufw --force enable");
+    check(&scene, "ufw starts", false);
+    let mut firewalld = start_firewalld(&mut scene.world);
+    scene.world.sh(&format!("{TRUSTED} && firewall-cmd --reload"));
+    check(&scene, "firewalld starts", true);
+    let mut docker = Docker::with_network(&scene.world);
+    // Of which it has firewalld make a zone, once.
+    check(&scene, "docker starts", true);
+    for round in 1..=2 {
+        scene.world.sh("ufw reload");
+        check(&scene, &format!("ufw reloads, {round}"), false);
+        docker.reload();
+        check(&scene, &format!("docker reloads, {round}"), false);
+        scene.world.sh("firewall-cmd --reload");
+        check(&scene, &format!("firewalld reloads, {round}"), true);
+        scene.world.sh("ufw --force disable && ufw --force enable");
+        check(&scene, &format!("ufw restarts, {round}"), false);
+        drop(docker);
+        check(&scene, &format!("docker ends, {round}"), false);
+        docker = Docker::with_network(&scene.world);
+        check(&scene, &format!("docker restarts, {round}"), false);
+        end_firewalld(&scene.world, firewalld);
+        check(&scene, &format!("firewalld ends, {round}"), true);
+        firewalld = start_firewalld(&mut scene.world);
+        check(&scene, &format!("firewalld restarts, {round}"), true);
+    }
+    scene.world.detach_ok("web");
+    assert_eq!(ask(Some(scene.other), "10.0.0.1", "8080/tcp"), "", "and nothing is left of a port");
+}
+
+#[test]
 fn firewalld_removes_our_rules_at_each_reload_and_a_reload_of_ours_restores_them() {
     let Some(mut world) = World::new() else { return };
     world.change_only_here(&["/etc/firewalld", "/var/log"]);

@@ -1,6 +1,7 @@
 //! The CNI door: what clients ask by `CNI_COMMAND`, and what they are answered.
 
 mod answers;
+mod beside;
 mod clients;
 mod kill;
 mod kubelet;

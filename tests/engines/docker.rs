@@ -52,6 +52,11 @@ impl Docker {
         Self::start(world, &world.dir.join("docker/daemon.json").display().to_string(), &own)
     }
 
+    /// Has dockerd read its configuration again.
+    pub fn reload(&self) {
+        kill(Pid::from_raw(self.daemon.id() as i32), Signal::SIGHUP).expect("signal dockerd");
+    }
+
     fn start(world: &World, configuration: &str, runtimes: &[String]) -> Self {
         let dir = world.dir.join("docker");
         let d = dir.display();
