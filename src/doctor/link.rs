@@ -167,6 +167,9 @@ fn veth_steps(container: &Container) -> Vec<Step> {
     let mine = |step: &&Step| match step {
         Step::AddVeth(veth) => veth.name == *host_end,
         Step::SetAlias { link, .. } | Step::Hairpin { link } | Step::Isolate { link } => link == host_end,
+        Step::PinPort { link, .. } | Step::SetRate { link, .. } | Step::Redirect { link, .. } => {
+            link == host_end
+        }
         Step::Sysctl { netns, key, before: None, .. } => {
             key.split('/').nth(3).is_some_and(|name| is_end(*netns, name))
         }
@@ -178,7 +181,12 @@ fn veth_steps(container: &Container) -> Vec<Step> {
         _ => false,
     };
     let mut steps: Vec<Step> = container.record.steps.iter().filter(mine).cloned().collect();
-    steps.sort_by_key(|step| !matches!(step, Step::AddVeth(_)));
+    // What it sends is led to a link that may be gone too.
+    steps.sort_by_key(|step| match step {
+        Step::AddVeth(_) => 0,
+        Step::Redirect { .. } => 2,
+        _ => 1,
+    });
     steps
 }
 

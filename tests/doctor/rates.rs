@@ -29,11 +29,15 @@ fn limits(scene: &Scene) -> usize {
 }
 
 fn is_known(harm: impl Fn(u32) -> String) {
+    is_known_as("rate-missing", harm);
+}
+
+fn is_known_as(check: &str, harm: impl Fn(u32) -> String) {
     let Some(scene) = scene() else { return };
     let harm = harm(scene.web.pid);
     let flows =
         || limits(&scene) == 3 && scene.web.try_sh("busybox ping -c 1 -W 1 10.0.0.2").status.success();
-    let case = Case { world: &scene.world, check: "rate-missing", args: &[], harm: &harm, flows };
+    let case = Case { world: &scene.world, check, args: &[], harm: &harm, flows };
     case.is_remedied();
     case.is_fixed();
 }
@@ -53,6 +57,11 @@ fn a_link_that_what_it_sends_waits_on_and_that_is_gone() {
 #[test]
 fn what_it_sends_is_not_led_to_its_queue_any_more() {
     is_known(|pid| format!("tc qdisc del dev netnsv0-{pid} ingress"));
+}
+
+#[test]
+fn a_veth_pair_that_is_gone_is_made_again_with_its_rates() {
+    is_known_as("veth-broken", |pid| format!("ip link del netnsv0-{pid}"));
 }
 
 /// Sends 8 mbit from here for a while, which the calling thread looks at.

@@ -1,9 +1,9 @@
 //! What is left of rates: nothing, however a container goes.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{both, inspected, shown};
-use crate::common::{World, stderr, wait_for};
+use crate::common::{World, ask_for_in, stderr, wait_for};
 
 const RATES: [(&str, &str); 2] = [("rate-in", "100mbit"), ("rate-out", "10mbit,32kb")];
 
@@ -36,6 +36,20 @@ fn nothing_is_left_of_a_container_that_goes() {
     // Without a rate there is neither.
     world.attach_ok("web", web, &[]);
     assert_eq!(shown(&world), "");
+}
+
+#[test]
+fn a_container_of_runc_has_the_rates_that_its_annotations_ask_for() {
+    let Some(mut world) = world() else { return };
+    let before = world.links();
+    let bundle = world.bundle("web", &["createRuntime", "poststop"], "");
+    ask_for_in(&bundle, &RATES);
+    let web = world.runc_start("web", &bundle);
+    let rates: Vec<u64> = inspected(&world, "web").iter().map(|(_, _, bits)| *bits).collect();
+    assert_eq!(rates, [100_000_000, 10_000_000]);
+    assert!(web.pings("172.19.0.1"));
+    world.runc_delete("web");
+    assert_eq!((world.links(), shown(&world)), (before, String::new()));
 }
 
 #[test]
@@ -158,4 +172,23 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         assert!(!output.status.success() && stderr(&output).contains(told), "{}", stderr(&output));
         world.assert_as(&before);
     }
+}
+
+#[test]
+fn a_frame_that_is_too_short_to_have_anything_in_it_waits_like_any_other() {
+    let Some(mut world) = world() else { return };
+    let web = world.process();
+    world.attach_ok("web", web, &RATES);
+    let packets = || {
+        let inspected: Value =
+            serde_json::from_str(&world.netns_ok(&["inspect", "web", "--json"], "")).unwrap();
+        inspected["rates"][1]["packets"].as_u64().unwrap()
+    };
+    let before = packets();
+    // An AF_PACKET socket sends it by the interface that `ip` numbers: 14 bytes of header, and 3.
+    web.sh("perl -MSocket -e 'socket(my $s, 17, 3, 0x0300) or die $!; \
+         my ($n) = `ip -o link show eth0` =~ /^(\\d+)/; \
+         my $to = pack(\"S n i S C C a8\", 17, 0x88b5, $n, 0, 0, 6, \"\\xff\" x 6); \
+         send($s, \"\\xff\" x 6 . \"\\x02\" x 6 . \"\\x88\\xb5abc\", 0, $to) or die $! for 1 .. 20'");
+    assert!(packets() >= before + 20, "{before} and {}", packets());
 }

@@ -101,19 +101,19 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn limits<'a>(&self, steps: impl Iterator<Item = &'a Step>, links: &Links) -> io::Result<Limits> {
-        let mut limits = Limits::default();
+        let (mut queues, mut redirects) = (None, HashMap::new());
         for step in steps {
             match step {
-                Step::SetRate { .. } if limits.queues.is_empty() => limits.queues = self.queues()?,
+                Step::SetRate { .. } if queues.is_none() => queues = Some(self.queues()?),
                 Step::Redirect { link, .. } => {
                     let link = links.by_name(link.as_str()).map(|link| link.index);
                     let to = link.map(|link| self.redirected_to(link)).transpose()?.flatten();
-                    limits.redirects.extend(link.zip(to));
+                    redirects.extend(link.zip(to));
                 }
                 _ => {}
             }
         }
-        Ok(limits)
+        Ok(Limits { queues: queues.unwrap_or_default(), redirects })
     }
 
     /// The token buckets of all links that have one, by the links' numbers.
