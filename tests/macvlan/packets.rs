@@ -5,7 +5,7 @@ use std::fs;
 use super::{FRONT, LAN, Scene};
 use crate::common::scene::ask;
 use crate::common::traffic::serve_tcp;
-use crate::common::{Process, ask_for_in, stderr};
+use crate::common::{Process, ask_for_in, stderr, wait_for};
 use crate::ipv6::routers::advertise;
 
 #[test]
@@ -166,20 +166,21 @@ fn names_resolve_between_containers_on_the_wire() {
 
 #[test]
 fn routers_on_the_wire_are_heeded_only_where_that_is_said() {
-    for (said, heeded) in [("", false), ("router-advertisements = true", true)] {
-        let Some(mut scene) = Scene::new(&format!("{LAN}{said}")) else { return };
-        scene.router.sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
-        let web = scene.on("web", "lan");
-        assert!(web.pings("fd00:20::1"), "the link works before the router speaks");
-        let has = |web: Process| web.sh("ip -6 addr show dev eth0").contains("2001:db8:7:");
-        for _ in 0..if heeded { 20 } else { 3 } {
-            advertise(scene.router, "wire", 7);
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            if has(web) {
-                break;
-            }
-        }
-        assert_eq!(has(web), heeded, "{said}: {}", web.sh("ip -6 addr; ip -6 route"));
-        assert!(web.pings("fd00:20::1"), "its own addresses stay");
-    }
+    let heeding =
+        LAN.replace("network.lan", "network.heeding").replace(":20::", ":21::").replace("10.20", "10.21");
+    let Some(mut scene) = Scene::new(&format!("{LAN}{heeding}router-advertisements = true")) else { return };
+    scene.router.sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    wait_for("the router's link", || {
+        scene.router.sh("ip -6 route show table all; ip -6 addr show dev wire").contains("ff00::/8 dev wire")
+    });
+    let (deaf, heeds) = (scene.on("deaf", "lan"), scene.on("heeds", "heeding"));
+    let has = |web: Process| web.sh("ip -6 addr show dev eth0").contains("2001:db8:7:");
+    wait_for("an address by the router's word", || {
+        advertise(scene.router, "wire", 7);
+        has(heeds)
+    });
+    assert!(heeds.sh("ip -6 addr show dev eth0").contains("fd00:21::100/64"), "its own stays");
+    assert!(heeds.sh("ip -6 route show default").contains("proto ra"));
+    assert!(!has(deaf), "{}", deaf.sh("ip -6 addr; ip -6 route"));
+    assert!(deaf.pings("fd00:20::1"), "all that was sent has come");
 }

@@ -20,6 +20,13 @@ fn a_port_is_published_on_no_wire() {
 }
 
 #[test]
+fn a_rate_needs_an_end_on_the_host() {
+    let Some(mut scene) = Scene::new(LAN) else { return };
+    let said = scene.refused(&[("network", "lan"), ("rate-in", "10mbit")]);
+    assert!(said.contains("limit eth0: it has no end on the host"), "{said}");
+}
+
+#[test]
 fn a_parent_that_nothing_can_be_on_is_told() {
     let Some(mut scene) = Scene::new(LAN) else { return };
     let link = |name: &str| LAN.replace("ens6", name);
