@@ -12,9 +12,12 @@ use crate::common::{Process, World, stderr};
 
 const STATE: &str = "/run/netns-hook";
 
-/// The three: id, address and port.
-const THREE: [(&str, &str, &str); 3] =
-    [("a", "172.19.0.11", "8081"), ("b", "172.19.0.12", "8082"), ("c", "172.19.0.13", "8083")];
+/// The three: id, addresses of both families, and port.
+const THREE: [(&str, [&str; 2], &str); 3] = [
+    ("a", ["172.19.0.11", "fd00:19::11"], "8081"),
+    ("b", ["172.19.0.12", "fd00:19::12"], "8082"),
+    ("c", ["172.19.0.13", "fd00:19::13"], "8083"),
+];
 
 #[derive(Debug, Clone, Copy)]
 enum Harm {
@@ -102,13 +105,14 @@ fn server(world: &mut World, id: &str) -> Process {
 /// One world, one harm; whether there was anything to harm.
 fn one_harm(at: usize, how: Harm) -> Option<bool> {
     let mut world = World::new()?;
+    world.use_subnets(&["172.19.0.1/16", "fd00:19::1/64"]);
     world.netns_ok(&["create"], "");
     world.netns_ok(&["rm"], "");
     let before = world.snapshot();
     let mut three: Vec<Process> = THREE.iter().map(|(id, ..)| server(&mut world, id)).collect();
-    for ((id, address, port), process) in THREE.iter().zip(&three) {
-        let publish = format!("{port}:80");
-        world.attach_ok(id, *process, &[("static-ip", address), ("publish", &publish), ("ipfile", id)]);
+    for ((id, addresses, port), process) in THREE.iter().zip(&three) {
+        let (publish, addresses) = (format!("{port}:80"), addresses.join(","));
+        world.attach_ok(id, *process, &[("static-ip", &addresses), ("publish", &publish), ("ipfile", id)]);
     }
     let Some(path) = everything().get(at).cloned() else { return Some(false) };
     let what = format!("{how:?}: {}", shown(&path));
@@ -117,17 +121,18 @@ fn one_harm(at: usize, how: Harm) -> Option<bool> {
     }
     let newcomer = world.process();
     // Whatever is asked for by name is somebody's; what is not is nobody's.
-    for (id, address, port) in THREE {
+    for (id, [four, six], port) in THREE {
         let publish = format!("{port}:80");
-        for asked in [("static-ip", address), ("publish", publish.as_str())] {
+        for asked in [("static-ip", four), ("static-ip", six), ("publish", publish.as_str())] {
             let output = world.attach("newcomer", newcomer, &[asked, ("ipfile", "newcomer")]);
             assert!(!output.status.success(), "{what}: {asked:?} of {id} was given away");
         }
     }
     let output = world.attach("newcomer", newcomer, &[("publish", "8080:80"), ("ipfile", "newcomer")]);
     if output.status.success() {
-        let own = newcomer.sh("ip -4 -o addr show dev eth0");
-        assert!(!THREE.iter().any(|(_, address, _)| own.contains(&format!("{address}/"))), "{what}: {own}");
+        let own = newcomer.sh("ip -o addr show dev eth0");
+        let mut taken = THREE.iter().flat_map(|(_, addresses, _)| addresses);
+        assert!(!taken.any(|address| own.contains(&format!("{address}/"))), "{what}: {own}");
         assert!(newcomer.pings("172.19.0.1"), "{what}");
     } else {
         // What another version has written is refused by name.

@@ -31,6 +31,8 @@ pub enum Check {
     RulesMissing,
     /// Rules of ours are in the tables of both variants of iptables.
     TwoVariants,
+    /// Networks that may reach each other have their rules in different firewalls.
+    TwoFirewalls,
     /// Somebody drops what we forward.
     ForwardDropped,
     /// Somebody drops what containers on one bridge send each other.
@@ -83,6 +85,7 @@ impl Check {
             Self::IptablesMissing => "iptables-missing",
             Self::RulesMissing => "rules-missing",
             Self::TwoVariants => "two-variants",
+            Self::TwoFirewalls => "two-firewalls",
             Self::ForwardDropped => "forward-dropped",
             Self::BridgeNetfilter => "bridge-netfilter",
             Self::RouteOverlap => "route-overlap",

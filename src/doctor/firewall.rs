@@ -1,6 +1,8 @@
 //! Rules of ours: whether they are there, and only once.
 
 use super::{Check, Facts, Finding, Fix};
+use crate::model::network::Network;
+use crate::model::rule::{Backend, Family};
 
 pub(super) fn rules(facts: &Facts) -> Vec<Finding> {
     let firewall = &facts.firewall;
@@ -55,4 +57,27 @@ pub(super) fn two_variants(facts: &Facts) -> Vec<Finding> {
     };
     let programs = Some(&facts.firewall.ours_in_other[..]).filter(|programs| !programs.is_empty());
     programs.map(tell).into_iter().collect()
+}
+
+/// Networks that would reach each other: a firewall asks only those whose rules it has.
+pub(super) fn two_firewalls(facts: &Facts) -> Option<Finding> {
+    let of = |family: Family| {
+        let open = move |network: &&Network| {
+            let has_it = network.subnets.iter().any(|subnet| Family::of(subnet.ip()) == family);
+            has_it && network.reach.passage(family).open
+        };
+        Backend::ALL.map(|backend| {
+            let here = facts.networks.iter().filter(open).filter(|network| network.firewall == backend);
+            here.map(|network| network.name.as_str()).collect::<Vec<_>>().join(", ")
+        })
+    };
+    let apart = |names: &[String; 2]| names.iter().all(|names| !names.is_empty());
+    let [iptables, nftables] = Family::ALL.map(of).into_iter().find(apart)?;
+    let why = format!(
+        "by `isolate` these may reach each other, and do not, since {iptables} has its rules in iptables and \
+         {nftables} in nftables"
+    );
+    let finding = Finding::new(Check::TwoFirewalls, "networks", why);
+    let finding = finding.remedy(format!("{} reload --firewall nftables", facts.netns));
+    Some(finding.advice("and let their definitions name the same `firewall`"))
 }

@@ -115,6 +115,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings.extend(parent::check(facts));
     findings.extend(firewall::rules(facts));
     findings.extend(firewall::two_variants(facts));
+    findings.extend(firewall::two_firewalls(facts));
     findings.extend(forward::check(facts));
     findings.extend(routes::overlap(facts));
     findings.extend(routes::reverse_path(facts));

@@ -82,6 +82,14 @@ pub struct ObservedNetwork {
     pub has_iptables: bool,
 }
 
+impl ObservedNetwork {
+    /// Whether the bridge is gone or down: with that the host forgets whom it was told of there, and
+    /// the ways to them.
+    pub fn has_forgotten(&self) -> bool {
+        self.bridge.as_ref().is_none_or(|bridge| !bridge.up)
+    }
+}
+
 /// The link that a network is on instead of a bridge of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedParent {

@@ -92,19 +92,19 @@ impl Run {
         for (network, addresses) in &places {
             claimed.slots.push(self.free_slots(request, network, *addresses)?);
         }
-        let lost = |(network, observed): (&Option<Network>, &ObservedNetwork)| {
-            network.as_ref().is_some_and(Network::has_host_link) && observed.bridge.is_none()
+        let forgotten = |(network, observed): (&Option<Network>, &ObservedNetwork)| {
+            network.as_ref().is_some_and(Network::has_host_link) && observed.has_forgotten()
         };
-        let bridge_is_lost = claimed.networks.iter().zip(&host.networks).any(lost);
-        if bridge_is_lost || !request.devices.is_empty() {
+        let is_forgotten = claimed.networks.iter().zip(&host.networks).any(forgotten);
+        if is_forgotten || !request.devices.is_empty() {
             self.read_everybody(&mut claimed)?;
         }
         Ok((claimed, changing))
     }
 
     /// The one place that reads all records while a container is attached: where a device of
-    /// the host is asked for, which anybody may have, or a bridge is made again, which they are
-    /// to be ports of.
+    /// the host is asked for, which anybody may have, or a bridge is made or set up again, which they
+    /// are to be ports of.
     pub(super) fn read_everybody(&self, claimed: &mut Claimed) -> Result<()> {
         for record in self.store.records()?.containers {
             for step in &record.steps {

@@ -46,7 +46,7 @@ pub fn create(settings: &Settings, mut spec: NetworkSpec) -> Result<()> {
             continue;
         }
         let mut claimed = run.claimed_by_network(&spec, known.clone())?;
-        if known.as_ref().is_some_and(Network::has_host_link) && observed.bridge.is_none() {
+        if known.as_ref().is_some_and(Network::has_host_link) && observed.has_forgotten() {
             run.read_everybody(&mut claimed)?;
         }
         let network = plan::network(&spec, &host, &observed, known.as_ref(), &claimed)?;

@@ -277,5 +277,12 @@ fn bridge_steps(steps: &mut Steps<'_>, spec: &NetworkSpec, observed: &ObservedNe
     missing().for_each(|subnet| set_right(steps, address(subnet)));
     if !found.up {
         set_right(steps, up);
+        // Held already, and forgotten when it went down.
+        let Claimed { restored, .. } = steps.claimed;
+        let forgotten = restored.iter().filter(|step| match step {
+            Step::AddNeighbour { link, .. } | Step::AddHostRoute { link, .. } => link == name,
+            _ => false,
+        });
+        steps.taken.extend(forgotten.cloned());
     }
 }

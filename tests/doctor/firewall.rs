@@ -330,6 +330,34 @@ fn rules_of_ours_that_the_other_variant_still_has() {
     }
 }
 
+#[test]
+fn networks_that_may_reach_each_other_and_are_on_two_firewalls() {
+    let Some(mut world) = World::new() else { return };
+    world.neighbour();
+    world.sh(super::UPLINK);
+    let network = |name: &str, number: u8, firewall: &str| {
+        format!(
+            "[network.{name}]\nsubnets = ['10.{number}.0.1/24', 'fd00:{number}::1/64']\nisolate = 'normal'\n\
+             firewall = '{firewall}'\n"
+        )
+    };
+    let text = network("front", 8, "iptables") + &network("back", 9, "nftables");
+    std::fs::write("/run/test/netns.toml", text).unwrap();
+    world.flags.push("--config=/run/test/netns.toml".to_owned());
+    let (front, back) = (world.process(), world.process());
+    world.attach_ok("front", front, &[("network", "front"), ("ipfile", "front")]);
+    world.attach_ok("back", back, &[("network", "back"), ("ipfile", "back")]);
+    serve_tcp(back, 80, "back");
+    let reached = || ["10.9.0.2", "fd00:9::2"].map(|address| ask(Some(front), address, "80/tcp"));
+    assert_eq!(reached(), ["", ""]);
+    let finding = only(&world, "two-firewalls", &[]);
+    let why = "since front has its rules in iptables and back in nftables";
+    assert!(finding["why"].as_str().unwrap().ends_with(why), "{finding:#}");
+    run_remedy(&world, &finding);
+    wait_for("an answer by both families", || reached() == ["back", "back"]);
+    assert_healthy(&world);
+}
+
 /// A server of the host's own.
 fn serve_here(port: u16) {
     let server = std::net::TcpListener::bind(("0.0.0.0", port)).expect("listen");

@@ -82,6 +82,10 @@ fn networks_that_drifted_are_set_right_by_the_next_attach(mut world: World) {
     assert!(!first.pings("fd00:9::1") && !first.pings("2001:db8::2"), "it is broken");
     attach(&world, "second", second);
     assert_eq!(world.sh(network), was);
+    let told = world.sh("ip neigh show nud permanent dev back");
+    for address in ["10.9.0.2", "10.9.0.3", "fd00:9::2", "fd00:9::3"] {
+        assert!(told.contains(&format!("{address} ")), "the host knows whose it is: {told}");
+    }
     for address in ["10.9.0.1", "fd00:9::1", "fd00:8::1", "10.0.0.2", "2001:db8::2"] {
         assert!(first.pings(address) && second.pings(address), "{address}");
     }
