@@ -36,6 +36,7 @@ mod graph;
 mod hook;
 mod hooks_files;
 mod hostile;
+mod hosts;
 mod inject;
 mod inspect;
 mod install;

@@ -175,6 +175,26 @@ fn two_networks_of_both_families_each_with_its_modes() {
 }
 
 #[test]
+fn a_network_of_many_hosts_trusts_links_and_addresses() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/subnet.env");
+    let text = format!(
+        "[network.flat]\nsubnet-from = \"{}\"\ntrusted-interfaces = [\"flannel.1\", \"wg0\"]\n\
+         no-masquerade-to = [\"10.9.0.0/16\"]\n[network.wire]\nfirewall = \"nftables\"\n\
+         subnets = [\"10.9.7.1/24\"]\ntrusted-interfaces = [\"ens6\"]\nno-masquerade-to = [\"10.9.0.0/16\"]",
+        file.display()
+    );
+    let defined = netns::config::file::parse(&text, Path::new("/f")).unwrap().networks;
+    let asked =
+        Options { network: ["flat", "wire"].map(|name| name.parse().unwrap()).into(), ..Options::default() };
+    // flannel's WireGuard leads all of the network to its device.
+    let mut host = host_with_routes(vec![route("10.5.0.0/16", "wg0"), route("10.9.0.0/16", "ens6")]);
+    host.networks[0].has_iptables = true;
+    host.networks.push(host.networks[0].clone());
+    let known = Known { defined, ..Known::default() };
+    assert_golden("many-hosts", &attach(asked, &host, &known, "web", 42).unwrap());
+}
+
+#[test]
 fn devices_alone_take_no_network() {
     let host = Host { devices: ["ens6f0", "ens6f1"].map(device).to_vec(), ..Host::default() };
     let asked = devices(&["ens6f0,ip=12.0.0.10/8", "ens6f1=wan,ip=fd00::2/64,gateway=fd00::1"]);

@@ -49,7 +49,7 @@ impl Config {
     /// The network that it is about.
     pub(super) fn network(&self, settings: &Settings) -> Result<NetworkSpec> {
         if let Some(name) = &self.network {
-            return settings.network(Some(name)).map_err(Fault::from_input);
+            return Ok(settings.network(Some(name))?);
         }
         let bridge: Iface = self.bridge.as_deref().unwrap_or(BRIDGE).parse().map_err(Fault::from_input)?;
         let mut subnets = Vec::new();

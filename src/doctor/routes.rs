@@ -35,7 +35,7 @@ fn of_network(facts: &Facts, network: &Network) -> Vec<Finding> {
             let foreign = route.link_name.as_deref() != Some(bridge.as_str());
             let part =
                 subnet.contains(route.destination.network()) && route.destination.prefix() > subnet.prefix();
-            route.table == MAIN_TABLE && foreign && part
+            route.table == MAIN_TABLE && foreign && part && !network.peers.expect(route, subnet)
         };
         let routes = facts.host.routes.iter().filter(within);
         routes.map(move |route| taken(route, bridge, subnet, "whatever container gets an address there"))

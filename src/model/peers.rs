@@ -5,6 +5,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::observed::Route;
 use super::rule::Family;
 use super::value::{Iface, subnet};
 use crate::error::Error;
@@ -40,6 +41,17 @@ impl Peers {
     pub fn pairs(&self) -> impl Iterator<Item = (&Iface, IpNetwork)> {
         let ranges = &self.no_masquerade_to;
         self.trusted_interfaces.iter().flat_map(|link| ranges.iter().map(move |range| (link, *range)))
+    }
+
+    /// Whether a route of the host into this `subnet` of the network disturbs nobody: it leads to the other
+    /// hosts, and so to all of them at once; or to the address that flannel gives its own link, which is the
+    /// subnet's first, and no container's.
+    pub fn expect(&self, route: &Route, subnet: IpNetwork) -> bool {
+        let to = route.destination;
+        let is_trusted = |name: &String| self.trusted_interfaces.iter().any(|link| link.as_str() == name);
+        let is_ends = to.ip() == subnet.network() && to.prefix() == if to.is_ipv4() { 32 } else { 128 };
+        let to_all = to.prefix() < subnet.prefix() && !self.are_none();
+        to_all || is_ends && route.link_name.as_ref().is_some_and(is_trusted)
     }
 
     /// Adds ranges; those within others are left out.

@@ -183,9 +183,7 @@ fn check(spec: &NetworkSpec, observed: &ObservedNetwork, known: Option<&Network>
     for subnet in spec.subnets.iter().map(|subnet| value::subnet(*subnet)) {
         let covering = |route: &&Route| {
             let called = observed.bridge.as_ref().map_or(bridge.as_str(), |found| &found.name);
-            // What leads to the other hosts may lead there for all of them at once.
-            let to_all = route.destination.prefix() < subnet.prefix() && !spec.peers.are_none();
-            let elsewhere = route.link_name.as_deref() != Some(called) && !to_all;
+            let elsewhere = route.link_name.as_deref() != Some(called) && !spec.peers.expect(route, subnet);
             elsewhere && route.destination.prefix() > 0 && overlap(route.destination, subnet)
         };
         if let Some(Route { destination, link_name, .. }) = observed.routes.iter().find(covering) {

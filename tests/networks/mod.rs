@@ -6,6 +6,7 @@ mod definitions;
 mod families;
 mod interrupted;
 mod names;
+mod subnet_env;
 
 use std::fs;
 
