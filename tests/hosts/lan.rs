@@ -190,7 +190,7 @@ impl Lan {
     /// What all hosts and containers count of fragments.
     fn fragments(&self) -> Vec<String> {
         let all = self.hosts.iter().flat_map(|host| [host.process, host.container.unwrap()]);
-        all.map(|process| process.sh("grep ^Ip: /proc/net/snmp | tail -n 1 | cut -d' ' -f15-; grep -E 'Ip6(Frag|Reasm)' /proc/net/snmp6")).collect()
+        all.map(|process| process.sh("grep ^Ip: /proc/net/snmp | tail -n 1 | cut -d' ' -f15-20; grep -E 'Ip6(Frag|Reasm)' /proc/net/snmp6")).collect()
     }
 
     /// The rest of the world sees the host's address.
