@@ -231,12 +231,16 @@ impl Definition {
 
     /// Other hosts are known by the links that they come by and by their addresses.
     fn check_peers(&self) -> Told<()> {
-        let NetworkSpec { subnet_from, peers, .. } = &self.spec;
+        let NetworkSpec { subnet_from, peers, reach, .. } = &self.spec;
         let named = subnet_from.is_some() || !peers.no_masquerade_to.is_empty();
         let (cause, hint) = match (peers.trusted_interfaces.is_empty(), named) {
             _ if subnet_from.is_some() && !self.subnets.is_empty() => {
                 ("its subnets are both here and in a file", "leave subnets or subnet-from out")
             }
+            (false, _) if !reach.inter_container => (
+                "other hosts' containers would reach those here, which do not reach each other",
+                "leave inter-container = false out, or what is said of other hosts",
+            ),
             (true, true) => (
                 "nothing says by which links other hosts' containers come",
                 "add trusted-interfaces = [\"flannel.1\"], or the link that the other hosts are on",

@@ -49,7 +49,7 @@ impl Peers {
     pub fn expect(&self, route: &Route, subnet: IpNetwork) -> bool {
         let to = route.destination;
         let is_trusted = |name: &String| self.trusted_interfaces.iter().any(|link| link.as_str() == name);
-        let is_ends = to.ip() == subnet.network() && to.prefix() == if to.is_ipv4() { 32 } else { 128 };
+        let is_ends = to.ip() == subnet.network() && to.prefix() == Family::of(to.ip()).bits();
         let to_all = to.prefix() < subnet.prefix() && !self.are_none();
         to_all || is_ends && route.link_name.as_ref().is_some_and(is_trusted)
     }

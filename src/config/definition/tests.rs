@@ -116,6 +116,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("subnet-from = 'env'\ntrusted-interfaces = ['f']", "subnet-from #2:15: it must be the whole path", ""),
     ("subnet-from = '/env'", "#2:1: nothing says by which links other hosts' containers come", "flannel.1"),
     ("no-masquerade-to = ['10.8.0.0/16']", "#2:1: nothing says by which links", "add trusted-interfaces"),
+    (
+        "trusted-interfaces = ['f']\nno-masquerade-to = ['10.8.0.0/16']\ninter-container = false",
+        "#2:1: other hosts' containers would reach those here",
+        "leave inter-container = false out",
+    ),
     ("trusted-interfaces = ['eth0']", "#2:1: nothing says which addresses", "add no-masquerade-to"),
     (
         "subnets = ['10.8.0.1/24']\nsubnet-from = '/env'\ntrusted-interfaces = ['f']",
