@@ -73,6 +73,7 @@ impl Config {
         spec.subnets = subnets;
         spec.firewall = spec.firewall.or(settings.network(None)?.firewall);
         spec.mtu = if self.mtu > 0 { Some(self.mtu) } else { spec.mtu };
+        spec.reach.unmasqueraded = !self.ip_masq && !spec.defined;
         // Whoever is no gateway leads nowhere.
         spec.reach.internal |= !self.is_gateway && !self.is_default_gateway && self.ipam.routes.is_empty();
         Ok(spec)

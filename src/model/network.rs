@@ -65,6 +65,9 @@ pub struct Reach {
     pub isolate: Isolation,
     /// Whether its containers reach each other.
     pub inter_container: bool,
+    /// Whether nothing is masqueraded and nobody kept out who has a route: CNI's `ipMasq` is false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unmasqueraded: bool,
 }
 
 impl Default for Reach {
@@ -75,6 +78,7 @@ impl Default for Reach {
             internal: false,
             isolate: Isolation::default(),
             inter_container: true,
+            unmasqueraded: false,
         }
     }
 }
@@ -100,7 +104,8 @@ impl Reach {
             Isolation::Normal => self.leads_out(family),
             Isolation::None => true,
         };
-        Passage { mode: self.mode(family), internal: self.internal, open, apart: !self.inter_container }
+        let (mode, unmasqueraded) = (self.mode(family), self.unmasqueraded);
+        Passage { mode, internal: self.internal, open, apart: !self.inter_container, unmasqueraded }
     }
 }
 

@@ -120,6 +120,9 @@ pub struct Passage {
     /// Whether its containers do not reach each other. That the bridge sees to; by way of the gateway
     /// they would all the same.
     pub apart: bool,
+    /// Whether, of [`Mode::Nat`], published ports alone are left: what leaves keeps its address, and
+    /// whoever has a route comes in.
+    pub unmasqueraded: bool,
 }
 
 impl Passage {
@@ -128,9 +131,14 @@ impl Passage {
         self.internal || self.mode == Mode::Isolated
     }
 
-    /// Whether the world sees the containers' own addresses.
+    /// Whether the world reaches what containers publish by their own addresses.
     pub fn is_routed(self) -> bool {
         self.mode == Mode::Routed && !self.is_closed()
+    }
+
+    /// Whether the world sees the containers' own addresses.
+    pub fn is_seen(self) -> bool {
+        self.is_routed() || self.unmasqueraded && !self.is_closed()
     }
 
     fn is_usual(&self) -> bool {

@@ -52,6 +52,10 @@ impl Run {
         if let Some(known) = known.as_ref().filter(|_| spec.lent) {
             spec.subnets.clone_from(&known.subnets);
         }
+        // Who reaches whom was said when it was made, by whoever did.
+        if let Some(known) = known.as_ref().filter(|_| !spec.defined) {
+            spec.reach = known.reach;
+        }
         let observed = self.network_now(spec, files)?;
         let addresses = observed.bridge.as_ref().map_or(&[][..], |bridge| &bridge.addresses);
         let lendable =

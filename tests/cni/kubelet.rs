@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::clients::world;
 use crate::common::traffic::{ask_tcp, serve_tcp};
-use crate::common::{Process, World, skip};
+use crate::common::{NETNS, Process, World, skip};
 use crate::engines::containerd::start;
 use crate::engines::{find, image};
 
@@ -88,15 +88,45 @@ fn pause(world: &World, dir: &Path) -> String {
     format!("{d}/pause.tar")
 }
 
-fn kubelet() -> Option<(World, Kubelet)> {
-    find("containerd")?;
+/// Whether there is all that a kubelet's part takes.
+fn is_possible() -> bool {
     if !Path::new(CRI).exists() {
         skip("the CRI client is not built: cargo install --path tests/cri --root target/cri");
-        return None;
+        return false;
     }
-    let world = world()?;
+    find("containerd").is_some()
+}
+
+fn kubelet() -> Option<(World, Kubelet)> {
+    let world = is_possible().then(world)??;
     let kubelet = Kubelet::new(&world);
     Some((world, kubelet))
+}
+
+#[test]
+fn the_commands_of_the_documentation_lead_from_nothing_to_pods() {
+    let Some(world) = is_possible().then(World::new).flatten() else { return };
+    world.change_only_here(&["/etc", "/opt", "/var/lib", "/usr"]);
+    world.sh("rm -rf /etc/cni/net.d /opt/cni");
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cni.md")).expect("cni.md");
+    let section = page.split("## From nothing to pods\n\n").nth(1).expect("the section");
+    let commands: Vec<&str> = section.lines().map_while(|line| line.strip_prefix("    ")).collect();
+    let [build, show, install, restart, list] = commands[..] else { panic!("five commands: {commands:?}") };
+    assert!(build.starts_with("cargo install --path . --root /usr/local "), "{build}");
+    world.sh(&format!("install -D {NETNS} /usr/local/bin/netns"));
+    assert!(world.sh(show).contains("would write /etc/cni/net.d/10-netns.conflist"));
+    assert!(!Path::new("/etc/cni/net.d/10-netns.conflist").exists());
+    world.sh(install);
+    assert!(restart.starts_with("systemctl restart containerd"), "{restart}");
+    let kubelet = Kubelet::new(&world);
+    let web = kubelet.ask(&["run", "web", "8080:80"]);
+    serve_tcp(kubelet.start(&web, "server"), 80, "web");
+    assert_eq!(ask_tcp("127.0.0.1:8080"), "web");
+    let listed = world.sh(list);
+    assert!(listed.contains("172.19.0.2") && listed.contains("8080"), "{listed}");
+    kubelet.end(&web);
+    world.sh("netns uninstall cni");
+    assert!(!Path::new("/opt/cni").exists() && !Path::new("/etc/cni/net.d/10-netns.conflist").exists());
 }
 
 #[test]

@@ -1,21 +1,94 @@
 //! Pods come and go.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use super::{Client, inside, pings, pod};
 use crate::common::scene::ask;
 use crate::common::traffic::serve_tcp;
-use crate::common::{World, on_every_firewall};
+use crate::common::{Process, World, on_every_firewall, wait_for};
 
-on_every_firewall! { a_pod_is_reached_by_its_address_and_its_host_port_until_it_goes }
+on_every_firewall! {
+    a_pod_is_reached_by_its_address_and_its_host_port_until_it_goes,
+    a_pod_without_a_masquerade_is_known_to_the_world_by_its_own_address,
+}
 
-fn a_pod_is_reached_by_its_address_and_its_host_port_until_it_goes(mut world: World) {
-    world.netns_ok(&["create", "--bridge", "front0", "--ip", "10.88.0.1/24"], "");
+/// A process whose network namespace is the pod `web`'s.
+fn web(world: &mut World) -> Process {
     let process = world.process();
     world.sh(&format!(
         "mkdir -p /run/netns && touch /run/netns/web && mount --bind /proc/{}/ns/net /run/netns/web",
         process.pid
     ));
+    process
+}
+
+fn a_pod_without_a_masquerade_is_known_to_the_world_by_its_own_address(mut world: World) {
+    let other = world.neighbour();
+    let process = web(&mut world);
+    if world.is_on_nftables() {
+        world.change_only_here(&["/etc"]);
+        std::fs::write("/etc/netns-hook.toml", "firewall = 'nftables'").expect("write a configuration");
+    }
+    // A host whose policy is to forward nothing.
+    world.sh("iptables -P FORWARD DROP");
+    // Tables that there were none of are left empty.
+    world.netns_ok(&["create", "--bridge", "front0", "--ip", "10.88.0.1/24"], "");
+    world.netns_ok(&["rm", "--bridge", "front0"], "");
+    let before = world.snapshot();
+    serve_tcp(process, 80, "web");
+    serve_tcp(process, 81, "unpublished");
+    let ports = json!({"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}});
+    let client = Client::new("1.0.0").with(&ports);
+    for (masqueraded, keys) in
+        [(true, json!({"ipMasq": true})), (false, json!({"ipMasq": false})), (false, json!({"ipMasq": null}))]
+    {
+        let mut client = client.with(&keys);
+        if keys["ipMasq"].is_null() {
+            client.config.as_object_mut().expect("an object").remove("ipMasq");
+        }
+        client.add("web", "eth0");
+        assert_eq!(ask(Some(other), "10.0.0.1", "8080/tcp"), "web", "by the host's port: {keys}");
+        other.sh("ip route add 10.88.0.0/24 via 10.0.0.1");
+        let reached = (ask(Some(other), "10.88.0.2", "80/tcp"), ask(Some(other), "10.88.0.2", "81/tcp"));
+        let expected = if masqueraded { ("", "") } else { ("web", "unpublished") };
+        assert_eq!((reached.0.as_str(), reached.1.as_str()), expected, "by a router's routes: {keys}");
+        assert_eq!(seen_by(other, process), if masqueraded { "10.0.0.1" } else { "10.88.0.2" }, "{keys}");
+        assert_eq!(
+            ask(Some(process), "10.0.0.1", "8080/tcp"),
+            "web",
+            "the pod's own port, by the host: {keys}"
+        );
+        assert_eq!(client.of_pod("CHECK", "web", "eth0"), (true, Value::Null));
+        client.del("web", "eth0");
+        other.sh("ip route del 10.88.0.0/24");
+        world.netns_ok(&["rm", "--bridge", "front0"], "");
+    }
+    world.assert_as(&before);
+}
+
+/// Under which address another host at 10.0.0.2 sees a caller.
+fn seen_by(other: Process, from: Process) -> String {
+    let mut server = Command::new("nsenter");
+    server.args([
+        "-t",
+        &other.pid.to_string(),
+        "-n",
+        "socat",
+        "TCP-LISTEN:4711,reuseaddr",
+        "SYSTEM:echo $SOCAT_PEERADDR",
+    ]);
+    let mut server = server.stdin(Stdio::null()).spawn().expect("start socat");
+    wait_for("the server", || !other.sh("ss -lntH 'sport = :4711'").is_empty());
+    let seen = from.sh("socat -t 2 - TCP:10.0.0.2:4711 </dev/null");
+    server.wait().expect("wait for socat");
+    seen.trim().to_owned()
+}
+
+fn a_pod_is_reached_by_its_address_and_its_host_port_until_it_goes(mut world: World) {
+    world.netns_ok(&["create", "--bridge", "front0", "--ip", "10.88.0.1/24"], "");
+    let process = web(&mut world);
     pod(&world, "other");
     let before = world.snapshot();
     let ports = json!({"runtimeConfig": {"portMappings": [

@@ -19,10 +19,10 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers
         line(table, Verb::Append, chain, format!("{spec} {mine} -j {to}"))
     };
     let mut lines = Vec::new();
-    // What comes from elsewhere for an address of it: where addresses are routed only the
+    // What comes from elsewhere for an address of it: where addresses are seen only the
     // gateway's, which is the host's own.
     let is_routed = passage.is_routed();
-    let host_alone = if is_routed { " -m addrtype --dst-type LOCAL" } else { "" };
+    let host_alone = if passage.is_seen() { " -m addrtype --dst-type LOCAL" } else { "" };
     let foreign = format!("-d {subnet} ! -i {bridge}{host_alone}");
     if passage.open {
         lines.push(append("raw", "NETNS-GUARD", foreign.clone(), "NETNS-OPEN"));
@@ -69,7 +69,7 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers
     lines.extend(
         [format!("-i {bridge}"), got].map(|passing| append("filter", "NETNS-FORWARD", passing, USER)),
     );
-    lines.extend(accepts(bridge, subnet, is_routed, peers, "NETNS-FORWARD".into()));
+    lines.extend(accepts(bridge, subnet, passage.is_seen(), peers, "NETNS-FORWARD".into()));
     lines
 }
 
@@ -78,7 +78,10 @@ fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peer
     let published = format!("-o {bridge} -m conntrack --ctstate DNAT");
     let mut all = Vec::new();
     if passage.mode == Mode::Nat && !passage.internal {
-        all.extend((!peers.others_masquerade).then(|| format!("-s {subnet} ! -o {bridge}")));
+        all.extend(
+            (!peers.others_masquerade && !passage.unmasqueraded)
+                .then(|| format!("-s {subnet} ! -o {bridge}")),
+        );
         // A container that calls a published port of a neighbour, or its own, by an address of
         // the host: the answer must come back through us.
         all.push(format!("-s {subnet} {published}"));
@@ -102,23 +105,23 @@ pub(super) fn accept(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers:
     let chain: Cow<'static, str> = format!("NETNS-ACCEPT-{bridge}").into();
     let jump = format!("{} -j {chain}", comment(&of_network(bridge.as_str())));
     let mut lines = vec![("filter", Verb::NewChain, chain.clone(), String::new())];
-    lines.extend(accepts(bridge, subnet, passage.mode == Mode::Routed, peers, chain));
+    lines.extend(accepts(bridge, subnet, passage.is_seen(), peers, chain));
     lines.push(line("filter", Verb::Insert, "FORWARD", jump));
     lines
 }
 
 /// What a network sends, what answers it or was led to it, and what other hosts' containers send; where
-/// addresses are routed, all that the guard has let pass.
+/// addresses are seen, all that the guard has let pass.
 fn accepts(
     bridge: &Iface,
     subnet: IpNetwork,
-    is_routed: bool,
+    is_seen: bool,
     peers: &Peers,
     chain: Cow<'static, str>,
 ) -> Vec<Line> {
     let mine = comment(&of_network(bridge.as_str()));
-    let answers = if is_routed { "" } else { "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT " };
-    let from_peers = peers.pairs().filter(|_| !is_routed);
+    let answers = if is_seen { "" } else { "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT " };
+    let from_peers = peers.pairs().filter(|_| !is_seen);
     let from_peers = from_peers
         .map(|(link, range)| format!("-s {range} -d {subnet} -i {link} -o {bridge} {mine} -j ACCEPT"));
     [
@@ -178,6 +181,17 @@ mod tests {
                 "filter ROUTED -o b ! -i b -j DROP",
             ]
         );
+    }
+
+    #[test]
+    fn without_a_masquerade_published_ports_are_led_and_nobody_is_kept_from_the_rest() {
+        let plain = Passage { unmasqueraded: true, ..Passage::default() };
+        let hairpin = |from| format!("nat MASQUERADE {from} -o b DNAT -j MASQUERADE");
+        let guard = "raw GUARD -d 10.8.0.0/24 ! -i b -m addrtype --dst-type LOCAL -j DROP";
+        let all = [guard, &hairpin("-s 10.8.0.0/24"), &hairpin("-s 127.0.0.0/8")].map(str::to_owned);
+        assert_eq!(rules_with(plain, Peers::default()), all);
+        let internal = Passage { internal: true, ..plain };
+        assert_eq!(rules_with(internal, Peers::default()), rules(Mode::Nat, true, false));
     }
 
     fn nat_internal() -> String {

@@ -17,8 +17,8 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers
     let ip = word(Family::of(subnet.ip()));
     let is_routed = passage.is_routed();
     // The host's own packets to its own addresses, the gateway's among them, come by lo. Where
-    // addresses are routed, only the gateway's is the host's.
-    let host_alone = if is_routed { "fib daddr type local " } else { "" };
+    // addresses are seen, only the gateway's is the host's.
+    let host_alone = if passage.is_seen() { "fib daddr type local " } else { "" };
     let foreign = format!("{ip} daddr {subnet} iif != lo iifname != \"{bridge}\" {host_alone}");
     let mut rules = Vec::new();
     rules.extend(passage.open.then(|| ("guard", format!("{foreign}jump open"))));
@@ -43,10 +43,10 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers
     ]);
     let led = ["ct state established,related ", "ct status dnat "];
     // The guard has let nothing else pass.
-    let led = if is_routed { &[""][..] } else { &led[..] };
+    let led = if passage.is_seen() { &[""][..] } else { &led[..] };
     let led = led.iter().map(|which| format!("{ip} daddr {subnet} oifname \"{bridge}\" {which}accept"));
     rules.extend(led.map(|spec| ("accepted", spec)));
-    let from_peers = from_peers.into_iter().filter(|_| !is_routed);
+    let from_peers = from_peers.into_iter().filter(|_| !passage.is_seen());
     let from_peers = from_peers.map(|from| format!("{from} {ip} daddr {subnet} oifname \"{bridge}\" accept"));
     rules.extend(from_peers.map(|spec| ("accepted", spec)));
     rules
@@ -76,7 +76,7 @@ fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peer
         let but = set(peers.no_masquerade_to.iter()).map(|ranges| format!("{ip} daddr != {ranges} "));
         let out =
             format!("{ip} saddr {subnet} {}oifname != \"{bridge}\" masquerade", but.unwrap_or_default());
-        all.extend((!peers.others_masquerade).then_some(out));
+        all.extend((!peers.others_masquerade && !passage.unmasqueraded).then_some(out));
         // A container that calls a published port of a neighbour, or its own, by an address of
         // the host: the answer must come back through us.
         all.push(format!("{ip} saddr {subnet} {published}"));
