@@ -27,12 +27,14 @@ impl Steps<'_> {
         if wanted.rate_in.or(wanted.rate_out).is_none() {
             return Ok(());
         }
-        let operation = |error: Error| error.during(format!("attach {}", record.container));
         let ends = attachment.host_interface.as_ref().and_then(|end| Some((end, ifb_of(end)?)));
         let (Some((end, name)), Some(address)) = (ends, attachment.addresses.first()) else {
-            let error = Error::new(format!("limit {}", attachment.interface), "it has no end on the host");
-            return Err(operation(error.of(Kind::Conflict)));
+            let operation = format!("limit the rate of {} on {}", record.container, wanted.network.name);
+            let cause = "what it sends and receives there passes no link of the host's own";
+            let hint = "name the networks that a rate is for, as --network front:rate-in=10mbit";
+            return Err(Error::new(operation, cause).of(Kind::Conflict).hint(hint));
         };
+        let operation = |error: Error| error.during(format!("attach {}", record.container));
         if let Some(rate) = &wanted.rate_in {
             let bucket = rate.bucket(mtu).map_err(operation)?;
             self.make(Step::SetRate { link: end.clone(), bucket });

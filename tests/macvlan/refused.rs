@@ -20,10 +20,22 @@ fn a_port_is_published_on_no_wire() {
 }
 
 #[test]
-fn a_rate_needs_an_end_on_the_host() {
-    let Some(mut scene) = Scene::new(LAN) else { return };
-    let said = scene.refused(&[("network", "lan"), ("rate-in", "10mbit")]);
-    assert!(said.contains("limit eth0: it has no end on the host"), "{said}");
+fn a_rate_is_kept_on_no_wire() {
+    let Some(mut scene) = Scene::new(&format!("{LAN}{FRONT}")) else { return };
+    for asked in [
+        &[("network", "lan"), ("rate-in", "10mbit")][..],
+        &[("network", "front;lan"), ("rate-out", "10mbit")],
+        &[("network", "front;lan:rate-out=10mbit")],
+    ] {
+        let said = scene.refused(asked);
+        assert!(
+            said.contains("limit the rate of container refused on lan: what it sends and receives"),
+            "{said}"
+        );
+        assert!(said.contains("hint: name the networks that a rate is for"), "{said}");
+    }
+    let both = scene.on("both", "front:rate-out=10mbit;lan");
+    assert!(both.pings("10.8.0.1") && both.pings("10.20.0.1"));
 }
 
 #[test]
