@@ -1,11 +1,13 @@
 //! Interfaces that are made on a link of the host, in a container: made, found again and deleted.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use nix::libc;
 
 use super::Kernel;
 use super::inside::visit;
+use super::moving::PATIENCE;
 use super::namespaces;
 use super::netlink::{Netlink, or_gone};
 use crate::error::{Doing, Error, Kind, Result};
@@ -26,12 +28,14 @@ impl Kernel {
     pub(super) fn add_child(&self, child: &Child) -> Result<()> {
         let inside = child.inode.map(|_| self.inside()).transpose()?;
         let index = self.netlink.index(child.parent.as_str()).doing(|| child)?;
-        let added = self.netlink.add_link(child.message(index, inside.map(super::inside::Inside::netns)));
+        let netns = || inside.map(super::inside::Inside::netns);
+        // One without an address of its own is alone on its parent.
+        let dying: &[i32] = if child.kind.has_own_mac() { &[] } else { &[libc::EINVAL, libc::EBUSY] };
+        let added = patiently(dying, || self.netlink.add_link(child.message(index, netns())));
         added.map_err(|error| match (error.kind(), error.raw_os_error(), inside) {
             (ErrorKind::AlreadyExists, _, Some(inside)) => {
                 super::steps::taken(child, inside.netlink(), &child.name, error)
             }
-            // Without an address of its own it is alone on its parent.
             (_, Some(libc::EINVAL | libc::EBUSY), _) if !child.kind.has_own_mac() => {
                 let cause =
                     format!("{} takes one interface of that kind, and no other beside it", child.parent);
@@ -64,6 +68,20 @@ impl Kernel {
             _ => Ok(()),
         }
     }
+}
+
+/// Tries again for a while what fails like one of these: an interface that a container had which has
+/// just ended keeps its address and its place on the parent until the kernel comes to it.
+pub(super) fn patiently(errors: &[i32], what: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..PATIENCE {
+        match what() {
+            Err(error) if error.raw_os_error().is_some_and(|code| errors.contains(&code)) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
+    what()
 }
 
 /// Deletes an interface where it is. With its parent, or with its namespace, it is gone already.

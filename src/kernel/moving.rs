@@ -20,9 +20,9 @@ use crate::error::{Doing, Error, Result};
 use crate::log::Log;
 use crate::model::device::MovedDevice;
 
-/// How long the kernel may take to give hardware back from a namespace that dies, in
-/// milliseconds: namespaces die in the background, many at once.
-const PATIENCE: u32 = 3000;
+/// How long the kernel may take to give back what was in a namespace that dies, in milliseconds:
+/// namespaces die in the background, many at once.
+pub(super) const PATIENCE: u32 = 3000;
 
 /// Moves a device into the container's namespace; all of it, or nothing.
 pub(super) fn move_in(host: &Netlink, device: &MovedDevice, netns: BorrowedFd<'_>, log: &Log) -> Result<()> {

@@ -39,9 +39,14 @@ impl Kernel {
             Step::Isolate { link } => self.netlink.isolate(link).doing(|| step),
             Step::AddIfb(_) | Step::SetRate { .. } | Step::Redirect { .. } => self.limit(step),
             Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
-            Step::SetUp { netns, link } => self.socket(*netns)?.set_up(link, true).doing(|| step),
+            Step::SetUp { netns, link } => {
+                let socket = self.socket(*netns)?;
+                children::patiently(&[libc::EADDRINUSE], || socket.set_up(link, true)).doing(|| step)
+            }
             Step::AddAddress { netns, link, address, nodad } => {
-                self.socket(*netns)?.add_address(link, *address, *nodad).doing(|| step)
+                let socket = self.socket(*netns)?;
+                let add = || socket.add_address(link, *address, *nodad);
+                children::patiently(&[libc::EADDRINUSE], add).doing(|| step)
             }
             Step::AddRoute { netns, route, link, table } => {
                 self.socket(*netns)?.add_route(route, link.as_ref(), *table).doing(|| step)

@@ -86,3 +86,16 @@ fn one_whose_record_is_lost_gives_its_interface_back_by_its_claims() {
     scene.world.sh("rm -f /run/test/web");
     scene.world.assert_as(&before);
 }
+
+#[test]
+fn one_that_restarts_has_its_address_again_though_the_kernel_still_has_the_old_interface() {
+    for keys in ["", "macvlan-mode = 'passthru'"] {
+        let Some(mut scene) = Scene::new(&format!("{LAN}{keys}")) else { return };
+        for _ in 0..20 {
+            let web = scene.on("web", "lan:ip=10.20.0.77");
+            assert!(scene.router.pings("10.20.0.77"), "{keys}");
+            scene.world.kill(web);
+            scene.world.detach_ok("web");
+        }
+    }
+}
