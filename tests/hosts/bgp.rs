@@ -77,7 +77,7 @@ fn hosts_whose_routes_bird_announces_are_one_network() {
     let mut lan = Lan::new(world);
     for host in &lan.hosts {
         host.sh("ip route add unreachable 10.8.0.0/16 && ip -6 route add unreachable fd00:8::/48");
-        define(host);
+        define(host, "");
     }
     lan.start_containers();
     start_bird(&mut lan);

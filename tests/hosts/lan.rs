@@ -20,7 +20,6 @@ const OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:9::1"];
 pub struct Lan {
     pub world: World,
     pub hosts: Vec<Host>,
-    pub router: Process,
     pub attacker: Process,
     /// Of every interface of the network.
     pub mtu: u32,
@@ -114,15 +113,22 @@ impl Lan {
         }
         let [outside, outside6] = OUTSIDE;
         router.sh(&format!("ip addr add {outside}/32 dev lo && ip addr add {outside6}/128 dev lo nodad"));
-        Self { world, hosts, router, attacker, mtu: 1500 }
+        tell_callers(router, 80);
+        Self { world, hosts, attacker, mtu: 1500 }
     }
 
     /// Gives every host its container, which publishes port 80 as 8080, and runs the servers in it.
     pub fn start_containers(&mut self) {
+        self.start_containers_with("8080:80");
+    }
+
+    pub fn start_containers_with(&mut self, publish: &str) {
         for host in &mut self.hosts {
             let id = NAMES[host.number - 1];
-            self.world.flags = vec![format!("--config={}", host.config), "--network=flat".to_owned()];
-            let bundle = self.world.bundle(id, &["createRuntime", "poststop"], "8080:80");
+            let [v4, v6] = [false, true].map(|ipv6| host.address(2, ipv6));
+            self.world.flags =
+                vec![format!("--config={}", host.config), format!("--network=flat:ip={v4},ip={v6}")];
+            let bundle = self.world.bundle(id, &["createRuntime", "poststop"], publish);
             let log = format!("/run/test/{id}.log");
             let run = format!("runc --root /run/runc run -d -b {} {id} >{log} 2>&1", bundle.display());
             let output = host.try_sh(&format!("timeout -s KILL 60 {run}"));
@@ -135,7 +141,6 @@ impl Lan {
             }
             host.container = Some(container);
         }
-        tell_callers(self.router, 80);
     }
 
     /// Ends a host's container as its engine would.
@@ -193,11 +198,15 @@ impl Lan {
         all.map(|process| process.sh("grep ^Ip: /proc/net/snmp | tail -n 1 | cut -d' ' -f15-20; grep -E 'Ip6(Frag|Reasm)' /proc/net/snmp6")).collect()
     }
 
+    /// What a host's container sees of the rest of the world: as who it is known there.
+    pub fn seen_outside(&self, host: &Host, ipv6: bool) -> String {
+        seen(host.container.unwrap(), OUTSIDE[usize::from(ipv6)], 80)
+    }
+
     /// The rest of the world sees the host's address.
     pub fn assert_masqueraded(&self, ipv6: bool) {
         for host in &self.hosts {
-            let outside = OUTSIDE[usize::from(ipv6)];
-            assert_eq!(seen(host.container.unwrap(), outside, 80), host.wire(ipv6), "host {}", host.number);
+            assert_eq!(self.seen_outside(host, ipv6), host.wire(ipv6), "host {}", host.number);
         }
     }
 

@@ -10,6 +10,7 @@ use lan::{Host, Lan};
 on_every_firewall!(
     hosts_that_flannel_joins_by_vxlan_are_one_network,
     hosts_that_are_each_others_gateways_are_one_network,
+    other_hosts_are_on_a_network_whatever_its_mode,
 );
 
 /// The device that flannel makes for a family, with what leads to the other hosts.
@@ -72,16 +73,12 @@ fn hosts_that_flannel_joins_by_vxlan_are_one_network(world: World) {
 
 fn hosts_that_are_each_others_gateways_are_one_network(world: World) {
     let mut lan = Lan::new(world);
-    for (from, to) in lan.pairs() {
-        for ipv6 in [false, true] {
-            from.sh(&format!("ip route add {} via {} dev wire", to.subnet(ipv6), to.wire(ipv6)));
-        }
-    }
+    lead_to_each_other(&lan);
     for host in &lan.hosts {
         // The guard alone is to keep others out. What no host has comes from nobody.
         host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
              ip route add unreachable 10.8.0.0/16 && ip -6 route add unreachable fd00:8::/48");
-        define(host);
+        define(host, "");
     }
     lan.start_containers();
     for ipv6 in [false, true] {
@@ -98,12 +95,51 @@ fn hosts_that_are_each_others_gateways_are_one_network(world: World) {
     leave_nothing(&mut lan);
 }
 
+/// Routes by the wire to the containers of each other host.
+fn lead_to_each_other(lan: &Lan) {
+    for (from, to) in lan.pairs() {
+        for ipv6 in [false, true] {
+            from.sh(&format!("ip route add {} via {} dev wire", to.subnet(ipv6), to.wire(ipv6)));
+        }
+    }
+}
+
+fn other_hosts_are_on_a_network_whatever_its_mode(world: World) {
+    let mut lan = Lan::new(world);
+    lead_to_each_other(&lan);
+    for (mode, publish) in
+        [("mode = 'routed'", "80:80"), ("internal = true", "8080:80"), ("mode = 'isolated'", "")]
+    {
+        for host in &lan.hosts {
+            let [v4, v6] = [false, true].map(|ipv6| host.address(1, ipv6));
+            let routes = format!("routes = ['10.8.0.0/16 via {v4}', 'fd00:8::/48 via {v6}']");
+            define(host, &format!("{mode}\n{routes}"));
+        }
+        lan.start_containers_with(publish);
+        for ipv6 in [false, true] {
+            for (from, to) in lan.pairs() {
+                let (caller, there) = (from.container.unwrap(), to.address(2, ipv6));
+                assert!(caller.pings(&there), "{mode}: host {} to {there}", from.number);
+                assert_eq!(lan::seen(caller, &there, 81), from.address(2, ipv6), "{mode}");
+            }
+            let (host, own) = (&lan.hosts[0], if ipv6 { "fd00:a::66" } else { "192.168.0.66" });
+            lan.attacker.sh(&format!("ip route replace {} via {}", host.subnet(ipv6), host.wire(ipv6)));
+            let expected = if mode.contains("routed") { [own, ""] } else { ["", ""] };
+            let seen = [80, 81].map(|port| lan::seen(lan.attacker, &host.address(2, ipv6), port));
+            assert_eq!(seen, expected, "{mode}: somebody on the wire");
+            // Nobody there knows the way back to an address that is routed.
+            assert_eq!(lan.seen_outside(host, ipv6), "", "{mode}");
+        }
+        leave_nothing(&mut lan);
+    }
+}
+
 /// Defines a host's part of the network by its subnets.
-fn define(host: &Host) {
+fn define(host: &Host, more: &str) {
     let [v4, v6] = [false, true].map(|ipv6| host.address(1, ipv6));
     host.configure(&format!(
         "[network.flat]\nsubnets = ['{v4}/24', '{v6}/64']\ntrusted-interfaces = ['wire']\n\
-         no-masquerade-to = ['10.8.0.0/16', 'fd00:8::/48']"
+         no-masquerade-to = ['10.8.0.0/16', 'fd00:8::/48']\n{more}"
     ));
 }
 
