@@ -2,7 +2,8 @@
 
 use super::cases::beside::RESTORE;
 use super::cases::{
-    BESIDE, FULL_DOWN, FULL_UP, LEASES, ONCE, PACKETS, PORTS_UP, PROCESS, PROGRAM, SET_UP, TAKE_DOWN,
+    BESIDE, FULL_DOWN, FULL_UP, LEASES, NETWORKS, ONCE, PACKETS, PORTS_UP, PROCESS, PROGRAM, SET_UP,
+    TAKE_DOWN,
 };
 use super::table::Table;
 
@@ -164,6 +165,30 @@ const GOALS: &[Goal] = &[
         (PACKETS, "10,000, nftables", "connect"),
         Figure((PACKETS, "one, nftables", "connect")),
         AtMost(1.1),
+    ),
+    goal(
+        "both families: at most 1.25 times IPv4 alone",
+        (NETWORKS, "one network, both families, 1 up", "netns"),
+        Figure((NETWORKS, "one network, IPv4, 1 up", "netns")),
+        AtMost(1.25),
+    ),
+    goal(
+        "nftables, both families: at most 1.25 times IPv4 alone",
+        (NETWORKS, "one network, both families, 1 up", "netns, nftables"),
+        Figure((NETWORKS, "one network, IPv4, 1 up", "netns, nftables")),
+        AtMost(1.25),
+    ),
+    goal(
+        "two networks: at most 1.8 times one",
+        (NETWORKS, "two networks, IPv4, 1 up", "netns"),
+        Figure((NETWORKS, "one network, IPv4, 1 up", "netns")),
+        AtMost(1.8),
+    ),
+    goal(
+        "nftables, two networks: at most 1.8 times one",
+        (NETWORKS, "two networks, IPv4, 1 up", "netns, nftables"),
+        Figure((NETWORKS, "one network, IPv4, 1 up", "netns, nftables")),
+        AtMost(1.8),
     ),
     goal(
         "nftables, take down: at most 1.1 times the deletion of the link alone",

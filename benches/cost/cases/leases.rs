@@ -36,7 +36,7 @@ pub fn run(scale: &Scale) -> Vec<Table> {
         "take down, instructions",
     ];
     let mut table = Table::new(LEASES, note, head);
-    let mut lane = Lane::new(Box::new(Ours::<false> { without_bundle: true }));
+    let mut lane = Lane::new(Box::new(Ours::<false> { without_bundle: true, networks: "" }));
     lane.grow(|_| Ports::None);
     for &count in scale.leases {
         eprintln!("  {} leases", thousands(count));

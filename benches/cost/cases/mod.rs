@@ -5,6 +5,7 @@ mod first;
 mod full;
 mod grow;
 mod leases;
+mod networks;
 mod once;
 mod packets;
 mod ports;
@@ -24,10 +25,11 @@ pub struct Case {
 }
 
 /// All of them.
-pub const CASES: [Case; 8] = [
+pub const CASES: [Case; 9] = [
     Case { name: "grow", what: "one container more, however many are up", run: grow::run },
     Case { name: "first", what: "the first container, network included", run: first::run },
     Case { name: "ports", what: "no port, one, 32, 206, a range of 1,000", run: ports::run },
+    Case { name: "networks", what: "a second family, a second network", run: networks::run },
     Case { name: "full", what: "ten published ports for each of 1,000 containers", run: full::run },
     Case { name: "once", what: "100 at once, and one after the other", run: once::run },
     Case { name: "beside", what: "what taking down cannot avoid", run: beside::run },
@@ -42,6 +44,7 @@ pub const QUIET: &str = "A quiet bridge";
 pub const FIRST: &str = "The first container";
 pub const PORTS_UP: &str = "Set up, by ports";
 pub const PORTS_DOWN: &str = "Take down, by ports";
+pub const NETWORKS: &str = "Set up and take down, by networks";
 pub const FULL_UP: &str = "Set up, ten published ports each";
 pub const FULL_DOWN: &str = "Take down, ten published ports each";
 pub const PACKETS: &str = "A new connection's first packet";

@@ -20,7 +20,7 @@ pub fn run(scale: &Scale) -> Vec<Table> {
         "take down, memory",
     ];
     let mut table = Table::new(PROCESS, note, head);
-    let mut lanes = [Lane::new(Box::new(Ours::<false> { without_bundle: true }))];
+    let mut lanes = [Lane::new(Box::new(Ours::<false> { without_bundle: true, networks: "" }))];
     for &size in scale.sizes {
         eprintln!("  {} containers up", thousands(size));
         fill(&mut lanes, size, |n| Ports::one(10_000 + n));

@@ -1,5 +1,7 @@
 //! This project's hook, told as a runtime tells it.
 
+use std::fs;
+
 use super::{Container, Ports, Program, Verb};
 use crate::common::{NETNS, World};
 use crate::cost::call::Call;
@@ -10,7 +12,12 @@ pub struct Ours<const NFTABLES: bool = false> {
     /// Whether there is no bundle, and so no `.ip` file: the `openat2(2)` that opens it is
     /// unknown to the valgrind of Debian 12.
     pub without_bundle: bool,
+    /// The networks by name that each container is attached to; the default one where it is empty.
+    pub networks: &'static str,
 }
+
+/// Where the networks by name are defined.
+const DEFINITIONS: &str = "/run/test/netns-hook.toml";
 
 /// The grammar of `--publish`.
 fn publish(ports: Ports) -> String {
@@ -23,6 +30,12 @@ fn publish(ports: Ports) -> String {
 
 impl<const NFTABLES: bool> Program for Ours<NFTABLES> {
     const NAME: &'static str = if NFTABLES { "netns, nftables" } else { "netns" };
+
+    fn prepare(&mut self, _world: &World) {
+        if !self.networks.is_empty() {
+            fs::write(DEFINITIONS, include_str!("networks.toml")).expect("define networks");
+        }
+    }
 
     fn call(&self, verb: Verb, container: &Container) -> Call {
         let bundle = if self.without_bundle { "" } else { "/run/test" };
@@ -38,6 +51,10 @@ impl<const NFTABLES: bool> Program for Ours<NFTABLES> {
         }
         let mut call = Call::new([NETNS], state.to_string());
         call.env.extend(NFTABLES.then(|| ("NETNS_FIREWALL", "nftables".to_owned())));
+        if !self.networks.is_empty() {
+            call.env.push(("NETNS_CONFIG", DEFINITIONS.to_owned()));
+            call.env.push(("NETNS_NETWORK", self.networks.to_owned()));
+        }
         call
     }
 
