@@ -120,7 +120,8 @@ fn ls_is_a_row_a_container() {
         "published": [port(8080, 80, "tcp"), port(53, 53, "udp")], "nics": [], "labels": {},
         "networks": [{
             "network": "netns0", "interface": "eth0", "host_interface": veth, "bridge": "netns0",
-            "mac": "02:6e:ac:13:00:02", "addresses": ["172.19.0.2/16"], "gateways": ["172.19.0.1"],
+            "parent": null, "mac": "02:6e:ac:13:00:02", "addresses": ["172.19.0.2/16"],
+            "gateways": ["172.19.0.1"],
         }],
     });
     assert_eq!(listed, row);

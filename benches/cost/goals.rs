@@ -2,7 +2,7 @@
 
 use super::cases::beside::RESTORE;
 use super::cases::{
-    BESIDE, FULL_DOWN, FULL_UP, LEASES, NETWORKS, ONCE, PACKETS, PORTS_UP, PROCESS, PROGRAM, SET_UP,
+    BESIDE, CNI_ADD, FULL_DOWN, FULL_UP, LEASES, NETWORKS, ONCE, PACKETS, PORTS_UP, PROCESS, PROGRAM, SET_UP,
     TAKE_DOWN,
 };
 use super::table::Table;
@@ -165,6 +165,25 @@ const GOALS: &[Goal] = &[
         (PACKETS, "10,000, nftables", "connect"),
         Figure((PACKETS, "one, nftables", "connect")),
         AtMost(1.1),
+    ),
+    goal("CNI: ADD 20 times faster", (CNI_ADD, "1", "CNI"), Figure((CNI_ADD, "1", "netns")), AtLeast(20.0)),
+    goal(
+        "CNI, nftables: ADD 20 times faster",
+        (CNI_ADD, "1", "CNI"),
+        Figure((CNI_ADD, "1", "netns, nftables")),
+        AtLeast(20.0),
+    ),
+    goal(
+        "CNI, 300 up: ADD 50 times faster",
+        (CNI_ADD, "300", "CNI"),
+        Figure((CNI_ADD, "300", "netns")),
+        AtLeast(50.0),
+    ),
+    goal(
+        "CNI, nftables, 300 up: ADD 50 times faster",
+        (CNI_ADD, "300", "CNI"),
+        Figure((CNI_ADD, "300", "netns, nftables")),
+        AtLeast(50.0),
     ),
     goal(
         "both families: at most 1.25 times IPv4 alone",

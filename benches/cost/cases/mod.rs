@@ -1,6 +1,8 @@
 //! The questions. Each is asked in lanes of its own.
 
 pub mod beside;
+mod cni;
+mod dense;
 mod first;
 mod full;
 mod grow;
@@ -25,12 +27,14 @@ pub struct Case {
 }
 
 /// All of them.
-pub const CASES: [Case; 9] = [
+pub const CASES: [Case; 11] = [
     Case { name: "grow", what: "one container more, however many are up", run: grow::run },
     Case { name: "first", what: "the first container, network included", run: first::run },
     Case { name: "ports", what: "no port, one, 32, 206, a range of 1,000", run: ports::run },
     Case { name: "networks", what: "a second family, a second network", run: networks::run },
     Case { name: "full", what: "ten published ports for each of 1,000 containers", run: full::run },
+    Case { name: "dense", what: "32 published ports for each of 470 containers", run: dense::run },
+    Case { name: "cni", what: "as a CNI plugin, beside the chain", run: cni::run },
     Case { name: "once", what: "100 at once, and one after the other", run: once::run },
     Case { name: "beside", what: "what taking down cannot avoid", run: beside::run },
     Case { name: "leases", what: "an address among 60,000 leases", run: leases::run },
@@ -47,6 +51,10 @@ pub const PORTS_DOWN: &str = "Take down, by ports";
 pub const NETWORKS: &str = "Set up and take down, by networks";
 pub const FULL_UP: &str = "Set up, ten published ports each";
 pub const FULL_DOWN: &str = "Take down, ten published ports each";
+pub const DENSE_UP: &str = "Set up, 32 published ports each";
+pub const DENSE_DOWN: &str = "Take down, 32 published ports each";
+pub const CNI_ADD: &str = "As a CNI plugin: ADD";
+pub const CNI_DEL: &str = "As a CNI plugin: DEL";
 pub const PACKETS: &str = "A new connection's first packet";
 pub const ONCE: &str = "Many at once";
 pub const BESIDE: &str = "What taking down cannot avoid";

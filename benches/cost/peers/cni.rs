@@ -1,5 +1,5 @@
 //! The CNI plugins from Debian's package: bridge with host-local, portmap and firewall, run one
-//! after the other as libcni runs them.
+//! after the other as libcni runs them; or this program in place of all of them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 use super::{Container, Peer, Ports, Verb};
-use crate::common::World;
+use crate::common::{NETNS, World};
 use crate::cost::call::Call;
 use crate::cost::lane::netns;
 
@@ -16,11 +16,20 @@ pub const PATH: &str = "/usr/lib/cni";
 
 #[derive(Debug, Default)]
 pub struct Cni {
+    /// The firewall of this program, if it is the plugin.
+    ours: Option<&'static str>,
     /// What the bridge plugin said of each container.
     results: HashMap<usize, Value>,
 }
 
-fn chain(container: &Container) -> Vec<Value> {
+impl Cni {
+    /// By this program with that firewall, or by the chain.
+    pub fn by(ours: Option<&'static str>) -> Self {
+        Self { ours, ..Self::default() }
+    }
+}
+
+fn chain(container: &Container, ours: Option<&str>) -> Vec<Value> {
     let mapping = |(host, inside, _): (u16, u16, u16)| json!({"hostPort": host, "containerPort": inside, "protocol": "tcp"});
     // A range is written out: portmap knows none.
     let ports = match container.ports {
@@ -33,13 +42,19 @@ fn chain(container: &Container) -> Vec<Value> {
         "ipam": {"type": "host-local", "subnet": "10.89.0.0/16", "dataDir": "/run/cni-networks",
             "routes": [{"dst": "0.0.0.0/0"}]},
     })];
-    if !mappings.is_empty() {
+    if ours.is_some() {
+        chain[0]["type"] = "netns".into();
+        chain[0]["capabilities"] = json!({"portMappings": true});
+        chain[0]["runtimeConfig"] = json!({"portMappings": mappings});
+    } else if !mappings.is_empty() {
         chain.push(json!({
             "type": "portmap", "capabilities": {"portMappings": true},
             "runtimeConfig": {"portMappings": mappings},
         }));
     }
-    chain.push(json!({"type": "firewall"}));
+    if ours.is_none() {
+        chain.push(json!({"type": "firewall"}));
+    }
     for plugin in &mut chain {
         plugin["cniVersion"] = "0.4.0".into();
         plugin["name"] = "bench".into();
@@ -50,7 +65,8 @@ fn chain(container: &Container) -> Vec<Value> {
 /// One plugin of the chain.
 fn call(verb: &str, container: &Container, plugin: &Value) -> Call {
     let name = plugin["type"].as_str().expect("a plugin's type");
-    let mut call = Call::new([format!("{PATH}/{name}")], plugin.to_string());
+    let path = if name == "netns" { NETNS.to_owned() } else { format!("{PATH}/{name}") };
+    let mut call = Call::new([path], plugin.to_string());
     call.env = vec![
         ("CNI_COMMAND", verb.to_owned()),
         ("CNI_CONTAINERID", format!("{:064x}", container.number)),
@@ -63,7 +79,11 @@ fn call(verb: &str, container: &Container, plugin: &Value) -> Call {
 
 impl Peer for Cni {
     fn name(&self) -> &'static str {
-        "CNI"
+        match self.ours {
+            None => "CNI",
+            Some("nftables") => "netns, nftables",
+            Some(_) => "netns",
+        }
     }
 
     fn prepare(&mut self, _world: &World) {
@@ -75,19 +95,24 @@ impl Peer for Cni {
 
     fn act(&mut self, verb: Verb, container: &Container) -> Duration {
         let mut total = Duration::ZERO;
-        let mut chain = chain(container);
+        let mut chain = chain(container, self.ours);
+        let call = |verb, plugin: &Value| {
+            let mut call = call(verb, container, plugin);
+            call.env.extend(self.ours.map(|firewall| ("NETNS_FIREWALL", firewall.to_owned())));
+            call
+        };
         if verb == Verb::Down {
             chain.reverse();
             let result = self.results.remove(&container.number).expect("it was set up");
             chain.iter_mut().for_each(|plugin| plugin["prevResult"] = result.clone());
-            return chain.iter().map(|plugin| call("DEL", container, plugin).run().0).sum();
+            return chain.iter().map(|plugin| call("DEL", plugin).run().0).sum();
         }
         let mut result = Value::Null;
         for mut plugin in chain {
             if !result.is_null() {
                 plugin["prevResult"] = result;
             }
-            let (took, output) = call("ADD", container, &plugin).run();
+            let (took, output) = call("ADD", &plugin).run();
             result = serde_json::from_slice(&output.stdout).expect("a CNI result");
             total += took;
         }

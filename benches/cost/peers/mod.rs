@@ -8,7 +8,7 @@ mod ours;
 use std::path::Path;
 use std::time::Duration;
 
-pub use cni::Cni;
+pub use cni::{Cni, PATH as CNI_PLUGINS};
 pub use floor::Floor;
 pub use netavark::Netavark;
 pub use ours::Ours;
