@@ -21,6 +21,9 @@ const GLANCES: usize = 64;
 /// How many of these it verifies: a pid that was given to another process hides a dead container
 /// from a glance, and nothing in the kernel tells of a lost claim of a port.
 const VERIFIED: usize = 3;
+/// The same of those that were given by a path, for which there is no glance: their records are
+/// read, and their links asked for.
+const PATHS: usize = 8;
 /// How long to wait for the veth pair of a namespace that seems to be gone; in milliseconds.
 const VETH_PATIENCE: u32 = 200;
 
@@ -77,8 +80,10 @@ impl Run {
         let (batch, turn) = self.store.in_turn(GLANCES)?;
         self.turn = turn;
         for (at, (pid, key)) in batch.iter().enumerate() {
-            let verify = (first.wrapping_add(at) % batch.len()) < VERIFIED;
-            let seems_alive = pid.is_some_and(|pid| liveness.may_run(pid));
+            // One that was given by a path has no pid to ask for: only its record and its links tell.
+            let most = if pid.is_some() { VERIFIED } else { PATHS };
+            let verify = (first.wrapping_add(at) % batch.len()) < most;
+            let seems_alive = pid.is_none_or(|pid| liveness.may_run(pid));
             let owner = Owner::Container(key.clone());
             if (verify || !seems_alive) && !seen.contains(&owner) && !self.is_fine(key)? {
                 seen.push(owner);
