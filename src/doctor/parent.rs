@@ -15,15 +15,13 @@ fn of_network(facts: &Facts, on: &OnParent) -> Vec<Finding> {
     let alone = containers.iter().filter(|one| one.alone);
     let mut found: Vec<Finding> =
         alone.filter_map(|one| Some(stale_one(facts, &one.object, one.stale?, false))).collect();
-    let living: Vec<_> = containers.iter().filter(|one| one.stale.is_none()).collect();
-    let missing: Vec<_> = living.iter().filter(|one| !one.there).collect();
-    let names = |all: &[&&&super::facts::OnWire]| {
-        all.iter().map(|one| one.object.as_str()).collect::<Vec<_>>().join(", ")
-    };
+    let missing = || containers.iter().filter(|one| one.stale.is_none() && !one.there);
     let Some(link) = facts.host.link(lower) else {
-        let lost = names(&missing.iter().collect::<Vec<_>>());
-        let lost =
-            if lost.is_empty() { String::new() } else { format!(", and the interfaces of {lost} with it") };
+        let lost: Vec<&str> = missing().map(|one| one.object.as_str()).collect();
+        let lost = match lost.join(", ") {
+            none if none.is_empty() => none,
+            names => format!(", and the interfaces of {names} with it"),
+        };
         let advice = format!(
             "once it is back, `{} create {name}` makes what the host has on it, and a container gets its \
              interface anew when it is detached and attached",
@@ -47,7 +45,7 @@ fn of_network(facts: &Facts, on: &OnParent) -> Vec<Finding> {
         let remedy = format!("{} create {name}", facts.netns);
         found.push(Finding::new(Check::ParentBroken, &object, why).remedy(remedy));
     }
-    found.extend(missing.into_iter().map(|one| {
+    found.extend(missing().map(|one| {
         let why = format!("its interface {} on {lower} is gone: it reaches nobody there", one.interface);
         let advice = "it gets another one when it is detached and attached";
         Finding::new(Check::InterfaceBroken, &one.object, why).advice(advice)

@@ -37,6 +37,14 @@ pub fn lines(rule: &Rule) -> Vec<String> {
     }
 }
 
+/// What nft calls a family.
+pub fn nft_word(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip6",
+    }
+}
+
 /// Whether a backend has its program on this host.
 pub fn is_installed(backend: Backend) -> bool {
     let program = match backend {
@@ -144,11 +152,6 @@ impl Firewall {
     /// fails again, and with a reason, when there are orders.
     pub fn expect(&mut self, backend: Backend, family: Family) {
         self.driver(backend).expect(family);
-    }
-
-    /// Ends what was started ahead of its orders, as there are none.
-    pub fn dismiss(&mut self) {
-        self.iptables.dismiss();
     }
 
     /// Starts to add or remove all of `rules`.

@@ -64,11 +64,6 @@ impl Liveness {
         self
     }
 
-    /// The boot that it is about.
-    pub fn boot_id(&self) -> &str {
-        &self.boot_id
-    }
-
     /// Whether what it was found by is still the same: the process, with its start time; or the
     /// path still leads to a namespace with its inode, as seen from here or, since an engine may
     /// have mounts of its own, by the host's first process.

@@ -73,11 +73,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// Where messages go.
-    pub fn log(&self) -> &Log {
-        &self.log
-    }
-
     /// The host's netlink socket.
     pub fn netlink(&self) -> &Netlink {
         &self.netlink

@@ -79,7 +79,8 @@ pub fn choose<E: From<Error>>(
     publisher: impl FnMut(&PortMapping) -> std::result::Result<String, E>,
 ) -> std::result::Result<Vec<Published>, E> {
     let (mut of_host, mut wanted) = (Vec::new(), Vec::new());
-    for (at, publish) in places(request)? {
+    let places = places(request)?;
+    for &(at, publish) in &places {
         let meant = |mode| meant(request, claimed, at, publish, mode);
         let led = meant(Mode::Nat);
         if !led.is_empty() {
@@ -92,14 +93,14 @@ pub fn choose<E: From<Error>>(
     }
     let chosen = ports::choose(&request.container, &wanted, listeners, published, publisher)?;
     let of_host = of_host.into_iter().zip(chosen).map(|(at, mapping)| Published { at, mapping });
-    Ok(of_host.chain(opened(request, claimed)?).collect())
+    Ok(of_host.chain(opened(request, claimed, &places)?).collect())
 }
 
 /// What is let through to the container's own addresses. They are claimed already: nobody else but
 /// those who share them can want it.
-fn opened(request: &Request, claimed: &Claimed) -> Result<Vec<Published>> {
+fn opened(request: &Request, claimed: &Claimed, places: &[(usize, &Publish)]) -> Result<Vec<Published>> {
     let mut opened: Vec<Published> = Vec::new();
-    for (at, publish) in places(request)? {
+    for &(at, publish) in places {
         for address in meant(request, claimed, at, publish, Mode::Routed) {
             let mapping = PortMapping { host_ip: Some(address), ..publish.at(publish.container, false) };
             let has = |mate: &&Record| {

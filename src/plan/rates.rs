@@ -4,7 +4,7 @@
 use super::steps::Steps;
 use super::veth::alias;
 use crate::error::{Error, Kind, Result};
-use crate::model::link::{IFB_MAC, Ifb, ifb_of};
+use crate::model::link::{HOST_MAC, Ifb, ifb_mac, ifb_of};
 use crate::model::record::{Attachment, Record};
 use crate::model::request::NetworkRequest;
 use crate::model::sandbox::Netns;
@@ -41,7 +41,8 @@ impl Steps<'_> {
         }
         if let Some(rate) = &wanted.rate_out {
             let bucket = rate.bucket(mtu).map_err(operation)?;
-            self.make(Step::AddIfb(Ifb { name: name.clone(), mac: value::mac(IFB_MAC, address.ip()) }));
+            let mac = ifb_mac(value::mac(HOST_MAC, address.ip()));
+            self.make(Step::AddIfb(Ifb { name: name.clone(), mac }));
             self.make(Step::SetAlias { link: name.clone(), alias: alias(record) });
             if ipv6 {
                 self.ipv6(Netns::Host, &name, false);

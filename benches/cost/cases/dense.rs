@@ -3,7 +3,7 @@
 use super::{DENSE_DOWN, DENSE_UP, thousands, up_and_down};
 use crate::cost::Scale;
 use crate::cost::lane::Lane;
-use crate::cost::peers::{Floor, Ours, Peer, Ports};
+use crate::cost::peers::{Ports, floor_and_ours};
 use crate::cost::race::{fill, measure};
 use crate::cost::table::Table;
 
@@ -12,9 +12,7 @@ const CONTAINERS: usize = 470;
 const EACH: u16 = 32;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let peers: [Box<dyn Peer>; 3] =
-        [Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
-    let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
+    let mut lanes: Vec<Lane> = floor_and_ours().map(Lane::new).into();
     let mut rows = Vec::new();
     for size in [1, scale.ports_of.min(CONTAINERS)] {
         eprintln!("  {} containers up", thousands(size));

@@ -3,15 +3,13 @@
 use super::{FIRST, up_and_down};
 use crate::cost::Scale;
 use crate::cost::lane::Lane;
-use crate::cost::peers::{Floor, Ours, Peer, Ports, others};
+use crate::cost::peers::{Ports, floor_and_ours, others};
 use crate::cost::race::measure_and;
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let mut peers: Vec<Box<dyn Peer>> =
-        vec![Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
-    peers.extend(others());
-    let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
+    let peers = floor_and_ours().into_iter().chain(others());
+    let mut lanes: Vec<Lane> = peers.map(Lane::new).collect();
     let costs = measure_and(&mut lanes, scale.rounds, 1, Ports::one(10_000), Lane::remove_network);
     let note = "The bridge, its address and the rules that are there once are made with it; before the next \
                 round all of them are removed.";

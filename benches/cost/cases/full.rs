@@ -3,14 +3,12 @@
 use super::{FULL_DOWN, FULL_UP, beside, packets, thousands, up_and_down};
 use crate::cost::Scale;
 use crate::cost::lane::Lane;
-use crate::cost::peers::{Floor, Ours, Peer, Ports};
+use crate::cost::peers::{Ports, floor_and_ours};
 use crate::cost::race::{fill, measure};
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let peers: [Box<dyn Peer>; 3] =
-        [Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
-    let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
+    let mut lanes: Vec<Lane> = floor_and_ours().map(Lane::new).into();
     let (mut rows, mut restores) = (Vec::new(), Vec::new());
     for size in [1, scale.ports_of] {
         eprintln!("  {} containers up", thousands(size));

@@ -3,17 +3,13 @@
 use super::{QUIET, SET_UP, TAKE_DOWN, thousands, up_and_down};
 use crate::cost::Scale;
 use crate::cost::lane::{Lane, settle};
-use crate::cost::peers::{Floor, Ours, Peer, Ports, others};
+use crate::cost::peers::{Floor, Ports, floor_and_ours, others};
 use crate::cost::race::{Cost, fill, measure};
 use crate::cost::table::Table;
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let mut peers: Vec<Box<dyn Peer>> = vec![
-        Box::new(Floor::<true>),
-        Box::new(Ours::<false>::default()),
-        Box::new(Ours::<true>::default()),
-        Box::new(Floor::<false>),
-    ];
+    let mut peers = Vec::from(floor_and_ours());
+    peers.push(Box::new(Floor::<false>));
     let flat = peers.len();
     peers.extend(others());
     let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();

@@ -3,7 +3,7 @@
 use super::{PORTS_DOWN, PORTS_UP, up_and_down};
 use crate::cost::Scale;
 use crate::cost::lane::Lane;
-use crate::cost::peers::{Floor, Ours, Peer, Ports, others};
+use crate::cost::peers::{Ports, floor_and_ours, others};
 use crate::cost::race::{fill, measure};
 use crate::cost::table::Table;
 
@@ -18,10 +18,8 @@ pub const KINDS: [(&str, Ports); 5] = [
 ];
 
 pub fn run(scale: &Scale) -> Vec<Table> {
-    let mut peers: Vec<Box<dyn Peer>> =
-        vec![Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())];
-    peers.extend(others());
-    let mut lanes: Vec<Lane> = peers.into_iter().map(Lane::new).collect();
+    let peers = floor_and_ours().into_iter().chain(others());
+    let mut lanes: Vec<Lane> = peers.map(Lane::new).collect();
     fill(&mut lanes, 1, |_| Ports::one(10_000));
     let mut rows = Vec::new();
     for (name, ports) in KINDS {

@@ -130,6 +130,11 @@ impl<P: Program> Peer for P {
     }
 }
 
+/// The floor, and this program with either firewall.
+pub fn floor_and_ours() -> [Box<dyn Peer>; 3] {
+    [Box::new(Floor::<true>), Box::new(Ours::<false>::default()), Box::new(Ours::<true>::default())]
+}
+
 /// Those of Debian's packages that are installed.
 pub fn others() -> Vec<Box<dyn Peer>> {
     let mut others: Vec<Box<dyn Peer>> = Vec::new();

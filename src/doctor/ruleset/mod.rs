@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::shell::is_plain;
+use crate::firewall::nft_word;
 use crate::model::rule::Family;
 pub use trace::{Outcome, trace};
 
@@ -61,25 +62,17 @@ pub struct Table {
 impl Table {
     /// Whether packets of a family enter it, or frames do that may carry any.
     pub fn sees(&self, family: Family) -> bool {
-        ["inet", BRIDGE, word(family)].contains(&self.family.as_str())
+        ["inet", BRIDGE, nft_word(family)].contains(&self.family.as_str())
     }
 
     /// The variant of iptables that it belongs to, by the name of its program; `None` for nft.
     pub fn iptables(&self) -> Option<&'static str> {
         match self.tool {
             Tool::Nft => None,
-            Tool::Iptables if self.family == word(Family::Ipv6) => Some("ip6tables"),
+            Tool::Iptables if self.family == nft_word(Family::Ipv6) => Some("ip6tables"),
             Tool::Iptables => Some("iptables"),
             Tool::OtherIptables(program) => Some(program),
         }
-    }
-}
-
-/// What nft calls a family.
-fn word(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ip",
-        Family::Ipv6 => "ip6",
     }
 }
 

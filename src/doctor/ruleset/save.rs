@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use ipnetwork::IpNetwork;
 
-use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict, word};
+use super::{Chain, Hook, Match, Rule, Ruleset, Table, Test, Tool, Verdict};
+use crate::firewall::nft_word;
 use crate::firewall::words;
 use crate::model::rule::Family;
 
@@ -28,7 +29,7 @@ pub fn parse(text: &str, tool: Tool, family: Family) -> Ruleset {
     let (mut table, mut places) = (None, HashMap::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
-            table = Some(Table { tool, family: word(family).to_owned(), name: name.to_owned() });
+            table = Some(Table { tool, family: nft_word(family).to_owned(), name: name.to_owned() });
             places.clear();
         }
         let Some(table) = &table else { continue };

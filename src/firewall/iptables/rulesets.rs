@@ -13,6 +13,7 @@ use super::commands::{PREFIX, program};
 use super::restore::{Script, Waiting};
 use super::saved::{parse, words};
 use crate::error::Result;
+use crate::firewall::nft_word;
 pub use crate::firewall::programs::MAX_TEXT;
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::Family;
@@ -65,10 +66,7 @@ impl Rulesets {
         let of_nft = || {
             let document: Value = serde_json::from_str(self.nft.as_deref().unwrap_or_default()).ok()?;
             let mut objects = document["nftables"].as_array()?.iter().filter_map(|object| object.get("rule"));
-            let is_read = |word: &str| {
-                let word_of = |of: &Saved| if of.family == Family::Ipv4 { "ip" } else { "ip6" };
-                word == "inet" || self.of.iter().any(|of| word_of(of) == word)
-            };
+            let is_read = |word: &str| word == "inet" || self.of.iter().any(|of| nft_word(of.family) == word);
             let translates = |rule: &&Value| {
                 let statements = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
                 let is =

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 
 use super::map::{MAPS, Map};
-use super::statics::{TABLE, word};
+use super::statics::TABLE;
 use crate::firewall::Passed;
+use crate::firewall::nft_word;
 use crate::firewall::owner::{container_in, of_container};
 use crate::model::port::{PortMapping, Ports, Protocol};
 use crate::model::rule::{Backend, Family, Rule};
@@ -259,7 +260,7 @@ pub(super) fn listed(family: Family, map: &Map, answer: &[u8]) -> Vec<(Element, 
 pub(super) fn command(family: Family, elements: &[Element]) -> Option<String> {
     let map = elements.first()?.map().name;
     let list: Vec<String> = elements.iter().map(ToString::to_string).collect();
-    Some(format!("add element {} {TABLE} {map} {{ {} }}", word(family), list.join(", ")))
+    Some(format!("add element {} {TABLE} {map} {{ {} }}", nft_word(family), list.join(", ")))
 }
 
 fn number(protocol: Protocol) -> u8 {

@@ -1,6 +1,7 @@
 //! The maps and sets that hold published ports, and what a packet is looked up in them by.
 
-use super::statics::{TABLE, word};
+use super::statics::TABLE;
+use crate::firewall::nft_word;
 use crate::model::rule::Family;
 
 /// A map that leads to containers, or a set of what is let through to their own addresses.
@@ -35,7 +36,8 @@ pub(super) static MAPS: [Map; 8] = [
 impl Map {
     /// The command that makes it.
     pub(super) fn declaration(&self, family: Family) -> String {
-        let (ip, address) = (word(family), if family == Family::Ipv4 { "ipv4_addr" } else { "ipv6_addr" });
+        let (ip, address) =
+            (nft_word(family), if family == Family::Ipv4 { "ipv4_addr" } else { "ipv6_addr" });
         let address = format!("{address} . ");
         let key = address.repeat(usize::from(self.from) + usize::from(self.on)) + "inet_proto . inet_service";
         let data = if self.leads { format!(" : {address}inet_service") } else { String::new() };
@@ -51,7 +53,7 @@ impl Map {
 
     /// The rule that looks a packet up in it.
     pub(super) fn lookup(&self, family: Family) -> String {
-        let ip = word(family);
+        let ip = nft_word(family);
         let from = if self.from { format!("{ip} saddr . ") } else { String::new() };
         let on = if self.on { format!("{ip} daddr . ") } else { String::new() };
         let key = format!("{from}{on}meta l4proto . th dport");

@@ -3,7 +3,8 @@
 
 use ipnetwork::IpNetwork;
 
-use super::statics::{USER, loopback, word};
+use super::statics::{USER, loopback};
+use crate::firewall::nft_word;
 use crate::model::network::Mode;
 use crate::model::peers::Peers;
 use crate::model::rule::{Family, Passage};
@@ -14,8 +15,7 @@ type Line = (&'static str, String);
 
 /// All that it takes.
 pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<Line> {
-    let ip = word(Family::of(subnet.ip()));
-    let is_routed = passage.is_routed();
+    let ip = nft_word(Family::of(subnet.ip()));
     // The host's own packets to its own addresses, the gateway's among them, come by lo. Where
     // addresses are seen, only the gateway's is the host's.
     let host_alone = if passage.is_seen() { "fib daddr type local " } else { "" };
@@ -28,7 +28,7 @@ pub(super) fn network(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers
     rules.extend(answered.map(|spec| ("guard", spec)));
     rules.push(("guard", format!("{foreign}drop")));
     rules.extend(masquerades(bridge, subnet, passage, peers).into_iter().map(|spec| ("postrouting", spec)));
-    rules.extend(guard(bridge, is_routed, passage, ip, peers));
+    rules.extend(guard(bridge, passage, ip, peers));
     if passage.open {
         rules.push(("open", format!("iifname \"{bridge}\" accept")));
         rules.push(("open_from", format!("iifname \"{bridge}\" jump open_to")));
@@ -69,7 +69,7 @@ fn set(values: impl Iterator<Item: ToString>) -> Option<String> {
 
 /// What leaves under an address of the host, and what comes in under one.
 fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peers) -> Vec<String> {
-    let ip = word(Family::of(subnet.ip()));
+    let ip = nft_word(Family::of(subnet.ip()));
     let published = format!("oifname \"{bridge}\" ct status dnat masquerade");
     let mut all = Vec::new();
     if passage.mode == Mode::Nat && !passage.internal {
@@ -95,7 +95,8 @@ fn masquerades(bridge: &Iface, subnet: IpNetwork, passage: Passage, peers: &Peer
 }
 
 /// What may not be forwarded, whoever else would accept it.
-fn guard(bridge: &Iface, is_routed: bool, passage: Passage, ip: &str, peers: &Peers) -> Vec<Line> {
+fn guard(bridge: &Iface, passage: Passage, ip: &str, peers: &Peers) -> Vec<Line> {
+    let is_routed = passage.is_routed();
     let sent = format!("iifname \"{bridge}\" oifname != \"{bridge}\"");
     let got = format!("oifname \"{bridge}\" iifname != \"{bridge}\"");
     let mut rules = Vec::new();

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use super::map::MAPS;
 use super::network::network;
 use crate::error::{Doing, Result};
+use crate::firewall::nft_word;
 use crate::firewall::owner::{OF_ALL, of_network};
 use crate::firewall::programs::{Running, find};
 use crate::model::rule::{Family, Rule};
@@ -51,21 +52,13 @@ pub(super) struct Static {
 impl fmt::Display for Static {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, chain, spec, comment } = self;
-        write!(f, "add rule {} {TABLE} {chain} {spec} comment \"{comment}\"", word(*family))
-    }
-}
-
-/// What nft calls a family.
-pub(super) fn word(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ip",
-        Family::Ipv6 => "ip6",
+        write!(f, "add rule {} {TABLE} {chain} {spec} comment \"{comment}\"", nft_word(*family))
     }
 }
 
 /// The commands that make the table, its maps and its chains where they are not there yet.
 pub(super) fn declarations(family: Family) -> Vec<String> {
-    let ip = word(family);
+    let ip = nft_word(family);
     let mut lines = vec![format!("add table {ip} {TABLE}")];
     lines.extend(MAPS.iter().map(|map| map.declaration(family)));
     lines.push(format!("add chain {ip} {TABLE} {USER}"));
@@ -75,7 +68,7 @@ pub(super) fn declarations(family: Family) -> Vec<String> {
 
 /// The commands that leave nothing of the table but the administrator's chain, whatever is there.
 pub(super) fn all_but_user(family: Family) -> Vec<String> {
-    let ip = word(family);
+    let ip = nft_word(family);
     let mut lines = declarations(family);
     for verb in ["flush", "delete"] {
         lines.extend(CHAINS.map(|(chain, _)| format!("{verb} chain {ip} {TABLE} {chain}")));
@@ -112,7 +105,7 @@ pub(super) fn statics(rule: &Rule) -> Vec<Static> {
 }
 
 fn base(family: Family) -> Vec<(&'static str, String)> {
-    let (ip, loopback) = (word(family), loopback(family));
+    let (ip, loopback) = (nft_word(family), loopback(family));
     let local = "fib daddr type local jump published".to_owned();
     // The kernel routes nothing from ::1: a call would wait in vain, where it is refused at once
     // now and tried by 127.0.0.1.

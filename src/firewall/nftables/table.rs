@@ -9,9 +9,10 @@ use super::element::{self, Element};
 use super::map::MAPS;
 #[cfg(test)]
 use super::statics::Static;
-use super::statics::{TABLE, USER, word};
+use super::statics::{TABLE, USER};
 use crate::error::{Doing, Result};
 use crate::firewall::Passed;
+use crate::firewall::nft_word;
 use crate::firewall::owner::is_ours;
 use crate::model::rule::Family;
 use crate::netfilter::{
@@ -69,7 +70,7 @@ impl Table {
     /// # Errors
     /// The kernel has no nftables, or refuses.
     pub(super) fn read(socket: &Socket, family: Family) -> Result<Option<Self>> {
-        let operation = || format!("nft 'list table {} {TABLE}'", word(family));
+        let operation = || format!("nft 'list table {} {TABLE}'", nft_word(family));
         for _ in 0..ATTEMPTS {
             match Self::read_once(socket, family) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -120,7 +121,7 @@ fn found(answer: &[u8]) -> Option<Found> {
 /// Deletes the table with all that is in it.
 pub(super) fn delete_table(family: Family) -> Change {
     let request = message(DELETE_TABLE, REQUEST, number(family), &attribute(TABLE_NAME, &text(TABLE)));
-    (request, format!("delete table {} {TABLE}", word(family)))
+    (request, format!("delete table {} {TABLE}", nft_word(family)))
 }
 
 /// Deletes a rule.
@@ -131,7 +132,7 @@ pub(super) fn delete_rule(family: Family, Found { chain, handle, .. }: &Found) -
         attribute(RULE_HANDLE, &handle.to_be_bytes()),
     ];
     let request = message(DELETE_RULE, REQUEST, number(family), &attributes.concat());
-    (request, format!("delete rule {} {TABLE} {chain} handle {handle}", word(family)))
+    (request, format!("delete rule {} {TABLE} {chain} handle {handle}", nft_word(family)))
 }
 
 /// Adds elements; it is refused if there is one with such a key.
@@ -147,7 +148,7 @@ pub(super) fn delete(family: Family, elements: &[Element]) -> Vec<Change> {
 fn changes(kind: u16, flags: u16, verb: &str, family: Family, elements: &[Element]) -> Vec<Change> {
     let change = |(attributes, first): (Vec<u8>, &Element)| {
         let request = message(kind, REQUEST | flags, number(family), &attributes);
-        (request, format!("{verb} element {} {TABLE} {} {{ {first} }}", word(family), first.map().name))
+        (request, format!("{verb} element {} {TABLE} {} {{ {first} }}", nft_word(family), first.map().name))
     };
     element::requests(elements, kind == NEW_ELEMENT).into_iter().map(change).collect()
 }

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::element::{Element, command};
 use super::shown;
-use super::statics::{Static, TABLE, statics, word};
+use super::statics::{Static, TABLE, statics};
 use super::table::{Change, Found, Table, delete, delete_rule, delete_table};
+use crate::firewall::nft_word;
 use crate::firewall::owner::{OF_ALL, container_in};
 use crate::model::rule::{Family, Rule};
 
@@ -75,12 +76,12 @@ impl Wanted {
         let is_kept = |element: &Element| container_in(&element.comment).is_some_and(keep);
         let nobody = self.is_empty() && !elements().any(is_kept);
         if nobody && !table.has_users {
-            return vec![(delete_table(family), shown(&format!("add table {} {TABLE}", word(family))))];
+            return vec![(delete_table(family), shown(&format!("add table {} {TABLE}", nft_word(family))))];
         }
         let of_others = |rule: &&Found| (nobody || rule.comment != OF_ALL) && !self.owns(rule);
         let rules = table.rules.iter().filter(of_others).map(|rule| {
             let Found { chain, comment, .. } = rule;
-            let text = format!("add rule {} {TABLE} {chain} … comment \"{comment}\"", word(family));
+            let text = format!("add rule {} {TABLE} {chain} … comment \"{comment}\"", nft_word(family));
             (delete_rule(family, rule), shown(&text))
         });
         // Without a comment of ours it is somebody else's.
