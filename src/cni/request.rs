@@ -67,11 +67,9 @@ impl Config {
         if subnets.is_empty() {
             return Err(Fault::config("use ipam", "it names no subnet, and \"network\" no network"));
         }
-        let mut defined = settings.networks()?.into_iter().filter(|defined| defined.parent.is_none());
-        let defined = defined.find(|defined| defined.bridge == bridge);
-        let mut spec = defined.unwrap_or_else(|| NetworkSpec::described(bridge, Vec::new()));
+        let mut spec = settings.network_on(bridge);
         spec.subnets = subnets;
-        spec.firewall = spec.firewall.or(settings.network(None)?.firewall);
+        spec.firewall = spec.firewall.or(settings.firewall()?);
         spec.mtu = if self.mtu > 0 { Some(self.mtu) } else { spec.mtu };
         spec.reach.unmasqueraded = !self.ip_masq && !spec.defined;
         // Whoever is no gateway leads nowhere.

@@ -149,9 +149,7 @@ pub(super) fn by_name(name: &str, told: &Options, defined: &[NetworkSpec]) -> Re
 /// A built-in default does not parse, which the tests exclude.
 pub(super) fn described(options: &Options, told: &Options, defined: &[NetworkSpec]) -> Result<NetworkSpec> {
     let bridge: Iface = or_default(options.bridge.clone(), DEFAULT_BRIDGE)?;
-    let defined = defined.iter().find(|network| network.bridge == bridge);
-    let network = defined.cloned().unwrap_or_else(|| NetworkSpec::described(bridge, Vec::new()));
-    let mut network = subnet_env::fill(network)?;
+    let mut network = subnet_env::fill(on_bridge(bridge, defined))?;
     if !options.ip.is_empty() {
         (network.subnets, network.lent) = (options.ip.iter().map(|Gateway(ip)| *ip).collect(), false);
     }
@@ -163,6 +161,12 @@ pub(super) fn described(options: &Options, told: &Options, defined: &[NetworkSpe
     network.check_subnets()?;
     let (mtu, firewall) = (network.mtu.or(mtu(told)), network.firewall.or(told.firewall));
     Ok(NetworkSpec { mtu, firewall, ..network })
+}
+
+/// The network that is defined with this bridge, or one that nobody has said anything of.
+pub(super) fn on_bridge(bridge: Iface, defined: &[NetworkSpec]) -> NetworkSpec {
+    let defined = defined.iter().find(|network| network.parent.is_none() && network.bridge == bridge);
+    defined.cloned().unwrap_or_else(|| NetworkSpec::described(bridge, Vec::new()))
 }
 
 fn interface(given: Option<Iface>, at: usize) -> Result<Iface> {

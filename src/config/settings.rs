@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::file::{self, File};
-use super::networks::{by_name, described};
+use super::networks::{by_name, described, on_bridge};
 use super::subnet_env;
 use super::{DEFAULT_CONFIG, DEFAULT_STATE_DIR, Options, annotations, resolve};
 use crate::error::{Error, Result};
@@ -13,7 +13,9 @@ use crate::log::Log;
 use crate::model::container::ContainerId;
 use crate::model::network::NetworkSpec;
 use crate::model::request::Request;
+use crate::model::rule::Backend;
 use crate::model::sandbox::NetnsRef;
+use crate::model::value::Iface;
 
 /// Where the files of this run are, and the layers of options below the annotations.
 #[derive(Debug)]
@@ -69,10 +71,10 @@ impl Settings {
         netns: NetnsRef,
         annotated: &BTreeMap<String, String>,
     ) -> Result<Request> {
-        let File { options, policy, networks } = self.file.clone()?;
-        let annotated = annotations(annotated, &policy)?;
+        let File { options, policy, networks } = self.file()?;
+        let annotated = annotations(annotated, policy)?;
         let mut request =
-            resolve(&annotated, &self.flags.clone().over(options), &networks, container, netns)?;
+            resolve(&annotated, &self.flags.clone().over(options.clone()), networks, container, netns)?;
         request.names.allowed = policy.aliases().cloned();
         Ok(request)
     }
@@ -82,11 +84,11 @@ impl Settings {
     /// # Errors
     /// There is none of this name; or the configuration file or the log file cannot be used.
     pub fn network(&self, name: Option<&str>) -> Result<NetworkSpec> {
-        let File { options, networks, .. } = self.file.clone()?;
-        let told = self.flags.clone().over(options);
+        let File { options, networks, .. } = self.file()?;
+        let told = self.flags.clone().over(options.clone());
         match name {
-            Some(name) => by_name(name, &told, &networks),
-            None => described(&told, &told, &networks),
+            Some(name) => by_name(name, &told, networks),
+            None => described(&told, &told, networks),
         }
     }
 
@@ -96,8 +98,25 @@ impl Settings {
     /// # Errors
     /// The configuration file or the log file cannot be used.
     pub fn networks(&self) -> Result<Vec<NetworkSpec>> {
-        let networks = self.file.clone()?.networks.into_iter();
-        Ok(networks.map(|network| subnet_env::fill(network.clone()).unwrap_or(network)).collect())
+        Ok(self.file()?.networks.iter().map(filled).collect())
+    }
+
+    /// The network on this bridge, as [`Self::networks`] has it; where the configuration file defines
+    /// none, or cannot be used, one without subnets.
+    pub fn network_on(&self, bridge: Iface) -> NetworkSpec {
+        filled(&on_bridge(bridge, self.file.as_ref().map_or(&[], |file| &file.networks)))
+    }
+
+    /// The firewall of the networks whose definition names none.
+    ///
+    /// # Errors
+    /// The configuration file or the log file cannot be used.
+    pub fn firewall(&self) -> Result<Option<Backend>> {
+        Ok(self.flags.firewall.or(self.file()?.options.firewall))
+    }
+
+    fn file(&self) -> Result<&File> {
+        self.file.as_ref().map_err(Error::clone)
     }
 
     /// Why some of them cannot be used: the files of other programs in which their subnets are.
@@ -113,6 +132,11 @@ impl Settings {
         let name = std::iter::once("netns".to_owned());
         name.chain(config).chain(self.flags.arguments()).collect()
     }
+}
+
+/// A network as the file of another program says, if it can be used.
+fn filled(network: &NetworkSpec) -> NetworkSpec {
+    subnet_env::fill(network.clone()).unwrap_or_else(|_| network.clone())
 }
 
 #[cfg(test)]

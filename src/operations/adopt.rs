@@ -29,7 +29,7 @@ use crate::model::value::{Iface, Mac};
 use crate::plan::{self, Case, Claimed, NetworkPlan, Published};
 use crate::store::{Claim, Owner};
 
-impl Run {
+impl Run<'_> {
     /// Adopts what has no record, and says what it was; what cannot be adopted is told.
     ///
     /// # Errors
@@ -57,10 +57,9 @@ impl Run {
     pub(super) fn adopt_network(&mut self, bridge: &Link) -> Result<Network> {
         let name: Iface = bridge.name.parse()?;
         let firewall = Some(self.machine.firewall.backend_of(name.as_str()));
-        let defined = self.defined.iter().find(|defined| defined.bridge == name).cloned();
-        let described = defined.unwrap_or_else(|| NetworkSpec::described(name, Vec::new()));
         let (mtu, subnets) = (Some(bridge.mtu), bridge.addresses.clone());
-        let mut spec = NetworkSpec { mtu, firewall, subnets, lent: false, ..described };
+        let defined = self.settings.network_on(name);
+        let mut spec = NetworkSpec { mtu, firewall, subnets, lent: false, ..defined };
         let (host, _, observed) = self.observe_network(&mut spec, true)?;
         let mut claimed = self.claimed_by_network(&spec, None)?;
         claimed.shared.extend(self.witnessed()?);

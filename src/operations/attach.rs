@@ -98,7 +98,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
     Err(busy(&request.container.key()))
 }
 
-impl Run {
+impl Run<'_> {
     /// Who will be told of a container's ports, if it publishes any, and of which families.
     fn expected(&self, request: &Request) -> Result<Vec<(Backend, Family)>> {
         let first = request.networks.first().filter(|_| request.published().next().is_some());

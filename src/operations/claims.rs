@@ -30,7 +30,7 @@ use crate::store::{Claim, Held, Owner, Pending};
 /// How many addresses are tried before all that are leased are read.
 const TRIES: usize = 64;
 
-impl Run {
+impl Run<'_> {
     /// What is claimed of what a network needs alone.
     pub(super) fn claimed_by_network(&self, spec: &NetworkSpec, known: Option<Network>) -> Result<Claimed> {
         let mut claimed = Claimed {

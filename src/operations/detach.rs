@@ -79,7 +79,7 @@ pub fn detach_all(settings: &Settings, is_one: impl Fn(&ContainerId) -> bool) ->
     run.map_or(Ok(()), |mut run| run.detach(&leaving))
 }
 
-impl Run {
+impl Run<'_> {
     /// Detaches these, all at once.
     fn detach(&mut self, keys: &[Key]) -> Result<()> {
         self.warn_of_damage();

@@ -87,7 +87,7 @@ fn error(obstacle: Obstacle) -> Error {
     }
 }
 
-impl Run {
+impl Run<'_> {
     /// Plans as if these were cleaned up.
     fn expect_gone(&mut self, keys: Vec<Key>) {
         self.store = self.store.without(&keys);

@@ -33,7 +33,7 @@ fn forwards(step: &Step) -> Option<Family> {
     }
 }
 
-impl Run {
+impl Run<'_> {
     /// Undoes steps of a network, but for the host's forwarding where somebody relies on it.
     pub(super) fn undo_unless_needed(&mut self, mut steps: Vec<&Step>, operation: &str) -> Result<()> {
         for family in Family::ALL {

@@ -53,7 +53,7 @@ pub fn adopt(settings: &Settings) -> Result<Vec<String>> {
     Ok(adopted)
 }
 
-impl Run {
+impl Run<'_> {
     /// What there is to be removed; nothing is.
     fn garbage(&self) -> Result<Vec<String>> {
         let records = self.store.records()?;

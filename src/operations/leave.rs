@@ -22,7 +22,7 @@ struct Leaving {
     failures: Vec<Error>,
 }
 
-impl Run {
+impl Run<'_> {
     /// Undoes those of `keys` that no other run is at, all at once, and forgets them; which of
     /// them others are at. `lock` is the lock of everything, which is let go of while they are
     /// undone.

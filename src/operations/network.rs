@@ -121,7 +121,7 @@ fn refuse_where_used(
     Err(Error::new(operation, cause).of(Kind::Conflict).hint("detach them first, or pass --force"))
 }
 
-impl Run {
+impl Run<'_> {
     /// What an earlier boot has left behind is gone but for its files.
     pub(super) fn first_of_this_boot(&self) -> std::result::Result<(), Obstacle> {
         if !self.is_another_boot() {

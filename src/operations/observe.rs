@@ -30,7 +30,7 @@ pub(super) struct Known {
     pub(super) network: Option<Network>,
 }
 
-impl Run {
+impl Run<'_> {
     /// The host, and one network of it as it is recorded and as it is; see [`Self::look_at`].
     pub(super) fn observe_network(
         &self,
@@ -74,8 +74,8 @@ impl Run {
     /// The subnets that nobody has chosen are such as the host has no route to, and no other
     /// network has.
     fn choose_subnets(&self, spec: &mut NetworkSpec, observed: &ObservedNetwork) -> Result<()> {
-        let others = self.defined.iter().filter(|other| other.name != spec.name);
-        let others: Vec<IpNetwork> = others.flat_map(|other| other.subnets.clone()).collect();
+        let others = self.settings.networks().unwrap_or_default().into_iter();
+        let others = others.filter(|other| other.name != spec.name).flat_map(|other| other.subnets);
         let routes = observed.routes.iter().map(|route| route.destination);
         let taken: Vec<IpNetwork> = routes.filter(|to| to.prefix() > 0).chain(others).collect();
         let is_free = |subnet: IpNetwork| !taken.iter().any(|other| overlap(*other, subnet));
@@ -111,7 +111,7 @@ impl Run {
             if files {
                 host.resolver = rootfs::resolver::of_host()?;
             }
-            host.files = rootfs::observe(&request.container, sandbox, &request.names, &self.log)?;
+            host.files = rootfs::observe(&request.container, sandbox, &request.names, self.log)?;
             request.names.learn(std::mem::take(&mut host.files.told));
         }
         let names: Vec<&Iface> = request.devices.iter().map(|device| &device.name).collect();

@@ -18,7 +18,7 @@ use crate::store::Claim;
 /// How many free lines of a hosts file are looked for beside each other.
 const PROBES: u32 = 8;
 
-impl Run {
+impl Run<'_> {
     /// A bridge sends to the container what is for its address by the port that it is on: nobody
     /// may ask for a neighbour's, or for one that is made for others' addresses.
     pub(super) fn check_mac(

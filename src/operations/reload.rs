@@ -36,7 +36,7 @@ pub fn reload(settings: &Settings) -> Result<Reloaded> {
     Ok(Reloaded { moved: moved.filter(|(moved, _)| *moved > 0), restored: run.restore_rules()? })
 }
 
-impl Run {
+impl Run<'_> {
     /// Gives all rules to another firewall. The new ones are in place before the old ones go, and
     /// so no packet goes astray; and whoever is killed in between leaves rules of nobody at worst,
     /// since each record tells of the ones or of the others.

@@ -50,7 +50,7 @@ pub(super) fn is_of(ids: &[String], owner: &str) -> bool {
     ids.iter().any(|id| id == owner || owner.len() >= HELD && id.starts_with(&owner[..HELD]))
 }
 
-impl Run {
+impl Run<'_> {
     /// Those of the steps to apply that a rebuild has not put there already.
     pub(super) fn not_rebuilt<'a>(&self, steps: impl Iterator<Item = &'a Step>) -> Vec<&'a Step> {
         let there = |rule| self.rebuilt.as_ref().is_some_and(|rules| rules.contains(rule));

@@ -1,6 +1,6 @@
 //! What every operation that changes something holds while it runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::machine::Machine;
 use crate::config::Settings;
@@ -9,7 +9,7 @@ use crate::firewall::{self, Firewall};
 use crate::kernel::alive;
 use crate::log::Log;
 use crate::model::container::{ContainerId, Key};
-use crate::model::network::{Network, NetworkName, NetworkSpec};
+use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
 use crate::model::rule::{Backend, Family, Rule};
 use crate::store::{Held, Lock, Owner, Records, Store, Turn};
@@ -21,17 +21,15 @@ const BOOT: &str = "boot";
 
 /// One run.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct Run<'s> {
+    pub(super) settings: &'s Settings,
     pub(super) store: Store,
-    state_dir: PathBuf,
     pub(super) machine: Machine,
-    pub(super) log: Log,
+    pub(super) log: &'s Log,
     pub(super) boot_id: String,
     /// The shared lock of the firewall's rules. It is never waited for under the lock of
     /// everything, and never kept while another container is waited for.
     rules: Option<Lock>,
-    /// The networks that the configuration file defines, if it can be read.
-    pub(super) defined: Vec<NetworkSpec>,
     /// Those who cannot be undone now: they stay recorded, and stop nobody.
     pub(super) given_up: Vec<Key>,
     /// The rules that a rebuild has put there already, if there was one.
@@ -43,28 +41,27 @@ pub(super) struct Run {
     noted: u64,
 }
 
-impl Run {
+impl<'s> Run<'s> {
     /// Opens the store, made if need be, and the kernel.
-    pub(super) fn open(settings: &Settings) -> Result<Self> {
+    pub(super) fn open(settings: &'s Settings) -> Result<Self> {
         Self::on(Store::open(&settings.state_dir)?, settings)
     }
 
     /// As [`Self::open`], but looks at nothing where there is no store.
-    pub(super) fn existing(settings: &Settings) -> Result<Option<Self>> {
+    pub(super) fn existing(settings: &'s Settings) -> Result<Option<Self>> {
         let store = Store::existing(&settings.state_dir)?;
         store.map(|store| Self::on(store, settings)).transpose()
     }
 
     /// As [`Self::open`], on a store that is open.
-    pub(super) fn on(store: Store, settings: &Settings) -> Result<Self> {
+    pub(super) fn on(store: Store, settings: &'s Settings) -> Result<Self> {
         Ok(Self {
+            settings,
             store,
-            state_dir: settings.state_dir.clone(),
             machine: Machine::open(&settings.log)?,
-            log: settings.log.clone(),
+            log: &settings.log,
             boot_id: alive::boot_id().doing(|| "read the boot's id")?,
             rules: None,
-            defined: settings.networks().unwrap_or_default(),
             given_up: Vec::new(),
             rebuilt: None,
             turn: Turn::default(),
@@ -75,7 +72,7 @@ impl Run {
 
     /// Where the state lives.
     pub(super) fn state_dir(&self) -> &Path {
-        &self.state_dir
+        &self.settings.state_dir
     }
 
     /// Takes the shared lock of the firewall's rules, which every program of the firewall keeps

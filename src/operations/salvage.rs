@@ -19,7 +19,7 @@ use crate::plan;
 use crate::rootfs;
 use crate::store::Owner;
 
-impl Run {
+impl Run<'_> {
     /// Undoes what can be found of a container without its record, and forgets it. The lock of
     /// everything is held: it seldom happens.
     ///
@@ -31,7 +31,7 @@ impl Run {
         for step in links.iter().flat_map(|link| self.steps_behind(link, key)) {
             self.log.debug(&format!("undo {step}"));
             let undone = if rootfs::owns(&step) {
-                rootfs::undo(&step, &self.log)
+                rootfs::undo(&step, self.log)
             } else {
                 self.machine.kernel.undo(&step)
             };

@@ -50,7 +50,7 @@ impl From<Error> for Obstacle {
 
 pub(super) type Admitted<T> = std::result::Result<T, Obstacle>;
 
-impl Run {
+impl Run<'_> {
     /// Who seems to need attention, of the interrupted and of those whose turn it is. Asked
     /// without the lock, so that nobody waits for it.
     pub(super) fn glance(&mut self) -> Result<Vec<Owner>> {

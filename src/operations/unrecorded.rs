@@ -127,7 +127,7 @@ fn living_or_not(records: &Records, netlink: &Netlink) -> Result<Vec<Unrecorded>
     Ok(all)
 }
 
-impl Run {
+impl Run<'_> {
     /// Those whom no record tells of and who live.
     pub(super) fn living_unrecorded(&self, records: &Records) -> Result<Vec<Unrecorded>> {
         let netlink = self.machine.kernel.netlink();

@@ -204,3 +204,33 @@ fn the_rules_for_other_hosts_are_restored_moved_and_removed_with_the_network() {
     world.netns_ok(&["rm", "flat"], "");
     assert!(!world.rules().contains("netns"), "{}", world.rules());
 }
+
+#[test]
+fn who_is_not_on_the_network_never_reads_its_file() {
+    let Some(mut world) = world(DEFINED) else { return };
+    write("10.5.72.1/24", true);
+    let process = world.process();
+    let attach = |network: &str| format!("attach --id a --network {network} {}", process.pid);
+    let cni = format!(
+        "echo '{{\"cniVersion\": \"1.0.0\", \"name\": \"k\", \"type\": \"netns\", \"bridge\": \"own\", \
+         \"ipam\": {{\"subnet\": \"10.9.0.0/24\"}}}}' | env CNI_CONTAINERID=b CNI_IFNAME=eth7 CNI_NETNS=/proc/{}/ns/net",
+        process.pid
+    );
+    let reads = |before: &str, after: &str| {
+        world.sh(&format!(
+            "{before} NETNS_CONFIG=/run/test/netns.toml strace -f -e trace=open,openat -o /run/test/trace {} {after}",
+            crate::common::NETNS
+        ));
+        fs::read_to_string("/run/test/trace").unwrap().contains(FILE)
+    };
+    for (before, after, expected) in [
+        ("", attach("own"), false),
+        ("", "detach a".to_owned(), false),
+        ("", attach("flat"), true),
+        ("", "detach a".to_owned(), false),
+        (&format!("{cni} CNI_COMMAND=ADD"), String::new(), false),
+        (&format!("{cni} CNI_COMMAND=DEL"), String::new(), false),
+    ] {
+        assert_eq!(reads(before, &after), expected, "{before} {after}");
+    }
+}
