@@ -6,7 +6,8 @@ mod names;
 mod together;
 mod wire;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,19 @@ fn among_its_files<T: Send + 'static>(
     what: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
     let namespace = File::open(format!("/proc/{}/ns/mnt", process.pid)).expect("open the namespace");
+    let its_root = root_of(&format!("/proc/{}/root/", process.pid));
     std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_FS).expect("unshare");
         setns(namespace, CloneFlags::CLONE_NEWNS).expect("setns");
+        // Of a process that was put in place by chroot(2) it would be the machine's own.
+        assert_eq!(root_of("/"), its_root, "not where it finds its files");
         what()
     })
+}
+
+fn root_of(path: &str) -> (u64, u64) {
+    let root = fs::metadata(path).expect("look at the root");
+    (root.dev(), root.ino())
 }
 
 /// What `what` gives, which must be within a second.
