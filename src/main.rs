@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use netns::cni;
 use netns::commands;
-use netns::config::{Options, Settings};
+use netns::config::{Options, Settings, flags};
 use netns::doctor;
 use netns::error::Error;
 use netns::graph::{self, Format};
@@ -36,7 +36,7 @@ struct Cli {
 }
 
 /// What stands with or without a command.
-#[derive(Args, Default)]
+#[derive(Args)]
 struct Told {
     #[command(flatten)]
     options: Options,
@@ -279,26 +279,19 @@ fn run(command: Option<Command>, settings: &Settings) -> Result<ExitCode, Failur
 }
 
 /// Parses the arguments, or prints help or what is wrong with them and exits with 2.
-///
-/// The hook starts often, mostly without a word, and never with a command: for its sake nothing
-/// is made known to the parser that is not needed, since that takes longer than everything else
-/// here.
-fn parse(mut args: Vec<OsString>) -> Cli {
-    let is_set = |(name, value): (OsString, OsString)| {
-        name.as_encoded_bytes().starts_with(b"NETNS_") && !value.is_empty()
-    };
-    if args.len() <= 1 && !std::env::vars_os().any(is_set) {
-        return Cli { command: None, told: Told::default() };
+fn parse(args: Vec<OsString>) -> Cli {
+    match flags::of_hook(&args) {
+        Some((options, config)) => Cli { command: None, told: Told { options, config } },
+        None => parse_command(args),
     }
-    let hook = Told::augment_args(clap::Command::new("netns").disable_help_flag(true));
-    let mut hook = without_empty_variables(hook);
-    respell(&mut args, &hook);
-    if let Ok(told) =
-        hook.try_get_matches_from_mut(&args).and_then(|matches| Told::from_arg_matches(&matches))
-    {
-        return Cli { command: None, told };
-    }
+}
+
+/// As [`parse`], whatever the arguments are. Apart from it, since to make the parser takes 60 KiB of
+/// stack, which a function touches as soon as it is called.
+#[inline(never)]
+fn parse_command(mut args: Vec<OsString>) -> Cli {
     let cli = cli();
+    respell(&mut args, &cli);
     cli.get_subcommands().for_each(|command| respell(&mut args, command));
     Cli::from_arg_matches(&cli.get_matches_from(args)).unwrap_or_else(|error| error.exit())
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `options` | every option, declared once |
 //! | `setting` | what an option of each kind is as text |
+//! | `flags` | the hook's arguments and environment |
 //! | `file` | the configuration file |
 //! | `definition` | the networks that it defines |
 //! | `networks` | which of them a container is attached to |
@@ -16,6 +17,7 @@
 
 mod definition;
 pub mod file;
+pub mod flags;
 mod networks;
 mod options;
 pub mod policy;

@@ -29,12 +29,14 @@ pub(super) enum Annotation {
     Never,
 }
 
-/// What is known of one option beside its flag. Files and annotations are read by this and not
-/// by clap: making a parser takes longer than everything else in the hook.
+/// What is known of one option beside its flag. Files, annotations and what the hook is told are
+/// read by this and not by clap: making a parser takes longer than everything else in the hook.
 #[derive(Debug)]
 pub(super) struct Field {
     ident: &'static str,
     pub(super) annotation: Annotation,
+    /// What its flag says without a value, if it may stand so.
+    pub(super) alone: Option<&'static str>,
     /// Sets it from text.
     pub(super) set: fn(&mut Options, &str) -> Result<(), String>,
     arguments: fn(&Options, &str) -> Vec<String>,
@@ -52,6 +54,7 @@ macro_rules! options {
         pub(super) const FIELDS: &[Field] = &[$(Field {
             ident: stringify!($field),
             annotation: Annotation::$annotation,
+            alone: <$kind as Setting>::ALONE,
             set: |options, text| options.$field.set(text),
             arguments: |options, name| options.$field.arguments(name),
         }),+];

@@ -18,7 +18,10 @@ use crate::model::value::{Gateway, Iface, Mac, Mtu};
 
 /// What one option is set to.
 pub(super) trait Setting {
-    /// Sets it from text; a list may have delimiters, and adds up.
+    /// What its flag says without a value, if it may stand so.
+    const ALONE: Option<&'static str> = None;
+
+    /// Sets it from text; a list may have delimiters, and adds up; anything else is set once.
     fn set(&mut self, text: &str) -> Result<(), String>;
     /// The flags `--name=…` that say the same.
     fn arguments(&self, name: &str) -> Vec<String>;
@@ -27,9 +30,11 @@ pub(super) trait Setting {
 }
 
 impl<V: Value> Setting for Option<V> {
+    const ALONE: Option<&'static str> = V::ALONE;
+
     fn set(&mut self, text: &str) -> Result<(), String> {
-        *self = Some(V::parse(text)?);
-        Ok(())
+        let value = V::parse(text)?;
+        self.replace(value).map_or(Ok(()), |_| Err("it has a value already".to_owned()))
     }
 
     fn arguments(&self, name: &str) -> Vec<String> {
@@ -72,6 +77,8 @@ pub(super) trait Value: FromStr<Err: Display> {
     const CALLED: &str = "";
     /// What stands between two of them in a list, unless one is a list itself.
     const DELIMITER: Option<char> = Some(',');
+    /// What a flag of this kind says without a value, if it may stand so.
+    const ALONE: Option<&'static str> = None;
 
     /// How many it counts for.
     fn weight(&self) -> usize {
@@ -98,7 +105,7 @@ macro_rules! displayed {
     )+};
 }
 displayed! {
-    bool {}
+    bool { const ALONE: Option<&'static str> = Some("true"); }
     Backend {}
     IpAddr {}
     Iface {}
