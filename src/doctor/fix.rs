@@ -90,7 +90,7 @@ fn mtu_of(settings: &Settings, facts: &Facts, bridge: &Iface, mtu: u32) -> Resul
     let here = |container: &&Container| container.bridge == *bridge && container.inside.is_some();
     for container in facts.containers.iter().filter(here) {
         let Container { record, host_end, attachment, .. } = container;
-        kernel.enter(process::reopen(&record.sandbox, record.id())?)?;
+        kernel.enter(process::reopen(&record.sandbox, record.id())?, 0)?;
         or_gone(kernel.netlink().set_mtu(host_end, mtu))
             .doing(|| format!("ip link set {host_end} mtu {mtu}"))?;
         let interface = &attachment.interface;

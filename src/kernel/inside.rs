@@ -37,9 +37,9 @@ impl Drop for Home {
 }
 
 impl Inside {
-    /// Opens the namespace that `netns` is open on. `parameters` are the host's.
-    pub(super) fn open(netns: File, parameters: &Sysctl) -> Result<Self> {
-        let sysctl = parameters.elsewhere().doing(operation)?;
+    /// Opens the namespace that `netns` is open on, one of `all`.
+    pub(super) fn open(netns: File, all: u64) -> Result<Self> {
+        let sysctl = Sysctl::among(all);
         let home = Home(File::open("/proc/thread-self/ns/net").doing(operation)?);
         setns(&netns, CloneFlags::CLONE_NEWNET).doing(operation)?;
         // All that a container's interfaces are given is of IPv6; opened by this thread.

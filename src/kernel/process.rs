@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::libc::{ELOOP, ENOENT, ESRCH};
 
@@ -139,7 +140,12 @@ pub(super) fn is_hidden(error: &io::Error) -> bool {
 }
 
 pub(super) fn boot_id() -> io::Result<String> {
-    Ok(read("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    static READ: OnceLock<String> = OnceLock::new();
+    if let Some(known) = READ.get() {
+        return Ok(known.clone());
+    }
+    let id = read("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+    Ok(READ.get_or_init(|| id).clone())
 }
 
 fn read(path: &str) -> io::Result<String> {

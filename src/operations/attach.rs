@@ -53,7 +53,7 @@ pub fn attach(settings: &Settings, mut request: Request) -> Result<Vec<Attachmen
     let mut run = Run::open(settings)?;
     let expected = run.expected(&request)?;
     run.share_rules(&expected)?;
-    run.machine.kernel.enter(netns)?;
+    run.machine.kernel.enter(netns, run.store.namespaces())?;
     run.warn_of_damage();
     if let Some(path) = sandbox.path() {
         run.log.debug(&format!("NETNS={}", path.display()));

@@ -17,7 +17,7 @@ use crate::store::Store;
 pub fn set_up_loopback(settings: &Settings, netns: &NetnsRef) -> Result<()> {
     let (file, sandbox) = process::open(netns, "lo")?;
     let mut machine = Machine::open(&settings.log)?;
-    machine.kernel.enter(file)?;
+    machine.kernel.enter(file, 0)?;
     machine.apply(&Step::SetUp { netns: sandbox.netns(), link: "lo".parse()? })
 }
 
@@ -31,7 +31,7 @@ pub fn repair(settings: &Settings, record: Option<&Record>, steps: &[Step]) -> R
     let _lock = store.lock()?;
     let mut machine = Machine::open(&settings.log)?;
     if let Some(record) = record {
-        machine.kernel.enter(process::reopen(&record.sandbox, record.id())?)?;
+        machine.kernel.enter(process::reopen(&record.sandbox, record.id())?, 0)?;
     }
     for step in steps {
         machine.apply(step)?;

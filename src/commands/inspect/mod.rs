@@ -176,7 +176,7 @@ fn rates(netlink: &Netlink, record: &Record, host: &Links) -> Result<Vec<Limit>>
 fn inside(kernel: &mut Kernel, record: &Record) -> Result<(Vec<End>, usize, Vec<String>, usize)> {
     // A namespace that outlived its process is alive, but there is no way in by the pid.
     let Ok(netns) = process::reopen(&record.sandbox, record.id()) else { return Ok(Default::default()) };
-    kernel.enter(netns)?;
+    kernel.enter(netns, 0)?;
     let netlink = kernel.inside_netlink()?;
     let links = links_of(netlink)?;
     let ours = |link: &&Link| record.attachments.iter().any(|one| one.interface.as_str() == link.name);

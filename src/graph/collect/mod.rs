@@ -135,7 +135,7 @@ fn ends(
         namespace.ends = from_the_host(host, group);
         return Ok(());
     };
-    kernel.enter(netns)?;
+    kernel.enter(netns, 0)?;
     let (ends, more) = Inside::new(kernel.inside_netlink()?, id, host, records)?.ends(group)?;
     namespace.ends = ends;
     namespace.more_interfaces = more;
