@@ -32,7 +32,7 @@ impl fmt::Display for Protocol {
 }
 
 /// An inclusive range of ports, never empty, never with port 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ports {
     /// The lowest port.
     pub first: u16,
@@ -88,8 +88,10 @@ fn parse_port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| format!("'{text}' is not a port from 1 to 65535"))
 }
 
-/// A port mapping: a port, or a range of them, that is published, every question answered.
+/// A port mapping: a port, or a range of them, that is published, every question answered. In a
+/// record it stands as [`Publish`](super::publish::Publish) asks for it: there may be hundreds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PortMapping {
     /// The host's address; `None` is all of IPv4, and `::` all of both families.
     pub host_ip: Option<IpAddr>,
@@ -100,7 +102,6 @@ pub struct PortMapping {
     /// Which protocol's ports.
     pub protocol: Protocol,
     /// Who may call: sources, none of them within another; everybody if there is none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<IpNetwork>,
 }
 

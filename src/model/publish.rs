@@ -46,6 +46,26 @@ impl Publish {
     }
 }
 
+impl TryFrom<String> for PortMapping {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        let publish: Publish = text.parse()?;
+        let no_port = || Error::new(format!("publish '{text}'"), "it has no port of the host");
+        Ok(publish.at(publish.host.ok_or_else(no_port)?, true))
+    }
+}
+
+impl From<PortMapping> for String {
+    /// What a container that has IPv6 would ask for to get it.
+    fn from(mapping: PortMapping) -> Self {
+        let PortMapping { host_ip, host, container, protocol, from } = mapping;
+        let host_ip = Some(host_ip.unwrap_or(Family::Ipv4.unspecified()));
+        let host_ip = host_ip.filter(|ip| *ip != Family::Ipv6.unspecified());
+        Publish { host_ip, host: Some(host), container, protocol, from }.to_string()
+    }
+}
+
 /// What stands in one text: several of them between commas, each with its `from=` behind it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublishList(pub Vec<Publish>);
@@ -220,6 +240,22 @@ mod tests {
         ] {
             assert_eq!(shown(text), meaning, "{text}");
         }
+    }
+
+    #[test]
+    fn a_port_mapping_is_written_as_it_would_be_asked_for() {
+        for (text, ipv6, written) in [
+            ("8080:80", true, "8080:80/tcp"),
+            ("8080:80", false, "0.0.0.0:8080:80/tcp"),
+            ("0.0.0.0:8080:80", true, "0.0.0.0:8080:80/tcp"),
+            ("[fd00::1]:80-90:80-90/udp,from=fd00::/8", true, "[fd00::1]:80-90:80-90/udp,from=fd00::/8"),
+        ] {
+            let publish: Publish = text.parse().unwrap();
+            let mapping = publish.at(publish.host.unwrap(), ipv6);
+            assert_eq!(String::from(mapping.clone()), written);
+            assert_eq!(PortMapping::try_from(written.to_owned()).unwrap(), mapping);
+        }
+        assert!(PortMapping::try_from("80/tcp".to_owned()).is_err());
     }
 
     #[test]
