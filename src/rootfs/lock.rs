@@ -1,11 +1,12 @@
 //! One writer at a time for a network's files: who makes, lengthens or rewrites one of them.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use fs2::FileExt;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 /// How long others may hold it together. Each does so for the time of a few system calls.
@@ -22,9 +23,9 @@ pub(super) fn hold(dir: &Path) -> io::Result<File> {
     let file = options.open(dir.join("lock"))?;
     let end = Instant::now() + PATIENCE;
     loop {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {}
-            locked => return Ok(locked.map(|()| file)?),
+        match file.try_lock_exclusive() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            locked => return locked.map(|()| file),
         }
         if Instant::now() > end {
             let cause =

@@ -1,10 +1,12 @@
 //! `flock(2)` with a deadline. Whoever is killed lets go of it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use fs2::FileExt;
 
 use super::{in_directory, private};
 use crate::error::{Doing, Error, Kind, Result};
@@ -33,39 +35,38 @@ pub enum Held {
     Absent,
 }
 
-type Attempt = fn(&File) -> std::result::Result<(), TryLockError>;
 type Locking = fn(&File) -> std::io::Result<()>;
 
 impl Lock {
     /// Waits for a lock that nobody else has.
     pub(super) fn exclusive(path: &Path) -> Result<Self> {
-        Self::acquire(path, File::try_lock, File::lock)
+        Self::acquire(path, FileExt::try_lock_exclusive, FileExt::lock_exclusive)
     }
 
     /// Waits for a lock that others may share.
     pub(super) fn shared(path: &Path) -> Result<Self> {
-        Self::acquire(path, File::try_lock_shared, File::lock_shared)
+        Self::acquire(path, FileExt::try_lock_shared, FileExt::lock_shared)
     }
 
     /// Takes a lock, unless somebody else has it.
     pub(super) fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
-        Ok(file.try_lock().is_ok().then_some(Self { file }))
+        Ok(file.try_lock_exclusive().is_ok().then_some(Self { file }))
     }
 
     /// As [`Self::exclusive`], for the time that an orphan of ours takes to end by itself.
     pub(super) fn exclusive_soon(path: &Path) -> Result<Self> {
-        wait_with(open(path)?, path, File::lock, ORPHANS)
+        wait_with(open(path)?, path, FileExt::lock_exclusive, ORPHANS)
     }
 
-    fn acquire(path: &Path, attempt: Attempt, wait: Locking) -> Result<Self> {
+    fn acquire(path: &Path, attempt: Locking, wait: Locking) -> Result<Self> {
         let file = open(path)?;
         if attempt(&file).is_ok() { Ok(Self { file }) } else { wait_with(file, path, wait, PATIENCE) }
     }
 
     /// The lock of a file that nobody else has opened yet.
     pub(super) fn of_new(file: File, path: PathBuf) -> Result<Self> {
-        file.try_lock().doing(|| format!("lock {}", path.display()))?;
+        file.try_lock_exclusive().doing(|| format!("lock {}", path.display()))?;
         Ok(Self { file })
     }
 
@@ -76,8 +77,8 @@ impl Lock {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Held::Absent),
             file => file.doing(operation)?,
         };
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Ok(Held::Busy),
+        match file.try_lock_exclusive() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Held::Busy),
             locked => locked.doing(operation).map(|()| Held::Mine(Self { file })),
         }
     }
@@ -88,7 +89,7 @@ impl Lock {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             file => {
                 let file = file.doing(|| format!("lock {}", path.display()))?;
-                wait_with(file, path, File::lock, PATIENCE).map(drop)
+                wait_with(file, path, FileExt::lock_exclusive, PATIENCE).map(drop)
             }
         }
     }
