@@ -134,7 +134,7 @@ pub(super) fn by_name(name: &str, told: &Options, defined: &[NetworkSpec]) -> Re
     }
     let operation = format!("use network {name}");
     let all = defined.iter().map(|network| network.name.to_string());
-    Err(match nearest(name, all.chain(bridge.map(String::from))) {
+    Err(match nearest(name, all.chain(bridge.map(|name| name.to_string()))) {
         None => Error::new(operation, "unknown network")
             .of(Kind::Input)
             .hint(format!("the configuration file defines networks, as [network.{name}]")),

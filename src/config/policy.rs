@@ -37,41 +37,49 @@ use crate::model::publish::{Publish, PublishList};
 use crate::model::rate::{Rate, Rates};
 use crate::model::value::{Gateway, Iface, Mtu};
 
-/// Bounds on annotations; `None` is no bound, and an empty list allows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy {
-    options: Option<Vec<String>>,
-    publish_ports: Option<Vec<Ports>>,
-    publish_addresses: Option<Vec<IpNetwork>>,
-    static_ips: Option<Vec<IpNetwork>>,
-    bridges: Option<Vec<Iface>>,
-    ips: Option<Vec<IpNetwork>>,
-    ifaces: Option<Vec<Iface>>,
-    mtus: Option<Vec<String>>,
-    aliases: Option<Vec<Allowed>>,
-    nics: Option<Vec<HostDevice>>,
-    networks: Option<Vec<NetworkName>>,
-    rates: Option<Vec<Rates>>,
+macro_rules! policy {
+    ($($key:literal => $field:ident: $bound:ty,)+) => {
+        /// Bounds on annotations; `None` is no bound, and an empty list allows nothing.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Policy {
+            $($field: Option<Vec<$bound>>,)+
+        }
+
+        impl Policy {
+            fn set(&mut self, key: &str, value: &Value, operation: &str) -> Result<()> {
+                match key {
+                    $($key => self.$field = Some(list(value, operation)?),)+
+                    _ => {
+                        let known = KEYS.iter().map(|known| (*known).to_owned());
+                        return Err(unknown(operation, "key", nearest(key, known)));
+                    }
+                }
+                Ok(())
+            }
+        }
+
+        /// The keys of the table.
+        const KEYS: &[&str] = &[$($key),+];
+    };
+}
+
+policy! {
+    "options" => options: String,
+    "publish-ports" => publish_ports: Ports,
+    "publish-addresses" => publish_addresses: IpNetwork,
+    "static-ips" => static_ips: IpNetwork,
+    "bridges" => bridges: Iface,
+    "ips" => ips: IpNetwork,
+    "ifaces" => ifaces: Iface,
+    "mtus" => mtus: String,
+    "aliases" => aliases: Allowed,
+    "nics" => nics: HostDevice,
+    "networks" => networks: NetworkName,
+    "rates" => rates: Rates,
 }
 
 /// Why not, unless it is allowed.
 type Verdict = std::result::Result<(), String>;
-
-/// The keys of the table.
-const KEYS: [&str; 12] = [
-    "options",
-    "publish-ports",
-    "publish-addresses",
-    "static-ips",
-    "bridges",
-    "ips",
-    "ifaces",
-    "mtus",
-    "aliases",
-    "nics",
-    "networks",
-    "rates",
-];
 
 impl Policy {
     /// Reads the table; `operation` words what is being done with one of its keys.
@@ -83,45 +91,18 @@ impl Policy {
         for (key, value) in table {
             policy.set(key, value, &operation(key))?;
         }
-        Ok(policy)
-    }
-
-    fn set(&mut self, key: &str, value: &Value, operation: &str) -> Result<()> {
-        match key {
-            "options" => {
-                let names: Vec<String> = list(value, operation)?;
-                names.iter().try_for_each(|name| check_option(name, operation))?;
-                self.options = Some(names);
-            }
-            "publish-ports" => self.publish_ports = Some(list(value, operation)?),
-            "publish-addresses" => self.publish_addresses = Some(list(value, operation)?),
-            "static-ips" => self.static_ips = Some(list(value, operation)?),
-            "bridges" => self.bridges = Some(list(value, operation)?),
-            "ips" => self.ips = Some(list(value, operation)?),
-            "ifaces" => self.ifaces = Some(list(value, operation)?),
-            "aliases" => self.aliases = Some(list(value, operation)?),
-            "networks" => self.networks = Some(list(value, operation)?),
-            "rates" => self.rates = Some(list(value, operation)?),
-            "mtus" => {
-                let ranges: Vec<String> = list(value, operation)?;
-                for range in &ranges {
-                    mtus(range).map_err(|cause| refuse(operation, cause))?;
-                }
-                self.mtus = Some(ranges);
-            }
-            "nics" => {
-                let devices: Vec<HostDevice> = list(value, operation)?;
-                if let Some(device) = devices.iter().find(|device| !device.is_only_a_name()) {
-                    return Err(refuse(operation, format!("'{device}': it must be a name, or NAME,force")));
-                }
-                self.nics = Some(devices);
-            }
-            _ => {
-                let known = KEYS.into_iter().map(str::to_owned);
-                return Err(unknown(operation, "key", nearest(key, known)));
-            }
+        for name in policy.options.iter().flatten() {
+            check_option(name, &operation("options"))?;
         }
-        Ok(())
+        for range in policy.mtus.iter().flatten() {
+            mtus(range).map_err(|cause| refuse(&operation("mtus"), cause))?;
+        }
+        match policy.nics.iter().flatten().find(|device| !device.is_only_a_name()) {
+            Some(device) => {
+                Err(refuse(&operation("nics"), format!("'{device}': it must be a name, or NAME,force")))
+            }
+            None => Ok(policy),
+        }
     }
 
     /// Whether an annotation may set the option `field` as it is set in `options`.

@@ -77,7 +77,7 @@ fn hooks_dir(files: &[&str], drop_ins: &str, table: &str) -> Result<PathBuf> {
     let mut files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     if let Ok(entries) = fs::read_dir(drop_ins) {
         let mut more: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        more.sort();
+        more.sort_unstable();
         files.extend(more);
     }
     let mut found = HOOKS_D.to_owned();

@@ -20,10 +20,7 @@ impl Identity {
                 LinkAttribute::ParentDevBusName(name) => bus = Some(name),
                 LinkAttribute::ParentDevName(name) => device = Some(name),
                 LinkAttribute::LinkInfo(infos) => {
-                    identity.kind = infos.iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
+                    identity.kind = infos.iter().find_map(when!(LinkInfo::Kind(kind) => kind.to_string()));
                 }
                 _ => {}
             }
@@ -103,10 +100,7 @@ impl MovedDevice {
 
 /// A link's alias.
 pub(super) fn alias(link: &LinkMessage) -> Option<&str> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
-        _ => None,
-    })
+    link.attributes.iter().find_map(when!(LinkAttribute::IfAlias(alias) => alias.as_str()))
 }
 
 #[cfg(test)]

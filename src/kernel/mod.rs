@@ -12,6 +12,17 @@
 //! | [`signals`] | what the caller has set of them |
 //! | [`probe`], [`changes`] | what only diagnoses and displays need |
 
+/// For `find_map` and the like: what is made of a message or attribute that the pattern fits, and
+/// `None` of any other.
+macro_rules! when {
+    ($pattern:pat => $found:expr) => {
+        |it| match it {
+            $pattern => Some($found),
+            _ => None,
+        }
+    };
+}
+
 pub mod alive;
 pub mod changes;
 pub mod children;

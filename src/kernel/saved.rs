@@ -85,10 +85,8 @@ pub(super) fn links_of(route: &RouteMessage) -> Vec<u32> {
 }
 
 fn next_hops_mut(route: &mut RouteMessage) -> impl Iterator<Item = &mut RouteNextHop> {
-    let next_hops = route.attributes.iter_mut().filter_map(|attribute| match attribute {
-        RouteAttribute::MultiPath(next_hops) => Some(next_hops),
-        _ => None,
-    });
+    let next_hops =
+        route.attributes.iter_mut().filter_map(when!(RouteAttribute::MultiPath(next_hops) => next_hops));
     next_hops.flatten()
 }
 

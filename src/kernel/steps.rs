@@ -18,52 +18,46 @@ impl Kernel {
     /// # Errors
     /// The step was not applied, and nothing of it was done.
     pub fn apply(&self, step: &Step) -> Result<()> {
-        match step {
-            Step::Sysctl { netns: Netns::Host, key, value, .. } => {
-                self.sysctl.write(key, value).doing(|| step)
-            }
-            Step::Sysctl { key, value, .. } => self.inside()?.sysctl().write(key, value).doing(|| step),
-            Step::AddBridge(bridge) => self.netlink.add_bridge(bridge).doing(|| step),
+        let applied = match step {
+            Step::Sysctl { netns: Netns::Host, key, value, .. } => self.sysctl.write(key, value),
+            Step::Sysctl { key, value, .. } => self.inside()?.sysctl().write(key, value),
+            Step::AddBridge(bridge) => self.netlink.add_bridge(bridge),
             Step::AddVeth(veth) => {
                 let inside = self.inside()?;
                 let bridge = self.netlink.index(veth.bridge.as_str()).doing(|| step)?;
                 let added = self.netlink.add_link(veth.message(bridge, inside.netns()));
-                added.map_err(|error| taken(step, inside.netlink(), &veth.peer, error))
+                return added.map_err(|error| taken(step, inside.netlink(), &veth.peer, error));
             }
-            Step::AddVlan(vlan) => self.add_vlan(vlan),
-            Step::AddChild(child) => self.add_child(child),
-            Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias).doing(|| step),
-            Step::Rename { link, name } => self.netlink.rename(link, name).doing(|| step),
-            Step::SetMaster { link, bridge } => or_gone(self.netlink.set_master(link, bridge)).doing(|| step),
-            Step::Hairpin { link } => self.netlink.set_hairpin(link).doing(|| step),
-            Step::Isolate { link } => self.netlink.isolate(link).doing(|| step),
-            Step::AddIfb(_) | Step::SetRate { .. } | Step::Redirect { .. } => self.limit(step),
-            Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu).doing(|| step),
+            Step::AddVlan(vlan) => return self.add_vlan(vlan),
+            Step::AddChild(child) => return self.add_child(child),
+            Step::SetAlias { link, alias } => self.netlink.set_alias(link, alias),
+            Step::Rename { link, name } => self.netlink.rename(link, name),
+            Step::SetMaster { link, bridge } => or_gone(self.netlink.set_master(link, bridge)),
+            Step::Hairpin { link } => self.netlink.set_hairpin(link),
+            Step::Isolate { link } => self.netlink.isolate(link),
+            Step::AddIfb(_) | Step::SetRate { .. } | Step::Redirect { .. } => return self.limit(step),
+            Step::SetMtu { link, mtu, .. } => self.netlink.set_mtu(link, *mtu),
             Step::SetUp { netns, link } => {
                 let socket = self.socket(*netns)?;
-                children::patiently(&[libc::EADDRINUSE], || socket.set_up(link, true)).doing(|| step)
+                children::patiently(&[libc::EADDRINUSE], || socket.set_up(link, true))
             }
             Step::AddAddress { netns, link, address, nodad } => {
                 let socket = self.socket(*netns)?;
                 let add = || socket.add_address(link, *address, *nodad);
-                children::patiently(&[libc::EADDRINUSE], add).doing(|| step)
+                children::patiently(&[libc::EADDRINUSE], add)
             }
             Step::AddRoute { netns, route, link, table } => {
-                self.socket(*netns)?.add_route(route, link.as_ref(), *table).doing(|| step)
+                self.socket(*netns)?.add_route(route, link.as_ref(), *table)
             }
-            Step::AddHostRoute { address, link, mtu } => {
-                self.netlink.add_host_route(link, *address, *mtu).doing(|| step)
-            }
-            Step::AddNeighbour { address, mac, link } => {
-                self.netlink.add_neighbour(link, *address, *mac).doing(|| step)
-            }
-            Step::PinPort { mac, link } => or_gone(self.netlink.pin_port(link, *mac)).doing(|| step),
-            Step::NameNetns { name, .. } => named::add(name, self.inside()?.netns()).doing(|| step),
+            Step::AddHostRoute { address, link, mtu } => self.netlink.add_host_route(link, *address, *mtu),
+            Step::AddNeighbour { address, mac, link } => self.netlink.add_neighbour(link, *address, *mac),
+            Step::PinPort { mac, link } => or_gone(self.netlink.pin_port(link, *mac)),
+            Step::NameNetns { name, .. } => named::add(name, self.inside()?.netns()),
             Step::MoveDevice(device) => {
-                moving::move_in(&self.netlink, device, self.inside()?.netns(), &self.log)
+                return moving::move_in(&self.netlink, device, self.inside()?.netns(), &self.log);
             }
             Step::AddSourceRule { netns, source, table } => {
-                self.socket(*netns)?.add_source_rule(*source, *table).doing(|| step)
+                self.socket(*netns)?.add_source_rule(*source, *table)
             }
             Step::Firewall(_)
             | Step::WriteFile { .. }
@@ -72,7 +66,8 @@ impl Kernel {
             | Step::AddHost { .. }
             | Step::WriteResolver { .. }
             | Step::Mount(_) => Ok(()),
-        }
+        };
+        applied.doing(|| step)
     }
 
     /// Applies a step that limits what a link sends.
@@ -100,34 +95,34 @@ impl Kernel {
     /// # Errors
     /// What the step made is still there.
     pub fn undo(&self, step: &Step) -> Result<()> {
-        let undoing = || format!("undo {step}");
-        match step {
+        let undone = match step {
             Step::Sysctl { netns: Netns::Host, key, before: Some(before), .. } => {
-                self.sysctl.restore(key, before).doing(undoing)
+                self.sysctl.restore(key, before)
             }
-            Step::AddBridge(bridge) => self.netlink.delete_bridge(bridge).doing(undoing),
-            Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac).doing(undoing),
-            Step::AddIfb(ifb) => self.netlink.delete(&ifb.name, ifb.mac).doing(undoing),
-            Step::AddVlan(vlan) => self.delete_vlan(vlan).doing(undoing),
-            Step::AddChild(child) => children::delete(child),
-            Step::SetMtu { link, before, .. } => or_gone(self.netlink.set_mtu(link, *before)).doing(undoing),
-            Step::SetUp { netns: Netns::Host, link } => {
-                or_gone(self.netlink.set_up(link, false)).doing(undoing)
-            }
+            Step::AddBridge(bridge) => self.netlink.delete_bridge(bridge),
+            Step::AddVeth(veth) => self.netlink.delete(&veth.name, veth.mac),
+            Step::AddIfb(ifb) => self.netlink.delete(&ifb.name, ifb.mac),
+            Step::AddVlan(vlan) => self.delete_vlan(vlan),
+            Step::AddChild(child) => return children::delete(child),
+            Step::SetMtu { link, before, .. } => or_gone(self.netlink.set_mtu(link, *before)),
+            Step::SetUp { netns: Netns::Host, link } => or_gone(self.netlink.set_up(link, false)),
             Step::AddAddress { netns: Netns::Host, link, address, .. } => {
-                or_gone(self.netlink.delete_address(link, *address)).doing(undoing)
+                or_gone(self.netlink.delete_address(link, *address))
             }
             Step::AddHostRoute { address, link, .. } => {
-                or_gone(self.netlink.delete_host_route(link, *address)).doing(undoing)
+                or_gone(self.netlink.delete_host_route(link, *address))
             }
             Step::AddNeighbour { address, link, .. } => {
-                or_gone(self.netlink.delete_neighbour(link, *address)).doing(undoing)
+                or_gone(self.netlink.delete_neighbour(link, *address))
             }
-            Step::NameNetns { name, inode, .. } => named::remove(name, *inode).doing(undoing),
-            Step::MoveDevice(device) => moving::bring_back(&self.netlink, device, &self.log, self.waits),
+            Step::NameNetns { name, inode, .. } => named::remove(name, *inode),
+            Step::MoveDevice(device) => {
+                return moving::bring_back(&self.netlink, device, &self.log, self.waits);
+            }
             // Goes with what another step made, or is not the kernel's.
             _ => Ok(()),
-        }
+        };
+        undone.doing(|| format!("undo {step}"))
     }
 
     fn socket(&self, netns: Netns) -> Result<&Netlink> {

@@ -65,6 +65,7 @@ impl fmt::Display for ContainerId {
 /// The name of a container's files, `ID@HASH`: the hash is of id and bundle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
+shown_as_written! { Key }
 
 impl Key {
     /// A file's name as a key; `None` if it is none.
@@ -82,12 +83,6 @@ impl Key {
     /// The id, or the beginning of a long one: for messages where there is no record to ask.
     pub fn id(&self) -> &str {
         self.0.rsplit_once('@').map_or(&self.0, |(id, _)| id)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A device of the host that is moved into a container, and what it takes to bring it back.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,19 +97,19 @@ impl fmt::Display for MovedDevice {
 }
 
 /// Bytes, written as hexadecimal digits.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Octets(pub Vec<u8>);
+kept_as_text! { Octets }
 
-impl From<Octets> for String {
-    fn from(octets: Octets) -> Self {
-        octets.0.iter().map(|octet| format!("{octet:02x}")).collect()
+impl fmt::Display for Octets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
 }
 
-impl TryFrom<String> for Octets {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
+impl FromStr for Octets {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
         let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
         let octets = digits.filter(|digits| digits.len() % 2 == 0).map(|digits| {
             digits
@@ -135,10 +136,10 @@ mod tests {
     #[test]
     fn octets_survive_being_written_down() {
         let octets = Octets(vec![0, 1, 0x7f, 0xff]);
-        assert_eq!(String::from(octets.clone()), "00017fff");
-        assert_eq!(Octets::try_from("00017fff".to_owned()).unwrap(), octets);
+        assert_eq!(octets.to_string(), "00017fff");
+        assert_eq!("00017fff".parse::<Octets>().unwrap(), octets);
         for text in ["0", "0g", "+1", "0x"] {
-            assert!(Octets::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(text.parse::<Octets>().is_err(), "{text}");
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct ResolverOption(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Server(pub IpAddr);
 
+shown_as_written! { HostName Domain ResolverOption Server Allowed }
+
 /// Another host by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEntry {
@@ -147,17 +149,6 @@ impl fmt::Display for HostEntry {
     }
 }
 
-macro_rules! shown_as_written {
-    ($($kind:ident)+) => {$(
-        impl fmt::Display for $kind {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    )+};
-}
-shown_as_written! { HostName Domain ResolverOption Server }
-
 /// What one container is to get of names, every question answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
@@ -236,8 +227,6 @@ impl FromStr for Allowed {
         Ok(Self(text.to_ascii_lowercase()))
     }
 }
-shown_as_written! { Allowed }
-
 #[cfg(test)]
 mod tests {
     use super::*;

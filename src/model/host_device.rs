@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 
+use super::place::once;
 use super::value::{Iface, Mac, Mtu};
 use crate::error::Error;
 
@@ -45,26 +46,15 @@ impl HostDevice {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let twice = match key {
-            "gateway" => self.gateway.is_some(),
-            "mac" => self.mac.is_some(),
-            "mtu" => self.mtu.is_some(),
-            _ => false,
-        };
-        if twice {
-            return Err(format!("{key} is said twice"));
-        }
+        let told = |error: Error| error.to_string();
         match key {
             "ip" => self.addresses.push(address(value)?),
             "gateway" => {
                 let gateway = value.parse().map_err(|_| format!("'{value}' is not an IP address"))?;
-                self.gateway = Some(gateway);
+                once(&mut self.gateway, key, gateway)?;
             }
-            "mac" => self.mac = Some(value.parse().map_err(|error: Error| error.to_string())?),
-            "mtu" => {
-                let Mtu(mtu) = value.parse().map_err(|error: Error| error.to_string())?;
-                self.mtu = Some(mtu);
-            }
+            "mac" => once(&mut self.mac, key, value.parse().map_err(told)?)?,
+            "mtu" => once(&mut self.mtu, key, value.parse().map(|Mtu(mtu)| mtu).map_err(told)?)?,
             "force" if value.is_empty() => self.force = true,
             "force" => return Err("force has no value".to_owned()),
             _ => return Err(format!("'{key}' is not one of ip, gateway, mac, mtu and force")),

@@ -10,6 +10,9 @@
 //! | [`observed`], [`limits`], [`bounded`] | what the kernel was seen to have, and how much of it is told |
 //! | [`hosts`], [`resolver`], [`bundle`] | the form of other people's files |
 
+#[macro_use]
+mod text;
+
 pub mod bounded;
 pub mod bundle;
 pub mod container;

@@ -82,15 +82,11 @@ impl Place {
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "ip" => push(&mut self.ips, value)?,
-            "iface" => once(&mut self.iface, key, value)?,
-            "mac" => once(&mut self.mac, key, value)?,
-            "metric" => once(&mut self.metric, key, value)?,
+            "iface" => once(&mut self.iface, key, parse(key, value)?)?,
+            "mac" => once(&mut self.mac, key, parse(key, value)?)?,
+            "metric" => once(&mut self.metric, key, parse(key, value)?)?,
             "alias" => push(&mut self.aliases, value)?,
-            "mtu" => {
-                let mut mtu = self.mtu.map(Mtu);
-                once(&mut mtu, key, value)?;
-                self.mtu = mtu.map(|Mtu(mtu)| mtu);
-            }
+            "mtu" => once(&mut self.mtu, key, parse(key, value).map(|Mtu(mtu)| mtu)?)?,
             "route" => push(&mut self.routes, value)?,
             "no-default-route" if value.is_empty() => self.no_default_route = true,
             "no-default-route" => return Err("no-default-route has no value".to_owned()),
@@ -99,8 +95,8 @@ impl Place {
                 let port = self.publish.pop().ok_or("no publish= stands before from=")?;
                 self.publish.push(parse("publish", &format!("{port},from={value}"))?);
             }
-            "rate-in" => once(&mut self.rate_in, key, value)?,
-            "rate-out" => once(&mut self.rate_out, key, value)?,
+            "rate-in" => once(&mut self.rate_in, key, parse(key, value)?)?,
+            "rate-out" => once(&mut self.rate_out, key, parse(key, value)?)?,
             _ => return Err(format!("'{key}' is not one of {}", KEYS.join(", "))),
         }
         Ok(())
@@ -111,11 +107,9 @@ fn parse<T: FromStr<Err: fmt::Display>>(key: &str, value: &str) -> Result<T, Str
     value.parse().map_err(|cause| format!("{key} '{value}': {cause}"))
 }
 
-fn once<T: FromStr<Err: fmt::Display>>(field: &mut Option<T>, key: &str, value: &str) -> Result<(), String> {
-    match field.replace(parse(key, value)?) {
-        Some(_) => Err(format!("{key} is said twice")),
-        None => Ok(()),
-    }
+/// Sets what may be said once.
+pub(super) fn once<T>(field: &mut Option<T>, key: &str, value: T) -> Result<(), String> {
+    field.replace(value).map_or(Ok(()), |_| Err(format!("{key} is said twice")))
 }
 
 fn push<T: FromStr<Err: fmt::Display> + PartialEq>(list: &mut Vec<T>, value: &str) -> Result<(), String> {

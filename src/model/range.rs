@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
 /// The first and the last address, of one family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseRange(pub IpAddr, pub IpAddr);
+kept_as_text! { LeaseRange }
 
 impl LeaseRange {
     /// Whether all of it is in a subnet.
@@ -43,18 +42,5 @@ impl FromStr for LeaseRange {
 impl fmt::Display for LeaseRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.0, self.1)
-    }
-}
-
-impl From<LeaseRange> for String {
-    fn from(range: LeaseRange) -> Self {
-        range.to_string()
-    }
-}
-
-impl TryFrom<String> for LeaseRange {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
     }
 }

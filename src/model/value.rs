@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::link::{BRIDGE_MAC, CONTAINER_MAC, HOST_MAC, IFB_MAC};
@@ -16,9 +15,10 @@ use crate::error::Error;
 /// Stricter than the kernel's `dev_valid_name`, because it also reaches iptables (where a
 /// leading `-` or `!` and a trailing `+` have a meaning), the kernel's own name templates (`%`)
 /// and the directories of `/proc/sys/net` (where `all` and `default` are not interfaces).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Iface(String);
+shown_as_written! { Iface }
+kept_as_text! { Iface Mac }
 
 impl Iface {
     /// The name.
@@ -42,25 +42,6 @@ impl FromStr for Iface {
         };
         let shown: String = name.chars().take(32).collect();
         Err(Error::new(format!("interface name '{shown}'"), cause))
-    }
-}
-
-impl TryFrom<String> for Iface {
-    type Error = Error;
-    fn try_from(name: String) -> Result<Self, Error> {
-        name.parse()
-    }
-}
-
-impl From<Iface> for String {
-    fn from(name: Iface) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for Iface {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -159,8 +140,7 @@ pub fn mac(kind: u8, address: IpAddr) -> Mac {
 }
 
 /// An Ethernet address, written as `02:6e:ac:13:00:02`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
@@ -174,19 +154,6 @@ impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl From<Mac> for String {
-    fn from(mac: Mac) -> Self {
-        mac.to_string()
-    }
-}
-
-impl TryFrom<String> for Mac {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
     }
 }
 
@@ -274,8 +241,8 @@ mod tests {
     fn a_mac_survives_being_written_down() {
         let before = mac(0x6e, "172.19.0.2".parse().unwrap());
         assert_eq!(before.to_string(), "02:6e:ac:13:00:02");
-        assert_eq!(Mac::try_from(before.to_string()).unwrap(), before);
-        assert!(Mac::try_from("02:6e".to_owned()).is_err());
+        assert_eq!(before.to_string().parse::<Mac>().unwrap(), before);
+        assert!("02:6e".parse::<Mac>().is_err());
     }
 
     #[test]

@@ -108,13 +108,8 @@ impl Run<'_> {
         let inside = visit(&netns, || Netlink::open()?.links().doing(operation))??;
         let container = ContainerId { id: one.id.clone(), bundle: PathBuf::new() };
         let (ports, backend) = self.adopted_ports(one, found)?;
-        let mut claimed = Claimed {
-            state_dir: self.state_dir().to_path_buf(),
-            boot_id: self.boot_id.clone(),
-            shared: self.store.all_shared()?.into_iter().collect(),
-            ports,
-            ..Claimed::default()
-        };
+        let shared = self.store.all_shared()?.into_iter().collect();
+        let mut claimed = Claimed { shared, ports, ..self.claimed_by_nobody() };
         let mut request = Request::new(container, reference);
         let (mut host, mut attachments, mut networks) = (Host::default(), Vec::new(), Vec::new());
         for link in &one.links {

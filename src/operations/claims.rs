@@ -33,18 +33,30 @@ const TRIES: usize = 64;
 impl Run<'_> {
     /// What is claimed of what a network needs alone.
     pub(super) fn claimed_by_network(&self, spec: &NetworkSpec, known: Option<Network>) -> Result<Claimed> {
-        let mut claimed = Claimed {
-            state_dir: self.state_dir().to_path_buf(),
-            boot_id: self.boot_id.clone(),
-            ..Claimed::default()
-        };
+        let mut claimed = self.claimed_by_nobody();
+        self.claimed_beside(&mut claimed, spec, known)?;
+        Ok(claimed)
+    }
+
+    /// The place and the time that all claims are of.
+    pub(super) fn claimed_by_nobody(&self) -> Claimed {
+        let (state_dir, boot_id) = (self.state_dir().to_path_buf(), self.boot_id.clone());
+        Claimed { state_dir, boot_id, ..Claimed::default() }
+    }
+
+    fn claimed_beside(
+        &self,
+        claimed: &mut Claimed,
+        spec: &NetworkSpec,
+        known: Option<Network>,
+    ) -> Result<()> {
         // A network in place holds its share of these already.
         let in_place = known.as_ref().is_some_and(|known| known.firewall == spec.backend(Some(known)));
         if !in_place {
-            claimed.shared = self.shared_steps(self.store.all_shared()?)?;
+            claimed.shared.extend(self.shared_steps(self.store.all_shared()?)?);
         }
         claimed.networks.push(known);
-        Ok(claimed)
+        Ok(())
     }
 
     /// Everything that planning a container has to know of others, and its choices; and those
@@ -56,15 +68,10 @@ impl Run<'_> {
         networks: &[Known],
         mates: Vec<Record>,
     ) -> Admitted<(Claimed, Vec<Key>)> {
-        let mut claimed = Claimed::default();
+        let mut claimed = self.claimed_by_nobody();
         for (wanted, known) in request.networks.iter().zip(networks) {
-            let of_network = self.claimed_by_network(&wanted.network, known.network.clone())?;
-            let networks = std::mem::take(&mut claimed.networks);
-            let shared = std::mem::take(&mut claimed.shared);
-            claimed = Claimed { shared: shared.into_iter().chain(of_network.shared).collect(), ..of_network };
-            claimed.networks.splice(0..0, networks);
+            self.claimed_beside(&mut claimed, &wanted.network, known.network.clone())?;
         }
-        (claimed.state_dir, claimed.boot_id) = (self.state_dir().to_path_buf(), self.boot_id.clone());
         // What comes by CNI shares nothing: each time it is an interface of its own.
         match request.container.cni() {
             Some(_) => claimed.beside = mates,

@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::container::{ContainerId, Key};
 use crate::model::record::Record;
-use crate::store::{Owner, Pending, Records, Store};
+use crate::store::{Pending, Records, Store};
 
 /// How often to look again after having waited for another run.
 const ATTEMPTS: usize = 16;
@@ -58,12 +58,8 @@ pub fn detach_named(settings: &Settings, name: &str) -> Result<()> {
     };
     // One whose record is damaged or lost is known by its key alone.
     let Some(mut run) = Run::existing(settings)? else { return Err(unknown) };
-    let damaged = records.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?));
-    let claiming = run.store.all_links()?.into_iter().filter_map(|(_, owner)| match owner {
-        Owner::Container(key) => Some(key),
-        Owner::Network(_) | Owner::Unknown => None,
-    });
-    let called = damaged.chain(claiming).find(|key| key.id() == name);
+    let claiming = run.store.all_links()?.into_iter().filter_map(|(_, owner)| owner.container());
+    let called = records.damaged_keys().chain(claiming).find(|key| key.id() == name);
     run.detach(&[called.ok_or(unknown)?])
 }
 

@@ -46,7 +46,7 @@ impl Machine {
     }
 
     /// Ends the UDP flows that the coming or going of `rules` has made wrong.
-    pub(super) fn forget_flows(&self, change: Change, rules: &[&Rule]) {
+    pub(super) fn forget_flows(&self, change: Change, rules: &[Rule]) {
         conntrack::forget(self.kernel.netlink(), &self.netfilter, &self.log, change, rules);
     }
 }
@@ -69,7 +69,7 @@ impl Target for Machine {
         if change == Change::Add && rules.iter().any(|rule| matches!(rule, Rule::Network { .. })) {
             self.check_first(&rules)?;
         }
-        self.forget_flows(change, &rules.iter().collect::<Vec<_>>());
+        self.forget_flows(change, &rules);
         Ok(())
     }
 

@@ -143,11 +143,8 @@ impl Run<'_> {
     fn unread_on(&self, name: &NetworkName) -> Result<Vec<Key>> {
         let mut unread = Vec::new();
         for address in self.store.leases(name)? {
-            if let Some(Owner::Container(key)) = self.store.holder(&Claim::Lease(name.clone(), address))?
-                && !unread.contains(&key)
-            {
-                unread.push(key);
-            }
+            let holder = self.store.holder(&Claim::Lease(name.clone(), address))?;
+            unread.extend(holder.and_then(Owner::container).filter(|key| !unread.contains(key)));
         }
         Ok(unread)
     }

@@ -85,11 +85,7 @@ impl Run<'_> {
             let pending = self.store.all_pending()?;
             drop(lock);
             self.release_rules();
-            for owner in pending {
-                if let Owner::Container(key) = owner {
-                    self.store.wait_for(&key)?;
-                }
-            }
+            pending.into_iter().filter_map(Owner::container).try_for_each(|key| self.store.wait_for(&key))?;
         }
         let cause = "containers come and go all the time";
         Err(Error::new("wait for other runs", cause).of(Kind::Busy))

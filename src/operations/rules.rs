@@ -7,7 +7,7 @@ use crate::model::link::HOST_END;
 use crate::model::record::Record;
 use crate::model::rule::{Change, Rule};
 use crate::model::step::Step;
-use crate::store::{Lock, Owner, Records};
+use crate::store::{Lock, Records};
 
 /// Every rule that should be there: what is shared once, before what stands in it. A container
 /// that is only just coming, or that leaves, has none.
@@ -67,7 +67,7 @@ impl Run<'_> {
         let rules = wanted_rules(&self.store.records()?);
         let restored = self.machine.firewall.restore(&rules)?;
         if restored > 0 {
-            self.machine.forget_flows(Change::Add, &rules.iter().collect::<Vec<_>>());
+            self.machine.forget_flows(Change::Add, &rules);
         }
         self.end_alone(alone)?;
         Ok(restored)
@@ -83,7 +83,7 @@ impl Run<'_> {
         let rules = wanted_rules(&records);
         let unread = self.unread(&records)?;
         if self.machine.firewall.rebuild(&rules, &|owner| is_of(&unread, owner))? {
-            self.machine.forget_flows(Change::Add, &rules.iter().collect::<Vec<_>>());
+            self.machine.forget_flows(Change::Add, &rules);
         }
         // Those whom no record tells of have places of their own.
         self.rebuilt = Some(rules.into_iter().chain(self.machine.firewall.found()?).collect());
@@ -97,19 +97,15 @@ impl Run<'_> {
     /// The directory cannot be read, or the kernel does not answer.
     pub(super) fn unread(&self, records: &Records) -> Result<Vec<String>> {
         let known: Vec<Key> = records.containers.iter().map(Record::key).collect();
-        let damaged = records.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?));
-        let claiming = self.store.all_links()?.into_iter().filter_map(|(_, owner)| match owner {
-            Owner::Container(key) => Some(key),
-            Owner::Network(_) | Owner::Unknown => None,
-        });
-        let unread = claiming.chain(damaged).filter(|key| !known.contains(key));
+        let claiming = self.store.all_links()?.into_iter().filter_map(|(_, owner)| owner.container());
+        let unread = claiming.chain(records.damaged_keys()).filter(|key| !known.contains(key));
         let unread = unread.chain(records.incomplete.iter().cloned()).map(|key| key.id().to_owned());
         let links = self.machine.kernel.netlink().links().doing(|| "look at links")?;
         let host_ends = links.0.into_iter().filter(|link| link.name.starts_with(HOST_END));
         let is_known = |id: &String| records.containers.iter().any(|record| record.id() == id);
         let aliases = host_ends.filter_map(|link| link.alias).filter(|id| !is_known(id));
         let mut ids: Vec<String> = unread.chain(aliases).collect();
-        ids.sort();
+        ids.sort_unstable();
         ids.dedup();
         Ok(ids)
     }

@@ -1,6 +1,6 @@
 //! What every operation that changes something holds while it runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::machine::Machine;
 use crate::config::Settings;
@@ -12,7 +12,7 @@ use crate::model::container::{ContainerId, Key};
 use crate::model::network::{Network, NetworkName};
 use crate::model::record::Record;
 use crate::model::rule::{Backend, Family, Rule};
-use crate::store::{Held, Lock, Owner, Records, Store, Turn};
+use crate::store::{Damage, Held, Lock, Owner, Records, Store, Turn};
 
 /// The generation of the ruleset after our last transaction, if nobody else has made one.
 const GENERATION: &str = "generation";
@@ -114,10 +114,18 @@ impl<'s> Run<'s> {
     /// # Errors
     /// It cannot be read, or is of another version.
     pub(super) fn record(&self, key: &Key) -> Result<Option<Record>> {
-        match self.store.record(key)? {
+        self.undamaged(self.store.record(key)?, || self.store.container_file(key))
+    }
+
+    fn undamaged<T>(
+        &self,
+        found: Option<std::result::Result<T, Damage>>,
+        file: impl Fn() -> PathBuf,
+    ) -> Result<Option<T>> {
+        match found {
             Some(Err(version)) if version.kind() == Kind::Conflict => Err(version),
             Some(Err(damage)) => {
-                self.store.set_aside(&self.store.container_file(key))?;
+                self.store.set_aside(&file())?;
                 self.log.warn(&damage);
                 Ok(None)
             }
@@ -146,16 +154,8 @@ impl<'s> Run<'s> {
     /// # Errors
     /// It cannot be read.
     pub(super) fn network(&self, name: &NetworkName) -> Result<Option<Network>> {
-        match self.store.network(name)? {
-            Some(Err(version)) if version.kind() == Kind::Conflict => Err(version),
-            Some(Err(damage)) => {
-                self.store.set_aside(&self.store.network_file(name))?;
-                self.log.warn(&damage);
-                Ok(None)
-            }
-            Some(Ok(network)) if network.boot_id != self.boot_id => Ok(None),
-            found => Ok(found.and_then(std::result::Result::ok)),
-        }
+        let found = self.undamaged(self.store.network(name)?, || self.store.network_file(name))?;
+        Ok(found.filter(|network| network.boot_id == self.boot_id))
     }
 
     /// Sets aside every record that is damaged, and tells of it.
@@ -197,10 +197,8 @@ impl<'s> Run<'s> {
 
     /// Whether no other run is applying or undoing anything.
     pub(super) fn nobody_pending(&self) -> Result<bool> {
-        for owner in self.store.all_pending()? {
-            if let Owner::Container(key) = owner
-                && matches!(self.store.hold(&key)?, Held::Busy)
-            {
+        for key in self.store.all_pending()?.into_iter().filter_map(Owner::container) {
+            if matches!(self.store.hold(&key)?, Held::Busy) {
                 return Ok(false);
             }
         }

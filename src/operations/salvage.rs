@@ -142,8 +142,7 @@ impl Run<'_> {
         let mut unread = self.unread(&records)?;
         unread.retain(|id| except.is_none_or(|key| key.id() != id));
         if self.machine.firewall.remove_unowned(&wanted, &|owner| is_of(&unread, owner))? {
-            let rules: Vec<_> = wanted.iter().collect();
-            self.machine.forget_flows(Change::Add, &rules);
+            self.machine.forget_flows(Change::Add, &wanted);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::model::observed::{Link, Links};
 use crate::model::sandbox::NetnsRef;
 use crate::model::step::{NETNS_DIRECTORY, Step};
 use crate::model::value::{self, Mac};
-use crate::store::{Owner, Records};
+use crate::store::Records;
 
 /// A container that host ends of ours lead to, and no record tells of.
 #[derive(Debug, Clone)]
@@ -246,14 +246,8 @@ impl Run<'_> {
 
     /// Containers that claims name, and that have no record.
     pub(super) fn keys_without_record(&self, records: &Records) -> Result<BTreeSet<Key>> {
-        let mut claiming = BTreeSet::new();
-        for (_, owner) in self.store.all_links()? {
-            let Owner::Container(key) = owner else { continue };
-            let known = records.containers.iter().any(|record| record.key() == key);
-            if !known && !records.incomplete.contains(&key) {
-                claiming.insert(key);
-            }
-        }
-        Ok(claiming)
+        let claiming = self.store.all_links()?.into_iter().filter_map(|(_, owner)| owner.container());
+        let is_known = |key: &Key| records.containers.iter().any(|record| record.key() == *key);
+        Ok(claiming.filter(|key| !is_known(key) && !records.incomplete.contains(key)).collect())
     }
 }

@@ -61,7 +61,7 @@ pub fn show_links() -> io::Result<()> {
 fn tops_below_sys(mountinfo: &str) -> Vec<&Path> {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
     let mut tops: Vec<&Path> = points.filter(|point| point.parent().is_some_and(is_in_sys)).collect();
-    tops.sort();
+    tops.sort_unstable();
     tops.dedup_by(|point, top| point.starts_with(top));
     tops
 }

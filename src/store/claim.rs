@@ -60,6 +60,11 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
+    /// The container, if it is one.
+    pub(crate) fn container(self) -> Option<Key> {
+        if let Self::Container(key) = self { Some(key) } else { None }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Container(key) => key.as_str(),

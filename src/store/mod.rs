@@ -292,7 +292,7 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
     for entry in entries {
         names.extend(entry.doing(operation)?.file_name().into_string().ok());
     }
-    names.sort();
+    names.sort_unstable();
     Ok(names)
 }
 

@@ -38,6 +38,11 @@ impl Records {
         Store::existing(dir)?.map_or_else(|| Ok(Self::default()), |store| store.records())
     }
 
+    /// The containers whose records are damaged, as far as their files' names tell.
+    pub(crate) fn damaged_keys(&self) -> impl Iterator<Item = Key> {
+        self.damaged.iter().filter_map(|(path, _)| Key::parse(path.file_stem()?.to_str()?))
+    }
+
     /// Whether a container is attached, and no run is at it.
     pub(crate) fn is_complete(&self, record: &Record) -> bool {
         !self.incomplete.contains(&record.key())
@@ -54,12 +59,7 @@ impl Store {
         let networks = self.read_all("networks", &mut damaged)?;
         let mut containers: Vec<Record> = self.read_all("containers", &mut damaged)?;
         containers.retain(|record| !self.gone.contains(&record.key()));
-        let pending = self.all_pending()?.into_iter();
-        let incomplete = pending.filter_map(|owner| match owner {
-            Owner::Container(key) => Some(key),
-            Owner::Network(_) | Owner::Unknown => None,
-        });
-        let incomplete = incomplete.collect();
+        let incomplete = self.all_pending()?.into_iter().filter_map(Owner::container).collect();
         damaged.extend(self.damaged()?);
         Ok(Records { networks, containers, incomplete, damaged })
     }

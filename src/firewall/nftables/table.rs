@@ -83,7 +83,7 @@ impl Table {
 
     fn read_once(socket: &Socket, family: Family) -> io::Result<Self> {
         let ask = |kind, flags, attributes: &[u8], each: &mut dyn FnMut(&[u8])| {
-            send(socket, &message(kind, REQUEST | flags, number(family), attributes))?;
+            send(socket, &message(kind, REQUEST | flags, family.number(), attributes))?;
             if listen(socket, each)? { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
         };
         let mut table = Self::default();
@@ -120,7 +120,7 @@ fn found(answer: &[u8]) -> Option<Found> {
 
 /// Deletes the table with all that is in it.
 pub(super) fn delete_table(family: Family) -> Change {
-    let request = message(DELETE_TABLE, REQUEST, number(family), &attribute(TABLE_NAME, &text(TABLE)));
+    let request = message(DELETE_TABLE, REQUEST, family.number(), &attribute(TABLE_NAME, &text(TABLE)));
     (request, format!("delete table {} {TABLE}", nft_word(family)))
 }
 
@@ -131,7 +131,7 @@ pub(super) fn delete_rule(family: Family, Found { chain, handle, .. }: &Found) -
         attribute(RULE_CHAIN, &text(chain)),
         attribute(RULE_HANDLE, &handle.to_be_bytes()),
     ];
-    let request = message(DELETE_RULE, REQUEST, number(family), &attributes.concat());
+    let request = message(DELETE_RULE, REQUEST, family.number(), &attributes.concat());
     (request, format!("delete rule {} {TABLE} {chain} handle {handle}", nft_word(family)))
 }
 
@@ -147,7 +147,7 @@ pub(super) fn delete(family: Family, elements: &[Element]) -> Vec<Change> {
 
 fn changes(kind: u16, flags: u16, verb: &str, family: Family, elements: &[Element]) -> Vec<Change> {
     let change = |(attributes, first): (Vec<u8>, &Element)| {
-        let request = message(kind, REQUEST | flags, number(family), &attributes);
+        let request = message(kind, REQUEST | flags, family.number(), &attributes);
         (request, format!("{verb} element {} {TABLE} {} {{ {first} }}", nft_word(family), first.map().name))
     };
     element::requests(elements, kind == NEW_ELEMENT).into_iter().map(change).collect()
@@ -159,11 +159,4 @@ fn is_absent(error: &io::Error) -> bool {
 
 fn text(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[0]].concat()
-}
-
-fn number(family: Family) -> u8 {
-    match family {
-        Family::Ipv4 => 2,
-        Family::Ipv6 => 10,
-    }
 }

@@ -67,10 +67,7 @@ fn port(facts: &[InfoBridgePort]) -> BridgePort {
 
 /// A link's name.
 pub(in crate::kernel) fn name_of(link: &LinkMessage) -> &str {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
-    });
+    let name = link.attributes.iter().find_map(when!(LinkAttribute::IfName(name) => name.as_str()));
     name.unwrap_or_default()
 }
 
@@ -78,14 +75,8 @@ pub(in crate::kernel) fn name_of(link: &LinkMessage) -> &str {
 /// IPv6 mostly has the other one alone.
 pub(in crate::kernel) fn address_of(message: &AddressMessage) -> Option<IpNetwork> {
     let attributes = message.attributes.iter();
-    let local = attributes.clone().find_map(|attribute| match attribute {
-        AddressAttribute::Local(ip) => Some(*ip),
-        _ => None,
-    });
-    let other = attributes.clone().find_map(|attribute| match attribute {
-        AddressAttribute::Address(ip) => Some(*ip),
-        _ => None,
-    });
+    let local = attributes.clone().find_map(when!(AddressAttribute::Local(ip) => *ip));
+    let other = attributes.clone().find_map(when!(AddressAttribute::Address(ip) => *ip));
     IpNetwork::new(local.or(other)?, message.header.prefix_len).ok()
 }
 
@@ -95,10 +86,7 @@ pub(super) fn routes(message: &RouteMessage, links: &Links) -> Vec<Route> {
     let next_hops: Vec<(Option<u32>, Option<IpAddr>)> = message
         .attributes
         .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::MultiPath(next_hops) => Some(next_hops),
-            _ => None,
-        })
+        .find_map(when!(RouteAttribute::MultiPath(next_hops) => next_hops))
         .map(|all| all.iter().map(|next| (Some(next.interface_index), gateway(&next.attributes))).collect())
         .unwrap_or_else(|| vec![(route.link, gateway(&message.attributes))]);
     let name = |index| links.by_index(index).map(|link| link.name.clone());

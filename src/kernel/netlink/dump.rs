@@ -90,10 +90,10 @@ impl Netlink {
     ) -> io::Result<Vec<AddressMessage>> {
         let mut question = AddressMessage::default();
         (question.header.family, question.header.index) = (family, link);
-        self.table(RouteNetlinkMessage::GetAddress(question), |answer| match answer {
-            RouteNetlinkMessage::NewAddress(address) => Some(address),
-            _ => None,
-        })
+        self.table(
+            RouteNetlinkMessage::GetAddress(question),
+            when!(RouteNetlinkMessage::NewAddress(address) => address),
+        )
     }
 
     /// The routes of both families and of every table but the kernel's own (`local`), IPv4
@@ -135,10 +135,7 @@ impl Netlink {
     pub(in crate::kernel) fn route_messages(&self, family: Family) -> io::Result<Vec<RouteMessage>> {
         let mut all = RouteMessage::default();
         all.header.address_family = family.number().into();
-        let route = |answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => Some(route),
-            _ => None,
-        };
+        let route = when!(RouteNetlinkMessage::NewRoute(route) => route);
         match self.table(RouteNetlinkMessage::GetRoute(all), route) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
             routes => routes,

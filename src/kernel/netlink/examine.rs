@@ -32,10 +32,7 @@ impl Netlink {
         to.attributes.push(RouteAttribute::Destination(address.into()));
         self.ask(RouteNetlinkMessage::GetRoute(to), |answer| {
             let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
-            route.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            })
+            route.attributes.iter().find_map(when!(RouteAttribute::Oif(index) => *index))
         })
     }
 

@@ -100,11 +100,9 @@ impl Netlink {
             Err(error) => return Err(error),
         };
         let attributes = told.map(|entry| entry.attributes).unwrap_or_default();
-        let mac = attributes.into_iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(mac) => mac.try_into().ok().map(Mac),
-            _ => None,
-        });
-        let Some(mac) = mac else { return Ok(false) };
+        let mac = attributes.into_iter().find_map(when!(NeighbourAttribute::LinkLayerAddress(mac) => mac));
+        let Some(Ok(mac)) = mac.map(TryInto::try_into) else { return Ok(false) };
+        let mac = Mac(mac);
         Ok(self.by_mac(bridge_index, mac)?.is_some_and(|entry| entry.header.ifindex != bridge_index))
     }
 
@@ -120,10 +118,10 @@ impl Netlink {
     }
 
     fn entry(&self, question: NeighbourMessage) -> io::Result<Option<NeighbourMessage>> {
-        let found = self.ask(RouteNetlinkMessage::GetNeighbour(question), |answer| match answer {
-            RouteNetlinkMessage::NewNeighbour(entry) => Some(entry),
-            _ => None,
-        });
+        let found = self.ask(
+            RouteNetlinkMessage::GetNeighbour(question),
+            when!(RouteNetlinkMessage::NewNeighbour(entry) => entry),
+        );
         found.or_else(|error| if error.raw_os_error() == Some(libc::ENOENT) { Ok(None) } else { Err(error) })
     }
 
@@ -163,16 +161,14 @@ impl Netlink {
     pub fn number_of(&self, netns: BorrowedFd<'_>) -> io::Result<Option<i32>> {
         let mut question = NsidMessage::default();
         question.attributes.push(NsidAttribute::Fd(netns.as_raw_fd().cast_unsigned()));
-        let number = self.ask(RouteNetlinkMessage::GetNsId(question), |answer| match answer {
-            RouteNetlinkMessage::NewNsId(answer) => {
-                answer.attributes.iter().find_map(|attribute| match attribute {
-                    NsidAttribute::Id(number) => Some(*number),
-                    _ => None,
-                })
-            }
-            _ => None,
+        let answer = self.ask(
+            RouteNetlinkMessage::GetNsId(question),
+            when!(RouteNetlinkMessage::NewNsId(answer) => answer),
+        )?;
+        let number = answer.and_then(|answer| {
+            answer.attributes.into_iter().find_map(when!(NsidAttribute::Id(number) => number))
         });
-        Ok(number?.filter(|number| *number >= 0))
+        Ok(number.filter(|number| *number >= 0))
     }
 }
 

@@ -122,22 +122,17 @@ impl Netlink {
     /// The kernel refuses.
     pub fn queues(&self) -> io::Result<HashMap<u32, Queue>> {
         let all = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-        let queue = |answer| match answer {
-            RouteNetlinkMessage::NewQueueDiscipline(found) => queue(&found),
-            _ => None,
-        };
-        Ok(self.table(all, queue)?.into_iter().collect())
+        let found = self.table(all, when!(RouteNetlinkMessage::NewQueueDiscipline(found) => found))?;
+        Ok(found.iter().filter_map(queue).collect())
     }
 
     /// The number of the link that what comes in by this one, by its number, passes first.
     fn redirected_to(&self, index: u32) -> io::Result<Option<u32>> {
         let mut message = TcMessage::with_index(index.cast_signed());
         message.header.parent = INCOMING;
-        let redirect = |answer| match answer {
-            RouteNetlinkMessage::NewTrafficFilter(found) => redirect(found),
-            _ => None,
-        };
-        Ok(self.table(RouteNetlinkMessage::GetTrafficFilter(message), redirect)?.into_iter().next())
+        let found = when!(RouteNetlinkMessage::NewTrafficFilter(found) => found);
+        let filters = self.table(RouteNetlinkMessage::GetTrafficFilter(message), found)?;
+        Ok(filters.into_iter().find_map(redirect))
     }
 }
 
@@ -207,21 +202,12 @@ fn read(nested: &DefaultNla, queue: &mut Queue) {
 }
 
 fn redirect(message: TcMessage) -> Option<u32> {
-    let options = message.attributes.into_iter().filter_map(|attribute| match attribute {
-        TcAttribute::Options(options) => Some(options),
-        _ => None,
-    });
-    let actions = options.flatten().filter_map(|option| match option {
-        TcOption::U32(TcFilterU32Option::Action(actions)) => Some(actions),
-        _ => None,
-    });
+    let options = message.attributes.into_iter().filter_map(when!(TcAttribute::Options(options) => options));
+    let actions =
+        options.flatten().filter_map(when!(TcOption::U32(TcFilterU32Option::Action(actions)) => actions));
     let attributes = actions.flatten().flat_map(|action| action.attributes);
-    let mirrors = attributes.filter_map(|attribute| match attribute {
-        TcActionAttribute::Options(options) => Some(options),
-        _ => None,
-    });
-    mirrors.flatten().find_map(|option| match option {
-        TcActionOption::Mirror(TcActionMirrorOption::Parms(mirror)) => Some(mirror.ifindex),
-        _ => None,
-    })
+    let mirrors = attributes.filter_map(when!(TcActionAttribute::Options(options) => options));
+    mirrors
+        .flatten()
+        .find_map(when!(TcActionOption::Mirror(TcActionMirrorOption::Parms(mirror)) => mirror.ifindex))
 }

@@ -71,10 +71,7 @@ impl Tables {
     }
 
     fn master(&self, link: &LinkMessage) -> Option<&LinkMessage> {
-        link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Controller(index) => self.link(*index),
-            _ => None,
-        })
+        self.link(link.attributes.iter().find_map(when!(LinkAttribute::Controller(index) => *index))?)
     }
 
     /// The links by which the host's default routes leave, and those that they stand on: the
@@ -157,7 +154,7 @@ fn parameters(link: &str) -> Vec<(String, String, String)> {
             }
         }
     }
-    all.sort();
+    all.sort_unstable();
     all
 }
 
@@ -170,8 +167,5 @@ pub(in crate::kernel) fn lower(link: &LinkMessage) -> Option<u32> {
     if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_))) {
         return None;
     }
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Link(index) => Some(*index),
-        _ => None,
-    })
+    link.attributes.iter().find_map(when!(LinkAttribute::Link(index) => *index))
 }

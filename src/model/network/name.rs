@@ -1,9 +1,6 @@
 //! What a network is called.
 
-use std::fmt;
 use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::model::value::Iface;
@@ -13,9 +10,10 @@ const MAX_NAME: usize = 63;
 
 /// A network's name: a file's name, so one of letters, digits and `_ . - @`. One that is
 /// described by flags has its bridge's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkName(String);
+shown_as_written! { NetworkName }
+kept_as_text! { NetworkName }
 
 impl NetworkName {
     /// The name.
@@ -41,24 +39,5 @@ impl FromStr for NetworkName {
         let shown: String = name.chars().take(MAX_NAME).collect();
         let cause = format!("it must be 1 to {MAX_NAME} letters, digits and _ . - @");
         Err(Error::new(format!("network name '{shown}'"), cause))
-    }
-}
-
-impl TryFrom<String> for NetworkName {
-    type Error = Error;
-    fn try_from(name: String) -> Result<Self, Error> {
-        name.parse()
-    }
-}
-
-impl From<NetworkName> for String {
-    fn from(name: NetworkName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for NetworkName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
