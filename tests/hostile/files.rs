@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,15 @@ const HOLD: &str = "$SIG{IO} = 'IGNORE'; \
 pub fn hold_leases(world: &mut World, process: Process, kind: &str, files: &[&str]) {
     let said = world.dir.join(format!("holder{}{kind}", process.pid));
     let child = Command::new("nsenter")
-        .args(["-t", &process.pid.to_string(), "-m", "setpriv", "--bounding-set=-all", "--inh-caps=-all"])
+        .args([
+            "-t",
+            &process.pid.to_string(),
+            "-m",
+            "-r",
+            "setpriv",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+        ])
         .args(["perl", "-e", HOLD, kind])
         .args(files)
         .stdin(Stdio::null())
@@ -71,6 +80,7 @@ pub fn with_files_of_its_own(world: &mut World, id: &str) -> Process {
 /// Puts a symbolic link in the place of `hosts`, and another directory in that of `/etc`, again
 /// and again; and writes into whatever it can reach by those names. How often it has.
 pub fn exchange_names(stop: &AtomicBool) -> usize {
+    assert!(!Path::new(env!("CARGO_MANIFEST_DIR")).exists(), "these are the machine's own files");
     let mut written = 0;
     let mut write = |path: &str| {
         if let Ok(mut file) = OpenOptions::new().append(true).open(path) {

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{chroot, fchdir};
 
 use crate::common::Process;
 
@@ -23,12 +24,15 @@ fn among_its_files<T: Send + 'static>(
     process: Process,
     what: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
-    let namespace = File::open(format!("/proc/{}/ns/mnt", process.pid)).expect("open the namespace");
+    let open =
+        |name| File::open(format!("/proc/{}/{name}", process.pid)).expect("open what is the process's");
+    let (namespace, root) = (open("ns/mnt"), open("root"));
     let its_root = root_of(&format!("/proc/{}/root/", process.pid));
     std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_FS).expect("unshare");
         setns(namespace, CloneFlags::CLONE_NEWNS).expect("setns");
-        // Of a process that was put in place by chroot(2) it would be the machine's own.
+        // Where the tests run in a changed root, that of the namespace is the machine's.
+        fchdir(root).and_then(|()| chroot(".")).expect("chroot");
         assert_eq!(root_of("/"), its_root, "not where it finds its files");
         what()
     })

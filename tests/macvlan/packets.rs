@@ -155,7 +155,7 @@ fn names_resolve_between_containers_on_the_wire() {
             hosts.lines().any(|line| line.split_whitespace().skip(1).any(|word| word == name)),
             "{hosts}"
         );
-        let ping = format!("nsenter -t {} -n -m /bin/busybox ping -c 1 -W 2 {name}", process.pid);
+        let ping = format!("nsenter -t {} -n -m -r /bin/busybox ping -c 1 -W 2 {name}", process.pid);
         let pinged = scene.world.try_sh(&ping);
         assert!(pinged.status.success(), "{ping}: {}", stderr(&pinged));
     }

@@ -138,7 +138,7 @@ fn a_run_killed_anywhere_leaves_each_line_whole_or_gone() {
     let clear = || {
         world.detach_ok("victim");
         let files = format!("{0}/hosts {0}/resolv.conf", rootfs.join("etc").display());
-        world.try_sh(&format!("nsenter -t {} -m umount -q {files}", victim.pid));
+        world.try_sh(&format!("nsenter -t {} -m -r umount -q {files}", victim.pid));
     };
     clear();
     let mut kills = 0;

@@ -27,7 +27,7 @@ fn apart_with(world: &mut World, propagation: &str) -> Process {
 
 /// What a process sees in a file.
 pub(super) fn sees(world: &World, process: Process, file: &str) -> String {
-    world.sh(&format!("nsenter -t {} -m cat {file}", process.pid))
+    world.sh(&format!("nsenter -t {} -m -r cat {file}", process.pid))
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_container_that_runs_is_given_files_when_asked_and_detach_takes_them_back() 
     world.netns_ok(&["attach", &pid, "--id", "a", "--dns", "1.1.1.1", "--alias", "web"], "");
     assert!(sees(&world, container, "/etc/hosts").contains(" a web "));
     assert!(sees(&world, container, "/etc/resolv.conf").starts_with("nameserver 1.1.1.1\n"));
-    let write = format!("nsenter -t {pid} -m sh -c 'echo x >>/etc/hosts'");
+    let write = format!("nsenter -t {pid} -m -r sh -c 'echo x >>/etc/hosts'");
     assert!(!world.try_sh(&write).status.success(), "read only");
     assert_eq!((fs::read("/etc/hosts").unwrap(), fs::read("/etc/resolv.conf").unwrap()), host);
     assert_eq!(mounts(&world), table, "the host's mounts");
