@@ -2,6 +2,7 @@
 //! What the answers are depends on the machine, and is looked at by `benches/run` alone.
 
 use crate::common;
+use crate::common::kubelet::Kubelet;
 use crate::cost::cases::CASES;
 use crate::cost::peers::others;
 use crate::cost::table::Figure;
@@ -45,9 +46,19 @@ fn every_peer_goes_up_and_down_however_many_are_up() {
 
 #[test]
 fn the_other_questions_are_answered() {
-    let elsewhere = ["grow", "leases", "process"];
+    let elsewhere = ["grow", "pods", "leases", "process"];
     for case in CASES.iter().filter(|case| !elsewhere.contains(&case.name)) {
         ask(case.name, TINY);
+    }
+}
+
+#[test]
+fn pods_come_and_go_on_every_network() {
+    if !Kubelet::is_possible() {
+        return;
+    }
+    for table in ask("pods", TINY) {
+        assert_eq!(table.head[1..4], ["host network", "netns", "netns, nftables"], "{}", table.markdown());
     }
 }
 

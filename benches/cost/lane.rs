@@ -72,6 +72,13 @@ impl<P: Peer + ?Sized> Lane<P> {
     }
 }
 
+/// What has been started here is ended here, by its world.
+impl<P: Peer + ?Sized> Drop for Lane<P> {
+    fn drop(&mut self) {
+        self.enter();
+    }
+}
+
 /// Waits, for a bounded time, until the kernel has done away with the namespaces of those
 /// that have ended: it does so afterwards, and others wait for the same locks.
 pub fn settle() {

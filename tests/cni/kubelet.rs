@@ -2,110 +2,23 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
 
 use serde_json::json;
 
 use super::clients::world;
+use crate::common::kubelet::Kubelet;
 use crate::common::traffic::{ask_tcp, serve_tcp};
-use crate::common::{NETNS, Process, World, skip};
-use crate::engines::containerd::start;
-use crate::engines::{find, image};
-
-/// The client, which `tests/run` builds.
-const CRI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cri/bin/cri");
-
-struct Kubelet {
-    daemon: Child,
-    socket: String,
-}
-
-impl Kubelet {
-    fn new(world: &World) -> Self {
-        let cri = "[plugins.\"io.containerd.grpc.v1.cri\"";
-        let configuration = format!(
-            "{cri}]\nsandbox_image = \"localhost/pause:1\"\ndisable_cgroup = true\ndisable_apparmor = true\n\
-             restrict_oom_score_adj = true\n{cri}.containerd]\nsnapshotter = \"native\"\n\
-             {cri}.cni]\nbin_dir = \"/opt/cni/bin\"\nconf_dir = \"/etc/cni/net.d\"\n"
-        );
-        let (daemon, socket) = start(world, "", &configuration);
-        let kubelet = Self { daemon, socket };
-        let ctr = format!("timeout 20 ctr --address {} --namespace k8s.io", kubelet.socket);
-        world.sh(&format!("{ctr} images import {}", pause(world, &world.dir.join("containerd"))));
-        kubelet
-    }
-
-    /// What a command prints that succeeds.
-    fn ask(&self, words: &[&str]) -> String {
-        self.try_ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
-    }
-
-    fn try_ask(&self, words: &[&str]) -> Result<String, String> {
-        let mut command = Command::new("timeout");
-        let output =
-            command.args(["-s", "KILL", "60", CRI, &self.socket]).args(words).output().expect("run cri");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-    }
-
-    /// A container that runs in a pod.
-    fn start(&self, pod: &str, name: &str) -> Process {
-        let id = self.ask(&["start", pod, "localhost/pause:1", name, "/bin/busybox", "sleep", "1000"]);
-        Process { pid: self.ask(&["pid", &id]).parse().expect("a pid") }
-    }
-
-    fn end(&self, pod: &str) {
-        self.ask(&["stop", pod]);
-        self.ask(&["remove", pod]);
-    }
-}
-
-impl Drop for Kubelet {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
-}
-
-/// An image with busybox that sleeps, as `docker save` would write it.
-fn pause(world: &World, dir: &Path) -> String {
-    let layer = image(world);
-    let sum = world.sh(&format!("sha256sum {}", layer.display()));
-    let diff = format!("sha256:{}", sum.split_whitespace().next().expect("a sum"));
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff]},
-        "config": {"Entrypoint": ["/bin/busybox", "sleep", "1000"]},
-    });
-    let manifest =
-        json!([{"Config": "config.json", "RepoTags": ["localhost/pause:1"], "Layers": ["layer.tar"]}]);
-    fs::write(dir.join("config.json"), config.to_string()).expect("write config.json");
-    fs::write(dir.join("manifest.json"), manifest.to_string()).expect("write manifest.json");
-    let d = dir.display();
-    world.sh(&format!(
-        "cp {} {d}/layer.tar; cd {d}; tar cf pause.tar layer.tar config.json manifest.json",
-        layer.display()
-    ));
-    format!("{d}/pause.tar")
-}
-
-/// Whether there is all that a kubelet's part takes.
-fn is_possible() -> bool {
-    if !Path::new(CRI).exists() {
-        skip("the CRI client is not built: cargo install --path tests/cri --root target/cri");
-        return false;
-    }
-    find("containerd").is_some()
-}
+use crate::common::{NETNS, World};
 
 fn kubelet() -> Option<(World, Kubelet)> {
-    let world = is_possible().then(world)??;
+    let world = Kubelet::is_possible().then(world)??;
     let kubelet = Kubelet::new(&world);
     Some((world, kubelet))
 }
 
 #[test]
 fn the_commands_of_the_documentation_lead_from_nothing_to_pods() {
-    let Some(world) = is_possible().then(World::new).flatten() else { return };
+    let Some(world) = Kubelet::is_possible().then(World::new).flatten() else { return };
     world.change_only_here(&["/etc", "/opt", "/var/lib", "/usr"]);
     world.sh("rm -rf /etc/cni/net.d /opt/cni");
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cni.md")).expect("cni.md");

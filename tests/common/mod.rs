@@ -6,6 +6,7 @@
 //! from the test's thread run inside, and the kernel takes everything back when the last of
 //! them has ended. So tests may run side by side.
 
+pub mod kubelet;
 mod options;
 mod runc;
 pub mod scene;

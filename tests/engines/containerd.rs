@@ -2,35 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::runtime::edit;
-use super::{Ask, Engine, said, wait_for};
+use super::{Ask, Engine, said};
+use crate::common::kubelet::start;
 use crate::common::{Process, World};
-
-/// A containerd with a directory of its own, and its socket; its configuration begins and ends with
-/// these lines.
-pub fn start(world: &World, first: &str, last: &str) -> (Child, String) {
-    let dir = world.dir.join("containerd");
-    fs::create_dir_all(&dir).expect("create directory");
-    let d = dir.display();
-    let configuration = format!(
-        "version = 2\nroot = \"{d}/root\"\nstate = \"{d}/state\"\n{first}\
-         [grpc]\naddress = \"{d}/sock\"\n{last}"
-    );
-    fs::write(dir.join("config.toml"), configuration).expect("write config.toml");
-    let log = fs::File::create(dir.join("log")).expect("create log");
-    let daemon = Command::new("containerd")
-        .args(["--config", &format!("{d}/config.toml")])
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("clone log"))
-        .stderr(log)
-        .spawn()
-        .expect("start containerd");
-    let ctr = format!("timeout 5 ctr --address {d}/sock");
-    wait_for("containerd", || world.try_sh(&format!("{ctr} version")).status.success());
-    (daemon, format!("{d}/sock"))
-}
 
 pub struct Containerd {
     daemon: Child,
@@ -41,7 +18,7 @@ pub struct Containerd {
 
 impl Containerd {
     pub fn new(world: &World, runtime: &Path) -> Self {
-        let (daemon, socket) = start(world, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n", "");
+        let (daemon, socket) = start(world, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n", "", &[]);
         let ctr = format!("ctr --address {socket}");
         Self { daemon, ctr, runtime: runtime.display().to_string(), started: Vec::new() }
     }

@@ -13,6 +13,7 @@ mod special;
 use std::path::PathBuf;
 use std::process::Output;
 
+pub use crate::common::kubelet::image;
 use crate::common::{NETNS, Process, World, skip, stderr, wait_for};
 
 /// A container to be started: a busybox that sleeps.
@@ -93,14 +94,4 @@ fn said(output: &Output) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     Err(stderr(output))
-}
-
-/// A tar archive of a root file system with busybox, for the engines that have images.
-pub fn image(world: &World) -> PathBuf {
-    let tar = world.dir.join("image.tar");
-    if !tar.exists() {
-        let rootfs = world.bundle("image", &[], "").join("rootfs");
-        world.sh(&format!("tar -C {} -cf {} .", rootfs.display(), tar.display()));
-    }
-    tar
 }

@@ -10,6 +10,7 @@ mod leases;
 mod networks;
 mod once;
 mod packets;
+mod pods;
 mod ports;
 mod process;
 
@@ -27,7 +28,7 @@ pub struct Case {
 }
 
 /// All of them.
-pub const CASES: [Case; 11] = [
+pub const CASES: [Case; 12] = [
     Case { name: "grow", what: "one container more, however many are up", run: grow::run },
     Case { name: "first", what: "the first container, network included", run: first::run },
     Case { name: "ports", what: "no port, one, 32, 206, a range of 1,000", run: ports::run },
@@ -35,6 +36,7 @@ pub const CASES: [Case; 11] = [
     Case { name: "full", what: "ten published ports for each of 1,000 containers", run: full::run },
     Case { name: "dense", what: "32 published ports for each of 470 containers", run: dense::run },
     Case { name: "cni", what: "as a CNI plugin, beside the chain", run: cni::run },
+    Case { name: "pods", what: "whole pods of containerd, as a kubelet asks for them", run: pods::run },
     Case { name: "once", what: "100 at once, and one after the other", run: once::run },
     Case { name: "beside", what: "what taking down cannot avoid", run: beside::run },
     Case { name: "leases", what: "an address among 60,000 leases", run: leases::run },
@@ -55,6 +57,8 @@ pub const DENSE_UP: &str = "Set up, 32 published ports each";
 pub const DENSE_DOWN: &str = "Take down, 32 published ports each";
 pub const CNI_ADD: &str = "As a CNI plugin: ADD";
 pub const CNI_DEL: &str = "As a CNI plugin: DEL";
+pub const POD_RUN: &str = "A whole pod: RunPodSandbox";
+pub const POD_STOP: &str = "A whole pod: StopPodSandbox";
 pub const PACKETS: &str = "A new connection's first packet";
 pub const ONCE: &str = "Many at once";
 pub const BESIDE: &str = "What taking down cannot avoid";

@@ -13,11 +13,13 @@ use crate::cost::call::Call;
 use crate::cost::lane::netns;
 
 pub const PATH: &str = "/usr/lib/cni";
+/// The version of the specification that is spoken.
+pub const SPOKEN: &str = "0.4.0";
 
 #[derive(Debug, Default)]
 pub struct Cni {
     /// The firewall of this program, if it is the plugin.
-    ours: Option<&'static str>,
+    pub ours: Option<&'static str>,
     /// What the bridge plugin said of each container.
     results: HashMap<usize, Value>,
 }
@@ -29,7 +31,23 @@ impl Cni {
     }
 }
 
-fn chain(container: &Container, ours: Option<&str>) -> Vec<Value> {
+/// The plugins that a network has, in their order.
+pub fn plugins(ours: bool) -> Vec<Value> {
+    let mut bridge = json!({
+        "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+        "ipam": {"type": "host-local", "subnet": "10.89.0.0/16", "dataDir": "/run/cni-networks",
+            "routes": [{"dst": "0.0.0.0/0"}]},
+    });
+    let capabilities = json!({"portMappings": true});
+    if ours {
+        (bridge["type"], bridge["capabilities"]) = ("netns".into(), capabilities);
+        return vec![bridge];
+    }
+    vec![bridge, json!({"type": "portmap", "capabilities": capabilities}), json!({"type": "firewall"})]
+}
+
+/// The same as each is told of a container; none that there is nothing to tell.
+fn chain(container: &Container, ours: bool) -> Vec<Value> {
     let mapping = |(host, inside, _): (u16, u16, u16)| json!({"hostPort": host, "containerPort": inside, "protocol": "tcp"});
     // A range is written out: portmap knows none.
     let ports = match container.ports {
@@ -37,26 +55,13 @@ fn chain(container: &Container, ours: Option<&str>) -> Vec<Value> {
         ports => ports,
     };
     let mappings: Vec<Value> = ports.mappings().into_iter().map(mapping).collect();
-    let mut chain = vec![json!({
-        "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
-        "ipam": {"type": "host-local", "subnet": "10.89.0.0/16", "dataDir": "/run/cni-networks",
-            "routes": [{"dst": "0.0.0.0/0"}]},
-    })];
-    if ours.is_some() {
-        chain[0]["type"] = "netns".into();
-        chain[0]["capabilities"] = json!({"portMappings": true});
-        chain[0]["runtimeConfig"] = json!({"portMappings": mappings});
-    } else if !mappings.is_empty() {
-        chain.push(json!({
-            "type": "portmap", "capabilities": {"portMappings": true},
-            "runtimeConfig": {"portMappings": mappings},
-        }));
-    }
-    if ours.is_none() {
-        chain.push(json!({"type": "firewall"}));
-    }
+    let mut chain = plugins(ours);
+    chain.retain(|plugin| !mappings.is_empty() || plugin["type"] != "portmap");
     for plugin in &mut chain {
-        plugin["cniVersion"] = "0.4.0".into();
+        if plugin.get("capabilities").is_some() {
+            plugin["runtimeConfig"] = json!({"portMappings": mappings});
+        }
+        plugin["cniVersion"] = SPOKEN.into();
         plugin["name"] = "bench".into();
     }
     chain
@@ -95,7 +100,7 @@ impl Peer for Cni {
 
     fn act(&mut self, verb: Verb, container: &Container) -> Duration {
         let mut total = Duration::ZERO;
-        let mut chain = chain(container, self.ours);
+        let mut chain = chain(container, self.ours.is_some());
         let call = |verb, plugin: &Value| {
             let mut call = call(verb, container, plugin);
             call.env.extend(self.ours.map(|firewall| ("NETNS_FIREWALL", firewall.to_owned())));

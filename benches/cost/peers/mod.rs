@@ -4,6 +4,7 @@ mod cni;
 mod floor;
 mod netavark;
 mod ours;
+mod pods;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub use cni::{Cni, PATH as CNI_PLUGINS};
 pub use floor::Floor;
 pub use netavark::Netavark;
 pub use ours::Ours;
+pub use pods::{Pods, Running};
 
 use super::call::Call;
 use crate::common::{Process, World};
@@ -161,5 +163,6 @@ pub fn versions() -> Vec<String> {
         package("iptables", "iptables"),
         package("netavark", "netavark"),
         package("CNI plugins", "containernetworking-plugins"),
+        package("containerd", "containerd"),
     ]
 }

@@ -1,7 +1,7 @@
 //! A client of the Container Runtime Interface that does what a kubelet does to a pod's sandbox:
 //!
 //! ```text
-//! cri SOCKET run NAME [HOST-PORT:CONTAINER-PORT] [ANNOTATION=VALUE]   prints the sandbox's id
+//! cri SOCKET run NAME [host-network] [HOST-PORT:CONTAINER-PORT] [ANNOTATION=VALUE]   prints the sandbox's id
 //! cri SOCKET address ID                            prints its addresses
 //! cri SOCKET start ID IMAGE NAME COMMAND...        starts a container in it, prints the container's id
 //! cri SOCKET pid CONTAINER                         prints the container's pid
@@ -16,8 +16,9 @@ use hyper_util::rt::TokioIo;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec,
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest,
-    PortMapping, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StopPodSandboxRequest,
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    PodSandboxMetadata, PodSandboxStatusRequest, PortMapping, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StartContainerRequest, StopPodSandboxRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -84,7 +85,13 @@ async fn connect(socket: String) -> Result<RuntimeServiceClient<Channel>> {
 
 fn sandbox(name: &str, words: &[&str]) -> Result<PodSandboxConfig> {
     let (mut port_mappings, mut annotations) = (Vec::new(), HashMap::new());
+    let mut security_context = LinuxSandboxSecurityContext::default();
     for port in words {
+        if *port == "host-network" {
+            let network = NamespaceMode::Node.into();
+            security_context.namespace_options = Some(NamespaceOption { network, ..NamespaceOption::default() });
+            continue;
+        }
         if let Some((key, value)) = port.split_once('=') {
             annotations.insert(key.to_owned(), value.to_owned());
             continue;
@@ -105,14 +112,15 @@ fn sandbox(name: &str, words: &[&str]) -> Result<PodSandboxConfig> {
     };
     Ok(PodSandboxConfig {
         metadata: Some(metadata),
-        hostname: name.to_owned(),
+        // On the host's network it has the host's name too.
+        hostname: if security_context.namespace_options.is_none() { name.to_owned() } else { String::new() },
         log_directory: String::new(),
         dns_config: None,
         port_mappings,
         labels: HashMap::new(),
         annotations,
         linux: Some(LinuxPodSandboxConfig {
-            security_context: Some(LinuxSandboxSecurityContext::default()),
+            security_context: Some(security_context),
             ..LinuxPodSandboxConfig::default()
         }),
         windows: None,
