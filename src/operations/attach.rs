@@ -132,7 +132,7 @@ impl Run<'_> {
         if let Some(record) = self.namesake(request, sandbox)? {
             return Ok(Admission::Attached(Box::new(record)));
         }
-        self.check_rules(request)?;
+        self.check_rules(networks)?;
         if !self.are_unchanged(request, networks) {
             return Err(Obstacle::Again);
         }
@@ -204,9 +204,8 @@ impl Run<'_> {
 
     /// Whether somebody else has changed the ruleset. While other runs of ours are at it, nobody
     /// can tell, and the first one afterwards looks.
-    fn check_rules(&self, request: &Request) -> Admitted<()> {
-        let in_place = request.networks.first().map(|wanted| &wanted.network.name);
-        let in_place = in_place.is_some_and(|name| self.store.network_file(name).exists());
+    fn check_rules(&self, networks: &[Known]) -> Admitted<()> {
+        let in_place = networks.first().is_some_and(|known| known.network.is_some());
         if in_place && self.rebuilt.is_none() && self.is_ruleset_changed() && self.nobody_pending()? {
             return Err(Obstacle::Rules);
         }

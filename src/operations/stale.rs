@@ -170,9 +170,9 @@ impl Run<'_> {
 
     /// Whether a container is alive; `patient` waits for what the kernel is about to take away.
     pub(super) fn lives(&self, record: &Record, patient: bool) -> Result<bool> {
-        let liveness = Liveness::of(self.boot_id.clone());
-        if record.sandbox.path().is_none() && liveness.is_running(&record.sandbox)? {
-            return Ok(true);
+        let (liveness, netlink) = (Liveness::of(self.boot_id.clone()), self.machine.kernel.netlink());
+        if liveness.is_running(&record.sandbox)? {
+            return is_its_own(record, netlink);
         }
         let mut names: Vec<_> = record.steps.iter().filter_map(Step::name_file).collect();
         for key in self.store.in_netns(record.sandbox.netns)? {
@@ -180,8 +180,7 @@ impl Run<'_> {
                 names.extend(mate.steps.iter().filter_map(Step::name_file));
             }
         }
-        let liveness = liveness.ignoring(names.into_iter());
-        lives(record, &liveness, self.machine.kernel.netlink(), patient)
+        lives(record, &liveness.ignoring(names.into_iter()), netlink, patient)
     }
 }
 
@@ -193,10 +192,7 @@ fn held_by_interrupted(owner: &Owner, how: Pending) -> Error {
 /// Whether a container is alive; `patient` waits for what the kernel is about to take away.
 pub(super) fn lives(record: &Record, liveness: &Liveness, netlink: &Netlink, patient: bool) -> Result<bool> {
     if liveness.is_running(&record.sandbox)? {
-        // A path may lead to a namespace that was given the number of another.
-        return Ok(record.sandbox.path().is_none()
-            || has_link(record, netlink)?
-            || has_lost_parent(record, netlink)?);
+        return is_its_own(record, netlink);
     }
     if record.sandbox.path().is_none() || liveness.is_named(&record.sandbox)? {
         return outlives_its_process(record, liveness, netlink);
@@ -210,6 +206,12 @@ pub(super) fn lives(record: &Record, liveness: &Liveness, netlink: &Netlink, pat
         std::thread::sleep(Duration::from_millis(1));
     }
     has_link(record, netlink)
+}
+
+/// Whether the namespace by which a container was found is still its own: a path may lead to one that
+/// was given the number of another.
+fn is_its_own(record: &Record, netlink: &Netlink) -> Result<bool> {
+    Ok(record.sandbox.path().is_none() || has_link(record, netlink)? || has_lost_parent(record, netlink)?)
 }
 
 /// Whether the container's namespace is kept alive by another process or a mount. Its number

@@ -90,9 +90,9 @@ struct Docker {
 }
 
 /// The `config.json` in a bundle; `None` if there is none, as where a container is attached by
-/// hand.
+/// hand or by CNI.
 fn bundle(bundle: &Path) -> io::Result<Option<Bundle>> {
-    if bundle.as_os_str().is_empty() {
+    if !bundle.is_absolute() {
         return Ok(None);
     }
     let mut options = OpenOptions::new();
