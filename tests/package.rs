@@ -13,7 +13,7 @@ const CONTENTS: [&str; 13] = [
     "/usr/share/zsh/vendor-completions/_netns",
     "/usr/share/fish/vendor_completions.d/netns.fish",
     "/lib/systemd/system/netns-create@.service",
-    "/lib/systemd/system/netns-reload.service",
+    "/lib/systemd/system/netns-reload@.service",
     "/usr/share/doc/netns/hooks/podman.json",
     "/usr/share/doc/netns/hooks/docker-wrapper",
     "/usr/share/doc/netns/examples/netns-hook.toml",
@@ -51,7 +51,7 @@ fn one_command_builds_a_package_whose_program_and_units_work() {
     // It looks for the programs of the units on this machine.
     let units = format!("{root}/lib/systemd/system");
     world.sh(&format!("sed -i 's#/usr/bin/netns#{NETNS}#' {units}/*.service"));
-    let names = format!("{units}/netns-create@netns0.service {units}/netns-reload.service");
+    let names = format!("{units}/netns-create@netns0.service {units}/netns-reload@firewalld.service");
     let verified =
         world.try_sh(&format!("SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no {names} 2>&1"));
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();

@@ -8,13 +8,16 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::dns::HostName;
 use crate::error::is_obeyed;
 
 /// What a bundle says of its container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
-    /// Its hostname.
+    /// Its hostname, which may stand in `HOSTNAME` alone.
     pub hostname: Option<String>,
+    /// What its engine calls it besides: `HOSTNAME`, nerdctl's `--name`.
+    pub names: Vec<HostName>,
     /// Its root directory's path before the runtime makes it the container's `/`.
     pub root: PathBuf,
     /// What the engine mounts in it, as paths from `/` without `.` and `..`.
@@ -32,7 +35,24 @@ struct Spec {
     root: Option<Root>,
     #[serde(default)]
     mounts: Vec<Mount>,
-    linux: Option<Linux>,
+    #[serde(default)]
+    process: Process,
+    #[serde(default)]
+    annotations: Annotations,
+    #[serde(default)]
+    linux: Linux,
+}
+
+#[derive(Deserialize, Default)]
+struct Process {
+    #[serde(default)]
+    env: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Annotations {
+    #[serde(rename = "nerdctl/name")]
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,10 +66,26 @@ struct Mount {
     source: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Linux {
     rootfs_propagation: Option<String>,
+    #[serde(default)]
+    namespaces: Vec<Namespace>,
+}
+
+#[derive(Deserialize)]
+struct Namespace {
+    r#type: String,
+}
+
+impl Spec {
+    /// `HOSTNAME`, unless the container shares that of the host.
+    fn variable(&self) -> Option<&str> {
+        let is_own = self.linux.namespaces.iter().any(|namespace| namespace.r#type == "uts");
+        let mut variables = self.process.env.iter().filter(|_| is_own);
+        variables.find_map(|variable| variable.strip_prefix("HOSTNAME="))
+    }
 }
 
 impl Bundle {
@@ -59,6 +95,9 @@ impl Bundle {
     /// It is no such file.
     pub fn parse(bundle: &Path, text: &[u8]) -> io::Result<Self> {
         let spec: Spec = serde_json::from_slice(text)?;
+        let variable = spec.variable().map(str::to_owned);
+        let told = [variable.as_deref(), spec.annotations.name.as_deref()];
+        let names = told.into_iter().flatten().filter_map(|name| name.parse().ok()).collect();
         let root = spec.root.map_or_else(|| "rootfs".into(), |root| root.path);
         // It goes into logs.
         if root.to_string_lossy().contains(is_obeyed) {
@@ -68,9 +107,10 @@ impl Bundle {
         let sources = spec.mounts.into_iter().map(|mount| mount.source);
         let mut hosts = mounts.iter().zip(sources).filter(|(to, _)| to.as_path() == Path::new("/etc/hosts"));
         let hosts = hosts.next_back().and_then(|(_, source)| source).map(|source| bundle.join(source));
-        let propagation = spec.linux.and_then(|linux| linux.rootfs_propagation).unwrap_or_default();
+        let propagation = spec.linux.rootfs_propagation.unwrap_or_default();
         Ok(Self {
-            hostname: spec.hostname,
+            hostname: spec.hostname.or(variable),
+            names,
             root: bundle.join(root),
             mounts,
             hosts,
@@ -116,6 +156,23 @@ mod tests {
         assert!(!bundle.shared && bundle.hosts == Some("/b/own".into()));
         assert_eq!(parse("{}").unwrap().root, Path::new("/b/rootfs"));
         assert_eq!(parse(r#"{"root":{"path":"/abs"}}"#).unwrap().root, Path::new("/abs"));
+    }
+
+    #[test]
+    fn an_engine_tells_names_beside_the_hostname_unless_that_is_the_hosts() {
+        let names = |namespaces: &str| {
+            let text = format!(
+                r#"{{"process":{{"env":["PATH=/bin","HOSTNAME=web-1"]}},"annotations":{{"a":"b","nerdctl/name":"shop"}},
+                    "linux":{{"namespaces":[{namespaces}]}}}}"#
+            );
+            let bundle = parse(&text).unwrap();
+            (bundle.hostname, bundle.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(
+            names(r#"{"type":"network"},{"type":"uts"}"#),
+            (Some("web-1".into()), "web-1 shop".into())
+        );
+        assert_eq!(names(r#"{"type":"network"}"#), (None, "shop".into()));
     }
 
     #[test]

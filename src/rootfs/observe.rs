@@ -59,17 +59,19 @@ fn of_process(pid: i32, sandbox: &Sandbox, files: Files) -> io::Result<Files> {
     Ok(Files { mntns, before_pivot: root.is_some() && root == of("/")?, ..files })
 }
 
-/// What the engine tells of a container in the `hosts` file that it mounts, and docker beside that,
-/// in a directory which is called as the container.
+/// What the engine tells of a container in `config.json` and in the `hosts` file that it mounts, and
+/// docker beside that, in a directory which is called as the container.
 fn told(bundle: &Bundle, id: &str) -> io::Result<Told> {
+    let names = bundle.names.clone();
     let Some((dir, name)) =
         bundle.hosts.as_deref().and_then(|file| Some((file.parent()?, file.file_name()?)))
     else {
-        return Ok(Told::default());
+        return Ok(Told { names, ..Told::default() });
     };
     let read = |name: &Path, most| unless_scarce(files::read(dir, name, most));
     let text = read(Path::new(name), MAX_HOSTS)?.unwrap_or_default();
     let mut told = hosts::told(&String::from_utf8_lossy(&text), bundle.hostname.as_deref());
+    told.names.extend(names);
     if dir.file_name().is_some_and(|name| name == id) {
         let text = read(Path::new("config.v2.json"), MAX_BYTES)?.unwrap_or_default();
         let docker: Option<Docker> =

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::{HOSTS, bundle, see};
 use crate::common::{World, wait_for};
 use crate::engines::docker::Docker;
@@ -121,6 +123,21 @@ fn a_container_of_a_runtime_calls_other_hosts_by_the_names_that_it_was_given() {
     let own = super::start(&mut world, "own", &[("add-host", "host.docker.internal:10.0.0.7")]);
     let hosts = see(own, "cat /etc/hosts");
     assert!(hosts.contains("10.0.0.7 host.docker.internal") && !hosts.contains("172.19.0.1 "), "{hosts}");
+}
+
+#[test]
+fn what_an_engine_tells_in_the_environment_or_in_an_annotation_is_a_name() {
+    let Some(mut world) = World::new() else { return };
+    let told = bundle(&world, "c1", &[("names", "true")], |config| {
+        config["hostname"] = json!(null);
+        config["process"]["env"].as_array_mut().expect("env").push(json!("HOSTNAME=web-1"));
+        config["annotations"]["nerdctl/name"] = json!("shop");
+    });
+    world.runc_start("c1", &told);
+    let neighbour = super::start(&mut world, "neighbour", &[]);
+    let hosts = see(neighbour, "cat /etc/hosts");
+    assert!(hosts.contains("172.19.0.2 web-1 c1 shop "), "{hosts}");
+    world.runc_delete("c1");
 }
 
 #[test]
