@@ -6,10 +6,9 @@ use std::io;
 use std::rc::Rc;
 
 use nix::libc::MSG_DONTWAIT;
+use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-/// `NETLINK_NETFILTER`, from `linux/netlink.h`.
-const NETLINK_NETFILTER: isize = 12;
 /// `NFNL_SUBSYS_NFTABLES`, from `linux/netfilter/nfnetlink.h`, as the upper half of a kind.
 pub(crate) const NFTABLES: u16 = 10 << 8;
 /// `NFT_MSG_GETGEN`, from `linux/netfilter/nf_tables.h`.

@@ -1,9 +1,11 @@
 //! One row a container.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use crate::config::Settings;
@@ -18,115 +20,104 @@ use crate::model::network::NetworkName;
 use crate::model::record::{Attachment, Record};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
-use crate::model::value::Iface;
+use crate::model::value::{Iface, Mac};
 use crate::operations::status::Statuses;
 use crate::operations::warn_of_damage;
 use crate::store::Records;
 
 /// A container as `ls --json` and `inspect --json` show it. Fields are added, never renamed.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
-    id: String,
-    bundle: PathBuf,
+pub(super) struct Row<'a> {
+    id: &'a str,
+    bundle: &'a Path,
     pid: Option<i32>,
     /// Where its network namespace was found, if it was not by a process.
-    netns: Option<PathBuf>,
+    netns: Option<&'a Path>,
     pub(super) status: &'static str,
-    interface: String,
-    host_interface: Option<String>,
-    bridge: Option<String>,
-    mac: Option<String>,
-    addresses: Vec<String>,
-    gateway: Option<String>,
+    interface: &'a str,
+    host_interface: Option<&'a Iface>,
+    bridge: Option<&'a Iface>,
+    mac: Option<Mac>,
+    addresses: Vec<IpNetwork>,
+    gateway: Option<IpAddr>,
     published: Vec<Port>,
     pub(super) since: String,
-    pub(super) nics: Vec<Device>,
+    pub(super) nics: Vec<Device<'a>>,
     /// Every network that it is on; what stands above is of the first.
-    pub(super) networks: Vec<Place>,
+    networks: Vec<Place<'a>>,
     /// What else its caller knows of it, as a pod's name.
-    labels: BTreeMap<String, String>,
+    labels: &'a BTreeMap<String, String>,
 }
 
 /// A container's place on a network.
 #[derive(Debug, Serialize)]
-pub(super) struct Place {
-    pub(super) network: String,
-    pub(super) interface: String,
-    host_interface: Option<String>,
-    bridge: Option<String>,
+struct Place<'a> {
+    network: &'a NetworkName,
+    interface: &'a Iface,
+    host_interface: Option<&'a Iface>,
+    bridge: Option<&'a Iface>,
     /// The link of the host that the interface is on, where there is no bridge.
-    parent: Option<String>,
-    mac: Option<String>,
-    pub(super) addresses: Vec<String>,
-    pub(super) gateways: Vec<String>,
+    parent: Option<&'a Iface>,
+    mac: Option<Mac>,
+    addresses: &'a [IpNetwork],
+    gateways: &'a [IpAddr],
 }
 
-impl Place {
-    fn of(attachment: &Attachment) -> Option<Self> {
+impl<'a> Place<'a> {
+    fn of(attachment: &'a Attachment) -> Option<Self> {
         let Attachment { network, bridge, parent, interface, host_interface, mac, addresses, gateways } =
             attachment;
-        Some(Self {
-            network: network.as_ref()?.to_string(),
-            interface: interface.to_string(),
-            host_interface: host_interface.as_ref().map(ToString::to_string),
-            bridge: bridge.as_ref().map(ToString::to_string),
-            parent: parent.as_ref().map(ToString::to_string),
-            mac: mac.map(|mac| mac.to_string()),
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-            gateways: gateways.iter().map(ToString::to_string).collect(),
-        })
+        let (network, mac) = (network.as_ref()?, *mac);
+        let [bridge, parent, host_interface] = [bridge, parent, host_interface].map(Option::as_ref);
+        Some(Self { network, interface, host_interface, bridge, parent, mac, addresses, gateways })
     }
 }
 
 /// A device of the host that is inside.
 #[derive(Debug, Serialize)]
-pub(super) struct Device {
+pub(super) struct Device<'a> {
     /// Its name on the host.
-    pub(super) name: String,
+    pub(super) name: &'a Iface,
     /// Its name inside.
-    pub(super) interface: String,
+    pub(super) interface: &'a Iface,
     /// What it was given inside.
-    addresses: Vec<String>,
+    addresses: Vec<IpNetwork>,
 }
 
-impl Row {
+impl<'a> Row<'a> {
     /// What the record says, and what the kernel says to it.
-    pub(super) fn new(record: &Record, statuses: &Statuses<'_>, netlink: &Netlink) -> Result<Self> {
+    pub(super) fn new(record: &'a Record, statuses: &Statuses<'_>, netlink: &Netlink) -> Result<Self> {
         let first = record.first();
+        let since = UNIX_EPOCH + Duration::from_secs(record.since);
         Ok(Self {
-            id: record.id().to_owned(),
-            bundle: record.container.bundle.clone(),
+            id: record.id(),
+            bundle: &record.container.bundle,
             pid: record.sandbox.pid(),
-            netns: record.sandbox.path().map(Path::to_owned),
+            netns: record.sandbox.path(),
             status: statuses.of(record, netlink)?.as_str(),
-            interface: first.map_or_else(String::new, |first| first.interface.to_string()),
-            host_interface: first.and_then(|first| Some(first.host_interface.as_ref()?.to_string())),
-            bridge: record.bridge().map(ToString::to_string),
-            mac: first.and_then(|first| Some(first.mac?.to_string())),
-            addresses: record.addresses().map(|address| address.to_string()).collect(),
-            gateway: first.and_then(|first| Some(first.gateways.first()?.to_string())),
+            interface: first.map_or("", |first| first.interface.as_str()),
+            host_interface: first.and_then(|first| first.host_interface.as_ref()),
+            bridge: record.bridge(),
+            mac: first.and_then(|first| first.mac),
+            addresses: record.addresses().collect(),
+            gateway: first.and_then(|first| first.gateways.first().copied()),
             published: record.ports.iter().map(Port::of).collect(),
-            since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(record.since))
-                .to_string(),
+            since: humantime::format_rfc3339_seconds(since).to_string(),
             networks: record.attachments.iter().filter_map(Place::of).collect(),
             nics: record.devices().map(|device| Device::new(device, record)).collect(),
-            labels: record.labels.clone(),
+            labels: &record.labels,
         })
     }
 }
 
-impl Device {
-    fn new(device: &MovedDevice, record: &Record) -> Self {
+impl<'a> Device<'a> {
+    fn new(device: &'a MovedDevice, record: &Record) -> Self {
         let own = record.steps.iter().filter_map(|step| match step {
-            Step::AddAddress { link, address, netns, .. }
-                if *link == device.inside && *netns != Netns::Host =>
-            {
-                Some(address.to_string())
-            }
+            Step::AddAddress { netns: Netns::Host, .. } => None,
+            Step::AddAddress { link, address, .. } => (*link == device.inside).then_some(*address),
             _ => None,
         });
-        let (name, interface) = (device.name.to_string(), device.inside.to_string());
-        Self { name, interface, addresses: own.collect() }
+        Self { name: &device.name, interface: &device.inside, addresses: own.collect() }
     }
 }
 
@@ -161,7 +152,7 @@ pub fn ls(settings: &Settings, json: bool, whole: bool) -> Result<()> {
         let [ip, pid] = [ips.join(","), row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())];
         let veths = record.host_interfaces().map(Iface::as_str).collect::<Vec<_>>().join(",");
         let veth = if veths.is_empty() { "-".to_owned() } else { veths };
-        let id = hosts::short(&row.id).filter(|_| !whole).map_or(row.id.clone(), str::to_owned);
+        let id = hosts::short(row.id).filter(|_| !whole).unwrap_or(row.id).to_owned();
         let networks = record.attachments.iter().filter_map(|attachment| attachment.network.as_ref());
         let networks = networks.map(NetworkName::as_str).collect::<Vec<_>>().join(",");
         [ip, veth, pid, row.status.to_owned(), id, networks, ports(record)]

@@ -15,9 +15,7 @@ use crate::failures;
 use crate::hook::{Wants, read_state};
 use crate::log::print;
 use crate::model::container::{ContainerId, check_id};
-use crate::model::record::Record;
 use crate::model::sandbox::NetnsRef;
-use crate::model::value::Iface;
 use crate::operations;
 use crate::store::Records;
 
@@ -148,10 +146,4 @@ pub fn plan(settings: &Settings) -> Result<()> {
         Wants::Detach => operations::plan_detach(settings, &state.container)?,
     };
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
-}
-
-/// What those have in common who share a network namespace. Its number alone may be another
-/// namespace's by now; the host end's name tells.
-fn namespace(record: &Record) -> (&str, u64, Option<&Iface>) {
-    (&record.sandbox.boot_id, record.sandbox.netns, record.host_interfaces().next())
 }

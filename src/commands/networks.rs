@@ -1,7 +1,9 @@
 //! The list of networks: those that the configuration file defines, and those that are there.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use super::ls::table;
@@ -10,8 +12,11 @@ use crate::error::{Doing, Result};
 use crate::graph::written_json;
 use crate::kernel::netlink::Netlink;
 use crate::log::print;
-use crate::model::network::{Network, NetworkSpec, written};
+use crate::model::network::{Isolation, Mode, Network, NetworkSpec, written};
 use crate::model::parent::Parent;
+use crate::model::route::RouteSpec;
+use crate::model::rule::Backend;
+use crate::model::value::Iface;
 use crate::operations::warn_of_damage;
 use crate::store::Records;
 
@@ -25,19 +30,19 @@ struct Row {
     bridge: String,
     /// The link of the host that it is on, in place of a bridge.
     parent: Option<String>,
-    subnets: Vec<String>,
-    mode_ipv4: String,
-    mode_ipv6: String,
+    subnets: Vec<IpNetwork>,
+    mode_ipv4: Mode,
+    mode_ipv6: Mode,
     internal: bool,
-    isolate: String,
+    isolate: Isolation,
     inter_container: bool,
     mtu: Option<u32>,
-    firewall: Option<String>,
-    routes: Vec<String>,
-    dns: Vec<String>,
+    firewall: Option<Backend>,
+    routes: Vec<RouteSpec>,
+    dns: Vec<IpAddr>,
     subnet_from: Option<PathBuf>,
-    trusted_interfaces: Vec<String>,
-    no_masquerade_to: Vec<String>,
+    trusted_interfaces: Vec<Iface>,
+    no_masquerade_to: Vec<IpNetwork>,
     /// Whether the configuration file defines it.
     defined: bool,
     /// `up`, `down` (its bridge or its parent is gone), `changed` (the definition says otherwise), or `absent`.
@@ -72,18 +77,17 @@ pub fn networks(settings: &Settings, json: bool) -> Result<()> {
     }
     let head = ["NETWORK", "LINK", "SUBNETS", "MODE", "STATUS", "CONTAINERS"].map(str::to_owned);
     let cells = rows.into_iter().map(|row| {
-        let mode = if row.mode_ipv4 == row.mode_ipv6 {
-            row.mode_ipv4
-        } else {
-            format!("{},{}", row.mode_ipv4, row.mode_ipv6)
-        };
+        let mut modes = vec![row.mode_ipv4, row.mode_ipv6];
+        modes.dedup();
+        let mode = modes.iter().map(written).collect::<Vec<_>>().join(",");
         let mode = if row.internal { format!("{mode},internal") } else { mode };
         let count = row.containers.len().to_string();
         let (link, mode) = match row.parent {
             Some(parent) => (parent, row.driver.to_owned()),
             None => (row.bridge, mode),
         };
-        [row.name, link, row.subnets.join(","), mode, row.status.to_owned(), count]
+        let subnets = row.subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        [row.name, link, subnets, mode, row.status.to_owned(), count]
     });
     print(&table(&[head].into_iter().chain(cells).collect::<Vec<_>>()))
 }
@@ -114,19 +118,19 @@ fn row(spec: &NetworkSpec, known: Option<&Network>, records: &Records, netlink: 
         driver: parent.map_or("bridge", |parent| parent.kind.driver()),
         parent: parent.map(|parent| parent.lower().to_string()),
         bridge: shown.bridge.to_string(),
-        subnets: shown.subnets.iter().map(ToString::to_string).collect(),
-        mode_ipv4: written(&shown.reach.mode_ipv4),
-        mode_ipv6: written(&shown.reach.mode_ipv6),
+        subnets: shown.subnets,
+        mode_ipv4: shown.reach.mode_ipv4,
+        mode_ipv6: shown.reach.mode_ipv6,
         internal: shown.reach.internal,
-        isolate: written(&shown.reach.isolate),
+        isolate: shown.reach.isolate,
         inter_container: shown.reach.inter_container,
         mtu: shown.mtu,
-        firewall: shown.firewall.map(|firewall| firewall.to_string()),
-        routes: shown.routes.iter().map(|route| String::from(*route)).collect(),
-        dns: shown.dns.iter().map(ToString::to_string).collect(),
+        firewall: shown.firewall,
+        routes: shown.routes,
+        dns: shown.dns,
         subnet_from: spec.subnet_from.clone(),
-        trusted_interfaces: shown.peers.trusted_interfaces.iter().map(ToString::to_string).collect(),
-        no_masquerade_to: shown.peers.no_masquerade_to.iter().map(ToString::to_string).collect(),
+        trusted_interfaces: shown.peers.trusted_interfaces,
+        no_masquerade_to: shown.peers.no_masquerade_to,
         defined: spec.defined,
         status,
         differences,

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::error::{Doing, Result};
 
-/// `NETLINK_ROUTE`, from `linux/netlink.h`.
-const NETLINK_ROUTE: isize = 0;
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV4_ROUTE`, from `linux/rtnetlink.h`.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
 /// Read at a time; whoever causes more of them is not waited for.

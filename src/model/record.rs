@@ -92,6 +92,12 @@ impl Record {
         self.attachments.iter().filter_map(|attachment| attachment.host_interface.as_ref())
     }
 
+    /// What those have in common who share a network namespace. Its number alone may be another
+    /// namespace's by now; the host end's name tells.
+    pub fn namespace(&self) -> (&str, u64, Option<&Iface>) {
+        (&self.sandbox.boot_id, self.sandbox.netns, self.host_interfaces().next())
+    }
+
     /// The bridge that it is on, if it is on one.
     pub fn bridge(&self) -> Option<&Iface> {
         self.first().and_then(|attachment| attachment.bridge.as_ref())
@@ -107,10 +113,7 @@ impl Record {
 
     /// Its interfaces that are made on links of the host.
     pub fn children(&self) -> impl Iterator<Item = &Child> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::AddChild(child) => Some(child),
-            _ => None,
-        })
+        self.steps.iter().filter_map(|step| if let Step::AddChild(child) = step { Some(child) } else { None })
     }
 
     /// What its neighbours call it: its id, its hostname, its aliases, where they can be names.

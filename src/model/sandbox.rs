@@ -44,10 +44,7 @@ pub enum FoundBy {
 impl Sandbox {
     /// The container's first process, if that is what it was found by.
     pub fn pid(&self) -> Option<i32> {
-        match self.found_by {
-            FoundBy::Process { pid, .. } => Some(pid),
-            FoundBy::Path(_) => None,
-        }
+        if let FoundBy::Process { pid, .. } = self.found_by { Some(pid) } else { None }
     }
 
     /// Its path, if that is what it was found by.
@@ -88,10 +85,7 @@ pub enum Netns {
 impl Netns {
     /// The process whose it is.
     pub fn pid(self) -> Option<i32> {
-        match self {
-            Self::Pid(pid) => Some(pid),
-            Self::Host | Self::Path => None,
-        }
+        if let Self::Pid(pid) = self { Some(pid) } else { None }
     }
 
     /// What `ip link` calls it after `netns`.

@@ -270,10 +270,7 @@ impl Step {
 
     /// The rule, if it is one.
     pub fn rule(&self) -> Option<&Rule> {
-        match self {
-            Self::Firewall(rule) => Some(rule),
-            _ => None,
-        }
+        if let Self::Firewall(rule) = self { Some(rule) } else { None }
     }
 
     /// Whether what it made outlives the kernel: a file on a disk.

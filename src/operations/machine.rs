@@ -80,7 +80,7 @@ impl Target for Machine {
 
     fn undo(&mut self, step: &Step) -> Result<()> {
         self.log.debug(&format!("undo {step}"));
-        if rootfs::owns(step) { rootfs::undo(step, &self.log) } else { self.kernel.undo(step) }
+        if rootfs::owns(step) { rootfs::undo(step) } else { self.kernel.undo(step) }
     }
 }
 

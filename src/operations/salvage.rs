@@ -30,11 +30,8 @@ impl Run<'_> {
         let mut failures = Vec::new();
         for step in links.iter().flat_map(|link| self.steps_behind(link, key)) {
             self.log.debug(&format!("undo {step}"));
-            let undone = if rootfs::owns(&step) {
-                rootfs::undo(&step, self.log)
-            } else {
-                self.machine.kernel.undo(&step)
-            };
+            let undone =
+                if rootfs::owns(&step) { rootfs::undo(&step) } else { self.machine.kernel.undo(&step) };
             failures.extend(undone.err());
         }
         for address in links.iter().filter_map(|link| leased(link)) {

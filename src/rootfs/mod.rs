@@ -91,7 +91,7 @@ pub fn apply(step: &Step, log: &Log) -> Result<()> {
 ///
 /// # Errors
 /// What the step made is still there.
-pub fn undo(step: &Step, _log: &Log) -> Result<()> {
+pub fn undo(step: &Step) -> Result<()> {
     let undoing = || format!("undo {step}");
     match step {
         Step::WriteFile { base, path, contents } => files::remove(base, path, contents).doing(undoing),

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::ls::Row;
-use super::namespace;
 use crate::config::Settings;
 use crate::error::{Doing, Kind, Result};
 use crate::failures;
@@ -27,9 +26,9 @@ use crate::store::Records;
 
 /// Fields are added, never renamed.
 #[derive(Debug, Serialize)]
-struct Inspection {
+struct Inspection<'a> {
     #[serde(flatten)]
-    row: Row,
+    row: Row<'a>,
     /// Those who share its namespace.
     shared_with: Vec<String>,
     host_end: Option<End>,
@@ -117,13 +116,13 @@ pub fn inspect(settings: &Settings, id: &str, json: bool) -> Result<()> {
     print(&text::text(&inspection, record))
 }
 
-fn look(settings: &Settings, records: &Records, record: &Record) -> Result<Inspection> {
+fn look<'a>(settings: &Settings, records: &Records, record: &'a Record) -> Result<Inspection<'a>> {
     let mut kernel = Kernel::open(settings.log.clone())?;
     let row = Row::new(record, &Statuses::new(records)?, kernel.netlink())?;
     let host = links_of(kernel.netlink())?;
     let (interfaces, more_interfaces, routes, more_routes) = inside(&mut kernel, record)?;
     let beside =
-        |other: &&Record| namespace(other) == namespace(record) && other.container != record.container;
+        |other: &&Record| other.namespace() == record.namespace() && other.container != record.container;
     let counted = firewall::counters_of(record.id(), &record.rules().collect::<Vec<_>>())?;
     let counter = |Counted { rule, passed }: Counted| {
         let Passed { packets, bytes } = passed?;

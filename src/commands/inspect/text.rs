@@ -14,7 +14,7 @@ use crate::model::record::Record;
 /// How wide the left column is.
 const WORDS: usize = 14;
 
-pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
+pub(super) fn text(inspection: &Inspection<'_>, record: &Record) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{}", format!("{name:<WORDS$}{}", safe(value)).trim_end());
@@ -67,7 +67,7 @@ pub(super) fn text(inspection: &Inspection, record: &Record) -> String {
 }
 
 /// What the record says.
-fn of_record(line: &mut impl FnMut(&str, &str), inspection: &Inspection, record: &Record) {
+fn of_record(line: &mut impl FnMut(&str, &str), inspection: &Inspection<'_>, record: &Record) {
     let row = &inspection.row;
     line("container", record.id());
     line("bundle", &record.container.bundle.display().to_string());
@@ -112,7 +112,7 @@ fn describe(end: &End) -> String {
 }
 
 /// How wide packets and bytes get, so that they stand below each other.
-fn counter_widths(inspection: &Inspection) -> [usize; 2] {
+fn counter_widths(inspection: &Inspection<'_>) -> [usize; 2] {
     let ends =
         [&inspection.bridge_link, &inspection.host_end].into_iter().flatten().chain(&inspection.interfaces);
     let ends = ends.chain(&inspection.other_bridge_links).chain(&inspection.other_host_ends);

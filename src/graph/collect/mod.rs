@@ -53,13 +53,11 @@ fn links_of(netlink: &Netlink) -> Result<Links> {
     netlink.links_in_full().doing(|| "look at links and addresses")
 }
 
-/// Those that share a network namespace, the one first that its veth pair was made for. The
-/// namespace's number alone may be another's by now; the host end's name tells.
+/// Those that share a network namespace, the one first that its veth pair was made for.
 fn groups(records: &[Record]) -> Vec<Vec<&Record>> {
     let mut groups: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
     for record in records {
-        let key = (&record.sandbox.boot_id, record.sandbox.netns, record.host_interfaces().next());
-        groups.entry(key).or_default().push(record);
+        groups.entry(record.namespace()).or_default().push(record);
     }
     let mut groups: Vec<Vec<&Record>> = groups.into_values().collect();
     for group in &mut groups {
