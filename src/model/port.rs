@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
@@ -19,6 +20,25 @@ pub enum Protocol {
     Udp,
     /// Stream Control Transmission Protocol.
     Sctp,
+}
+
+impl Protocol {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.to_string() == name)
+    }
+
+    /// Its number in packets.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -48,6 +68,12 @@ impl Ports {
     /// How many ports there are, at least 1.
     pub fn count(self) -> u32 {
         u32::from(self.last) - u32::from(self.first) + 1
+    }
+
+    /// The blocks of 256 ports that they are in.
+    pub fn blocks(self) -> RangeInclusive<u8> {
+        let [[first, _], [last, _]] = [self.first, self.last].map(u16::to_be_bytes);
+        first..=last
     }
 
     /// Whether any port is in both.

@@ -119,7 +119,10 @@ fn parse(text: &str) -> Result<Publish, String> {
     };
     let (ports, protocol) = match text.split_once('/') {
         None => (text, Protocol::Tcp),
-        Some((ports, name)) => (ports, parse_protocol(name)?),
+        Some((ports, name)) => {
+            let protocol = Protocol::named(&name.to_ascii_lowercase());
+            (ports, protocol.ok_or_else(|| format!("'{name}' is not one of tcp, udp and sctp"))?)
+        }
     };
     let (host, container) = ports.rsplit_once(':').map_or((None, ports), |(h, c)| (Some(h), c));
     let container: Ports = container.parse()?;
@@ -158,15 +161,6 @@ fn source(word: &str) -> Result<IpNetwork, String> {
         return Err(format!("{source} is everybody, as without {FROM}"));
     }
     IpNetwork::new(source.network(), source.prefix()).map_err(|cause| cause.to_string())
-}
-
-fn parse_protocol(name: &str) -> Result<Protocol, String> {
-    match name.to_ascii_lowercase().as_str() {
-        "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        "sctp" => Ok(Protocol::Sctp),
-        _ => Err(format!("'{name}' is not one of tcp, udp and sctp")),
-    }
 }
 
 /// Splits what stands before the container's port: `8080`, `10.0.0.1:8080`, `10.0.0.1:`,
@@ -316,7 +310,7 @@ mod tests {
                 host_ip: ip.map(IpAddr::from),
                 host: given.then(|| Ports { first: first + shift, last: first + shift + count }),
                 container: Ports { first, last: first + count },
-                protocol: [Protocol::Tcp, Protocol::Udp, Protocol::Sctp][protocol as usize],
+                protocol: Protocol::ALL[protocol as usize],
                 from: from.iter().flat_map(|(ip, prefix)| source(&format!("from={}/{prefix}", IpAddr::from(*ip)))).collect(),
             };
             prop_assert_eq!(spec.to_string().parse::<Publish>().unwrap(), spec);

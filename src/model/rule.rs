@@ -262,10 +262,9 @@ impl Rule {
     /// The place of a port mapping that leads to an address; `None` for a range that is in several,
     /// which has its place beside them, and for what is only let through.
     pub fn block_of(mapping: &PortMapping, to: IpAddr) -> Option<Self> {
-        let [first, _] = mapping.host.first.to_be_bytes();
-        let [last, _] = mapping.host.last.to_be_bytes();
         let (family, protocol) = (Family::of(to), mapping.protocol);
-        (first == last && !mapping.opens(to)).then_some(Self::Block { family, protocol, block: first })
+        let (block, last) = mapping.host.blocks().into_inner();
+        (block == last && !mapping.opens(to)).then_some(Self::Block { family, protocol, block })
     }
 
     /// The rules that say the same to a backend, on a host that has iptables or not. What

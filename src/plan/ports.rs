@@ -75,10 +75,8 @@ impl<F> Search<'_, F> {
     where
         F: FnMut(Protocol, u8) -> std::result::Result<Vec<PortMapping>, E>,
     {
-        let [first, _] = wanted.host.first.to_be_bytes();
-        let [last, _] = wanted.host.last.to_be_bytes();
         let mut found: Option<PortMapping> = None;
-        for block in first..=last {
+        for block in wanted.host.blocks() {
             let key = (wanted.protocol, block);
             if !self.blocks.contains_key(&key) {
                 let known = (self.published)(wanted.protocol, block)?;

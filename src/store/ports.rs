@@ -12,14 +12,7 @@ use crate::model::port::{PortMapping, Ports, Protocol};
 pub(super) fn links(mapping: &PortMapping) -> Vec<PathBuf> {
     let PortMapping { host_ip, host, protocol, .. } = mapping;
     let ip = host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    blocks(*host).map(|block| format!("ports/{protocol}/{block}/{host}@{ip}").into()).collect()
-}
-
-/// The directories that ports are in.
-fn blocks(ports: Ports) -> impl Iterator<Item = u8> {
-    let [first, _] = ports.first.to_be_bytes();
-    let [last, _] = ports.last.to_be_bytes();
-    first..=last
+    host.blocks().map(|block| format!("ports/{protocol}/{block}/{host}@{ip}").into()).collect()
 }
 
 fn parse(name: &str, protocol: Protocol) -> Option<PortMapping> {

@@ -12,8 +12,6 @@ use crate::firewall::owner::container_in;
 use crate::model::port::{PortMapping, Ports, Protocol};
 use crate::model::rule::{Backend, Family, Rule};
 
-const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-
 /// The published ports in what is `saved` of a family with their places, and whether the host forwards
 /// only ours.
 pub(super) fn found(family: Family, saved: &[Command]) -> Vec<Rule> {
@@ -41,7 +39,7 @@ fn published(command: &Command) -> Option<Rule> {
     let subnet = |name| value(name).map(|subnet| subnet.parse::<IpNetwork>()).transpose().ok();
     let host_ip = subnet("-d")?.map(|host| host.ip());
     let from = subnet("-s")?.into_iter().collect();
-    let protocol = value("-p").and_then(|name| ALL.into_iter().find(|known| known.to_string() == name))?;
+    let protocol = Protocol::named(&value("-p")?)?;
     let host = ports(&value("--dport")?)?;
     let target = match value("--to-destination") {
         None if command.chain == PORTS => host_ip?.to_string(),

@@ -40,8 +40,6 @@ const MOST_COUNTED: u32 = 64;
 /// How many elements are sent in one attribute, which must be shorter than 64 KiB.
 const MOST: usize = 256;
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Element {
@@ -83,7 +81,7 @@ impl Element {
     pub(super) fn all(rule: &Rule) -> Vec<Self> {
         let Rule::Publish { owner, mapping, to, .. } = rule else { return Vec::new() };
         let comment = of_container(owner, MAX_COMMENT);
-        let protocol = number(mapping.protocol);
+        let protocol = mapping.protocol.number();
         let counted = mapping.host.count() <= MOST_COUNTED;
         let ports =
             (mapping.host.first..=mapping.host.last).zip(mapping.container.first..=mapping.container.last);
@@ -110,7 +108,7 @@ impl Element {
         };
         let rule = |group: &[Self]| {
             let (first, last) = (group.first()?, group.last()?);
-            let protocol = PROTOCOLS.into_iter().find(|protocol| number(*protocol) == first.protocol)?;
+            let protocol = first.known_protocol()?;
             let host = Ports { first: first.port, last: last.port };
             let container = Ports { first: first.to.1, last: last.to.1 };
             let from = first.from.into_iter().collect();
@@ -134,9 +132,12 @@ impl Element {
         (self.map().name, self.host_ip, self.protocol, self.port)
     }
 
+    fn known_protocol(&self) -> Option<Protocol> {
+        Protocol::ALL.into_iter().find(|known| known.number() == self.protocol)
+    }
+
     fn protocol_name(&self) -> String {
-        let known = PROTOCOLS.into_iter().find(|protocol| number(*protocol) == self.protocol);
-        known.map_or_else(|| self.protocol.to_string(), |protocol| protocol.to_string())
+        self.known_protocol().map_or_else(|| self.protocol.to_string(), |known| known.to_string())
     }
 
     /// Writes it behind others of a list; to remove one, its key is enough.
@@ -261,14 +262,6 @@ pub(super) fn command(family: Family, elements: &[Element]) -> Option<String> {
     let map = elements.first()?.map().name;
     let list: Vec<String> = elements.iter().map(ToString::to_string).collect();
     Some(format!("add element {} {TABLE} {map} {{ {} }}", nft_word(family), list.join(", ")))
-}
-
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    }
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
