@@ -27,6 +27,8 @@ pub(super) const CONFIG: u16 = 7;
 pub(super) const TRY_AGAIN: u16 = 11;
 /// No `ADD` could succeed now.
 pub(super) const NOT_AVAILABLE: u16 = 50;
+/// One could, but not whatever it asked for.
+pub(super) const LIMITED: u16 = 51;
 /// The kernel, a file or a program refused. From 100 on a plugin's own codes begin.
 const KERNEL: u16 = 100;
 /// Somebody else has it.

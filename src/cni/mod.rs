@@ -136,7 +136,8 @@ fn collect_garbage(settings: &Settings, config: &Config) -> Answer {
 fn status(settings: &Settings, config: &Config) -> Answer {
     let wanted = config.network(settings)?;
     match operations::ready(settings, &wanted, &config.lease_ranges(&wanted)?) {
-        Ok(()) => Ok(None),
+        Ok(None) => Ok(None),
+        Ok(Some(limit)) => Err(Fault::new(answer::LIMITED, limit)),
         Err(error) => Err(Fault::new(answer::NOT_AVAILABLE, error)),
     }
 }

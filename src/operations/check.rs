@@ -18,7 +18,7 @@ use crate::model::parent::Child;
 use crate::model::range::LeaseRange;
 use crate::model::record::Record;
 use crate::model::route::Target;
-use crate::model::rule::Rule;
+use crate::model::rule::{Backend, Rule};
 use crate::model::sandbox::Netns;
 use crate::model::step::Step;
 use crate::plan::lease;
@@ -95,14 +95,18 @@ fn is_there(step: &Step, host: &Links, inside: &Links, routes: &[Route]) -> bool
     }
 }
 
-/// Whether the next container could be attached to a network, with an address of these ranges.
+/// Whether the next container could be attached to a network, with an address of these ranges; what
+/// could not be done for it, if anything.
 ///
 /// # Errors
 /// Why it could not: no address is free, the firewall has no program, or the kernel does not answer.
-pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[LeaseRange]) -> Result<()> {
-    let Some(run) = Run::existing(settings)? else { return check_program(wanted, None) };
+pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[LeaseRange]) -> Result<Option<Error>> {
+    let Some(run) = Run::existing(settings)? else { return check_program(wanted, None).map(|()| None) };
     let known = run.network(&wanted.name)?;
-    check_program(wanted, known.as_ref())?;
+    let program = check_program(wanted, known.as_ref());
+    // Into the maps of a network that is there containers are entered without it.
+    let enters = known.is_some() && wanted.backend(known.as_ref()) == Backend::Nftables;
+    let limit = if enters { program.err() } else { program.map(|()| None)? };
     let leases: BTreeSet<IpAddr> = run.store.leases(&wanted.name)?.into_iter().collect();
     for subnet in &wanted.subnets {
         let own = lease::host_address(wanted, *subnet);
@@ -112,7 +116,7 @@ pub fn ready(settings: &Settings, wanted: &NetworkSpec, ranges: &[LeaseRange]) -
             return Err(Error::new(format!("lease an address in {subnet}"), cause).of(Kind::Exhausted));
         }
     }
-    Ok(())
+    Ok(limit)
 }
 
 fn check_program(wanted: &NetworkSpec, known: Option<&Network>) -> Result<()> {

@@ -43,6 +43,61 @@ fn a_result_is_in_the_words_of_the_version() {
     }
 }
 
+/// The network `dbnet` of the specification's appendix, with our type in the place of `bridge`.
+#[test]
+fn the_specifications_own_network_lives_from_add_to_del_in_each_version() {
+    let Some(world) = World::new() else { return };
+    pod(&world, "blue");
+    for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
+        let dbnet = json!({
+            "cniVersion": version, "name": "dbnet", "type": "netns", "bridge": "cni0",
+            "keyA": ["some more", "plugin specific", "configuration"],
+            "ipam": {
+                "type": "host-local", "subnet": "10.1.0.0/16", "gateway": "10.1.0.1", "routes": [{"dst": "0.0.0.0/0"}],
+            },
+            "dns": {"nameservers": ["10.1.0.1"]},
+            "capabilities": {"mac": true, "portMappings": true},
+            "runtimeConfig": {
+                "mac": "02:11:22:33:44:66",
+                "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+            },
+        });
+        let client = Client { config: dbnet };
+        let mut ip = json!({"address": "10.1.0.5/16", "gateway": "10.1.0.1", "interface": 2});
+        if version.starts_with("0.") {
+            ip["version"] = json!("4");
+        }
+        let variables = [
+            ("CNI_CONTAINERID", "blue"),
+            ("CNI_NETNS", "/run/netns/blue"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_ARGS", "IgnoreUnknown=1;IP=10.1.0.5"),
+        ];
+        let (done, mut result) = client.call("ADD", &variables);
+        assert!(done, "{result}");
+        let with_result = client.with(&json!({"prevResult": result}));
+        result["interfaces"][1]["name"].take();
+        assert_eq!(
+            result,
+            json!({
+                "cniVersion": version,
+                "interfaces": [
+                    {"name": "cni0"},
+                    {"name": null, "mac": "02:76:0a:01:00:05"},
+                    {"name": "eth0", "mac": "02:11:22:33:44:66", "sandbox": "/run/netns/blue"},
+                ],
+                "ips": [ip],
+                "routes": [{"dst": "0.0.0.0/0"}],
+                "dns": {"nameservers": ["10.1.0.1"]},
+            })
+        );
+        for command in ["CHECK", "CHECK", "DEL", "DEL"] {
+            assert_eq!(with_result.call(command, &variables), (true, Value::Null), "{command}");
+        }
+        assert_eq!(world.ls(), json!([]));
+    }
+}
+
 #[test]
 fn what_the_plugins_before_have_answered_is_handed_on() {
     let Some(world) = World::new() else { return };

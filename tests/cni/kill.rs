@@ -35,7 +35,7 @@ fn a_call_killed_anywhere_leaves_nothing_that_the_next_one_does_not_delete() {
     let before = world.snapshot();
     let mut kills = 0;
     for call in CALLS {
-        for (command, asked) in [("ADD", &client), ("DEL", &client), ("GC", &collect)] {
+        for (command, asked) in [("ADD", &client), ("DEL", &client), ("CHECK", &client), ("GC", &collect)] {
             for n in 1..MOST {
                 if command != "ADD" {
                     client.add("victim", "eth0");

@@ -3,16 +3,18 @@
 mod answers;
 mod beside;
 mod clients;
+mod errors;
 mod kill;
 mod kubelet;
 mod lifecycle;
 mod rates;
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{NETNS, World, run};
+use crate::common::{NETNS, World};
 
 /// A client of one network.
 struct Client {
@@ -51,9 +53,14 @@ impl Client {
 
     /// The same for one interface of a pod, whose namespace is called as it is.
     fn of_pod(&self, command: &str, pod: &str, interface: &str) -> (bool, Value) {
+        answer(self.start(command, pod, interface))
+    }
+
+    /// The same, not waited for.
+    fn start(&self, command: &str, pod: &str, interface: &str) -> Child {
         let netns = format!("/run/netns/{pod}");
         let variables = [("CNI_CONTAINERID", pod), ("CNI_NETNS", &netns), ("CNI_IFNAME", interface)];
-        self.call(command, &variables)
+        start(command, &variables, &self.config.to_string())
     }
 
     fn add(&self, pod: &str, interface: &str) -> Value {
@@ -69,9 +76,24 @@ impl Client {
 
 /// One call with nothing else in the environment.
 fn call(command: &str, variables: &[(&str, &str)], input: &str) -> (bool, Value) {
+    answer(start(command, variables, input))
+}
+
+/// The same, not waited for.
+fn start(command: &str, variables: &[(&str, &str)], input: &str) -> Child {
     let mut program = Command::new(NETNS);
     program.env_clear().env("CNI_COMMAND", command).env("CNI_PATH", "/opt/cni/bin");
-    let output = run(program.envs(variables.iter().copied()), input);
+    program.envs(variables.iter().copied());
+    program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().expect("start the plugin");
+    // It may refuse before it has read everything.
+    let _ = child.stdin.take().expect("stdin").write_all(input.as_bytes());
+    child
+}
+
+/// What a call is answered in the end.
+fn answer(call: Child) -> (bool, Value) {
+    let output = call.wait_with_output().expect("wait for the plugin");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let answer = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect(&text) };
     (output.status.success(), answer)
