@@ -107,12 +107,31 @@ fn every_command_has_a_page_that_names_its_options_and_is_fine_for_groff() {
         if page.ends_with(".5") {
             continue;
         }
+        for section in ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
+            assert!(text.lines().any(|line| line == section), "{section} in {page}");
+        }
         let own = page.trim_end_matches(".1").split_once('-').map(|(_, command)| command);
         let own = netns(&[own.as_slice(), &["--help"]].concat());
         for option in options(&own) {
             assert!(text.contains(option), "{option} in {page}");
         }
     }
+}
+
+#[test]
+fn every_example_of_the_pages_runs_one_after_the_other() {
+    let Some(mut world) = crate::install::world() else { return };
+    let (hooked, web) = (world.process(), world.process());
+    let state = crate::common::state("box", "created", Some(hooked.pid), &[]);
+    fs::write("/run/test/state.json", state).unwrap();
+    fs::create_dir("/run/test/bundle").unwrap();
+    fs::write("/run/test/bundle/config.json", "{}").unwrap();
+    let told = format!("cd /run/test && pid={} && netns() {{ {NETNS} \"$@\"; }}", web.pid);
+    for line in include_str!("../pkg/examples.txt").lines() {
+        let (_, example) = line.split_once(": ").expect("a page and its example");
+        world.sh(&format!("{told} && {example}"));
+    }
+    assert_eq!(world.links(), ["lo"], "all is given back");
 }
 
 /// What groff prints; where nobody has told it otherwise, \- is a minus.

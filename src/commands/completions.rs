@@ -56,7 +56,16 @@ pub fn man(cli: Command, dir: &Path) -> Result<()> {
     let operation = || format!("write manual pages to {}", dir.display());
     fs::create_dir_all(dir).doing(operation)?;
     fs::write(dir.join("netns-hook.toml.5"), page_of_file(&cli)).doing(operation)?;
-    clap_mangen::generate_to(cli, dir).doing(operation)
+    clap_mangen::generate_to(cli, dir).doing(operation)?;
+    for (name, example) in include_str!("../../pkg/examples.txt").lines().filter_map(|it| it.split_once(": "))
+    {
+        let page = dir.join(format!("{name}.1"));
+        let example = format!("{}\n", escaped(example));
+        let more = include_str!("../../pkg/sections.man").replace(".\\\" EXAMPLE\n", &example);
+        let text = fs::read_to_string(&page).doing(operation)? + &more;
+        fs::write(page, text).doing(operation)?;
+    }
+    Ok(())
 }
 
 /// The page about the configuration file, whose keys are the options of `cli`.
