@@ -1,4 +1,4 @@
-//! Nothing in `src` is too long to be read at once.
+//! Nothing in `src`, nor the README, is too long to be read at once.
 
 use crate::rooms::sources;
 
@@ -6,6 +6,8 @@ use crate::rooms::sources;
 const FILE: usize = 350;
 /// The most lines that a function may have.
 const FUNCTION: usize = 60;
+/// The fewest lines that are too many for the README.
+const README: usize = 250;
 
 /// The functions of a file with their bodies' lines: from a line with `fn` to the next line that
 /// is only a brace, as far to the right.
@@ -49,6 +51,12 @@ fn no_file_and_no_function_is_too_long() {
     }
     assert!(count > 500, "only {count} functions are found");
     assert_eq!(long, [""; 0]);
+}
+
+#[test]
+fn the_introduction_is_short() {
+    let lines = include_str!("../README.md").lines().count();
+    assert!(lines < README, "README.md has {lines} lines: its details belong into docs/");
 }
 
 #[test]
