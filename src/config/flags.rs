@@ -9,6 +9,7 @@ use super::options::{FIELDS, Field};
 
 /// The flag that names the configuration file, which is no option.
 const CONFIG: &str = "config";
+const CONFIG_VARIABLE: &str = "CONFIG";
 
 /// What flags say, or the environment.
 #[derive(Default)]
@@ -42,12 +43,11 @@ pub fn of_hook(arguments: &[OsString]) -> Option<(Options, Option<PathBuf>)> {
     }
     for (name, value) in std::env::vars_os() {
         let Some(name) = name.to_str().and_then(|name| name.strip_prefix("NETNS_")) else { continue };
-        let name = name.to_ascii_lowercase().replace('_', "-");
-        let field = FIELDS.iter().find(|field| field.name() == name);
+        let field = FIELDS.iter().find(|field| field.variable() == name);
         // Of two of one name the first is meant, as getenv(3) has it.
         let is_set = field.is_some_and(|field| field.is_set(&variables.options));
-        if (field.is_some() || name == CONFIG) && !value.is_empty() && !is_set {
-            variables.set(field, &name, value.to_str()?)?;
+        if (field.is_some() || name == CONFIG_VARIABLE) && !value.is_empty() && !is_set {
+            variables.set(field, CONFIG, value.to_str()?)?;
         }
     }
     Some((flags.options.over(variables.options), flags.config.or(variables.config)))

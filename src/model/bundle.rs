@@ -35,21 +35,17 @@ struct Spec {
     root: Option<Root>,
     #[serde(default)]
     mounts: Vec<Mount>,
-    #[serde(default)]
-    process: Process,
-    #[serde(default)]
-    annotations: Annotations,
-    #[serde(default)]
-    linux: Linux,
+    process: Option<Process>,
+    annotations: Option<Annotations>,
+    linux: Option<Linux>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 struct Process {
-    #[serde(default)]
-    env: Vec<String>,
+    env: Option<Vec<String>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 struct Annotations {
     #[serde(rename = "nerdctl/name")]
     name: Option<String>,
@@ -66,12 +62,11 @@ struct Mount {
     source: Option<PathBuf>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Linux {
     rootfs_propagation: Option<String>,
-    #[serde(default)]
-    namespaces: Vec<Namespace>,
+    namespaces: Option<Vec<Namespace>>,
 }
 
 #[derive(Deserialize)]
@@ -82,8 +77,9 @@ struct Namespace {
 impl Spec {
     /// `HOSTNAME`, unless the container shares that of the host.
     fn variable(&self) -> Option<&str> {
-        let is_own = self.linux.namespaces.iter().any(|namespace| namespace.r#type == "uts");
-        let mut variables = self.process.env.iter().filter(|_| is_own);
+        let mut namespaces = self.linux.as_ref()?.namespaces.iter().flatten();
+        namespaces.find(|namespace| namespace.r#type == "uts")?;
+        let mut variables = self.process.as_ref()?.env.iter().flatten();
         variables.find_map(|variable| variable.strip_prefix("HOSTNAME="))
     }
 }
@@ -96,8 +92,8 @@ impl Bundle {
     pub fn parse(bundle: &Path, text: &[u8]) -> io::Result<Self> {
         let spec: Spec = serde_json::from_slice(text)?;
         let variable = spec.variable().map(str::to_owned);
-        let told = [variable.as_deref(), spec.annotations.name.as_deref()];
-        let names = told.into_iter().flatten().filter_map(|name| name.parse().ok()).collect();
+        let called = spec.annotations.and_then(|annotations| annotations.name);
+        let names = variable.iter().chain(&called).filter_map(|name| name.parse().ok()).collect();
         let root = spec.root.map_or_else(|| "rootfs".into(), |root| root.path);
         // It goes into logs.
         if root.to_string_lossy().contains(is_obeyed) {
@@ -107,7 +103,7 @@ impl Bundle {
         let sources = spec.mounts.into_iter().map(|mount| mount.source);
         let mut hosts = mounts.iter().zip(sources).filter(|(to, _)| to.as_path() == Path::new("/etc/hosts"));
         let hosts = hosts.next_back().and_then(|(_, source)| source).map(|source| bundle.join(source));
-        let propagation = spec.linux.rootfs_propagation.unwrap_or_default();
+        let propagation = spec.linux.and_then(|linux| linux.rootfs_propagation).unwrap_or_default();
         Ok(Self {
             hostname: spec.hostname.or(variable),
             names,
@@ -173,6 +169,8 @@ mod tests {
             (Some("web-1".into()), "web-1 shop".into())
         );
         assert_eq!(names(r#"{"type":"network"}"#), (None, "shop".into()));
+        let silent = r#"{"process":{"env":null},"annotations":null,"linux":{"namespaces":null}}"#;
+        assert_eq!(parse(silent).unwrap().hostname, None);
     }
 
     #[test]
