@@ -15,7 +15,7 @@ const BEGINNING: Duration = Duration::from_millis(1500);
 /// How long is measured.
 const WINDOW: Duration = Duration::from_millis(2500);
 /// How often, if the machine is busy.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 12;
 
 /// Does something in a container, or on the host.
 fn at<T: Send + 'static>(whom: Option<Process>, what: impl FnOnce() -> T + Send + 'static) -> T {
