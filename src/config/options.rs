@@ -206,11 +206,6 @@ impl Field {
         self.ident.replace('_', "-")
     }
 
-    /// Its environment variable, without `NETNS_`.
-    pub(super) fn variable(&self) -> String {
-        self.ident.to_ascii_uppercase()
-    }
-
     /// Whether the option says anything.
     pub(super) fn is_set(&self, options: &Options) -> bool {
         !(self.arguments)(options, "").is_empty()
@@ -288,7 +283,7 @@ mod tests {
 
             let command = command();
             let flag = command.get_arguments().find(|arg| arg.get_long() == Some(&name)).unwrap();
-            let variable = format!("NETNS_{}", field.variable());
+            let variable = format!("NETNS_{}", field.ident.to_ascii_uppercase());
             assert_eq!(flag.get_env().unwrap().to_str(), Some(variable.as_str()));
             assert!(flag.is_global_set(), "{name}");
 
