@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use fs2::FileExt;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns};
@@ -169,7 +170,7 @@ fn make_directory() -> io::Result<()> {
         Err(Errno::EINVAL) => {
             // iproute2 holds this lock while it does the same; anybody might, and for ever.
             let directory = File::open(NETNS_DIRECTORY)?;
-            let _ = directory.try_lock();
+            let _ = directory.try_lock_exclusive();
             let on_itself = MsFlags::MS_BIND | MsFlags::MS_REC;
             mount(Some(NETNS_DIRECTORY), NETNS_DIRECTORY, none, on_itself, none)?;
             Ok(share()?)
