@@ -82,12 +82,6 @@ pub enum Backend {
 impl Backend {
     /// All there are.
     pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
-
-    /// Whether one removal waits in the kernel for the other, so that all who leave at once had
-    /// better remove their rules together.
-    pub fn removes_together(self) -> bool {
-        self == Self::Iptables
-    }
 }
 
 impl FromStr for Backend {

@@ -1,6 +1,6 @@
 //! Containers that leave: what they share with nobody else is undone, and they are forgotten.
 
-use super::apply::{Target, undo, undo_others};
+use super::apply::{Target, undo_others};
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::model::container::Key;
@@ -93,8 +93,7 @@ impl Run<'_> {
         if let Some(mate) = mates.first() {
             self.hand_on_claims(&record, mate)?;
         }
-        let mut rules = steps.iter().filter_map(Step::rule);
-        if rules.any(|rule| rule.backend().removes_together()) {
+        if steps.iter().any(|step| step.rule().is_some()) {
             self.store.ask_for_removal(key)?;
         }
         Ok(Some(Leaving { record, _lock: lock, again, steps, failures: Vec::new() }))
@@ -142,11 +141,6 @@ impl Run<'_> {
     /// Undoes it all, and goes on after an error. The rules go while everything else is undone,
     /// unless another run is removing rules: that one, or the next that does, takes ours along.
     fn undo(&mut self, leaving: &mut [Leaving]) -> Result<()> {
-        for one in &mut *leaving {
-            let alone = |step: &&Step| step.rule().is_some_and(|rule| !rule.backend().removes_together());
-            let rules: Vec<&Step> = one.steps.iter().filter(alone).collect();
-            one.failures.extend(undo(&rules, &mut self.machine).err());
-        }
         let first = if self.awaits_removal(leaving) { self.store.try_removals()? } else { None };
         let removing = first.map(|lock| Ok((lock, self.start_removal()?))).transpose();
         for one in &mut *leaving {
@@ -190,9 +184,7 @@ impl Run<'_> {
                     Some(name) => self.store.changing(&name)? == Some(Owner::Container(key.clone())),
                     None => true,
                 };
-                if let (true, Step::Firewall(rule)) = (going, step)
-                    && rule.backend().removes_together()
-                {
+                if let (true, Step::Firewall(rule)) = (going, step) {
                     if rule_scope(&rule) == Scope::Container { own.push(rule) } else { shared.push(rule) }
                 }
             }

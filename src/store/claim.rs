@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::records::some_names_in;
 use super::{Store, held, in_directory, names_in, or_gone, read_link, remove};
@@ -73,10 +73,10 @@ impl Owner {
         }
     }
 
-    /// What a link says that is `depth` directories below the state directory.
-    fn target(&self, depth: usize) -> String {
+    /// What a link says that is there below the state directory.
+    fn target(&self, link: &str) -> String {
         let kind = if matches!(self, Self::Container(_)) { "containers" } else { "networks" };
-        format!("{}{kind}/{}.json", "../".repeat(depth), self.name())
+        format!("{}{kind}/{}.json", "../".repeat(link.matches('/').count()), self.name())
     }
 
     /// Whom a link leads to; `None` for one that we have not made.
@@ -130,7 +130,7 @@ impl Claim {
     }
 
     /// Its links, below the state directory.
-    fn links(&self, owner: &Owner) -> Vec<PathBuf> {
+    fn links(&self, owner: &Owner) -> Vec<String> {
         let name = owner.name();
         let link = match self {
             Self::Lease(network, ip) => format!("leases/{network}/{ip}"),
@@ -142,7 +142,7 @@ impl Claim {
             Self::Shared(step) => format!("shared/{step}/{name}"),
             Self::Ports(mapping) => return super::ports::links(mapping),
         };
-        vec![link.into()]
+        vec![link]
     }
 
     /// Whether a link is in a directory that goes with its last claim.
@@ -159,7 +159,7 @@ impl Store {
     pub fn claim(&self, claim: &Claim, owner: &Owner) -> Result<()> {
         for link in claim.links(owner) {
             let path = self.dir.join(&link);
-            let target = owner.target(link.components().count() - 1);
+            let target = owner.target(&link);
             let operation = || format!("claim {}", path.display());
             match in_directory(&path, || symlink(&target, &path)) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.owner(&path)? {
@@ -190,8 +190,7 @@ impl Store {
     /// Hands a claim on to somebody else who lists it too.
     pub(crate) fn hand_on(&self, claim: &Claim, to: &Owner) -> Result<()> {
         for link in claim.links(to) {
-            let target = to.target(link.components().count() - 1);
-            self.replace_link(&self.dir.join(link), &target)?;
+            self.replace_link(&self.dir.join(&link), &to.target(&link))?;
         }
         Ok(())
     }
@@ -201,8 +200,9 @@ impl Store {
         let owner = Owner::Container(record.key());
         for claim in Claim::all_of(record) {
             for link in claim.links(&owner) {
-                let found = self.owner(&self.dir.join(link))?;
-                if found.as_ref() != Some(&owner) && !self.is_of_a_mate(&claim, record)? {
+                let found = read_link(&self.dir.join(&link))?;
+                let ours = found.is_some_and(|target| target.as_os_str() == owner.target(&link).as_str());
+                if !ours && !self.is_of_a_mate(&claim, record)? {
                     return Ok(false);
                 }
             }
@@ -221,7 +221,7 @@ impl Store {
                 if found.as_ref() == Some(&owner) || self.is_of_a_mate(&claim, record)? {
                     continue;
                 }
-                if found.map_or(Ok(true), |other| self.lists(&other, &link).map(|lists| !lists))? {
+                if found.map_or(Ok(true), |other| self.lists(&other, Path::new(&link)).map(|lists| !lists))? {
                     self.hand_on(&claim, &owner)?;
                     restored = true;
                 }
@@ -246,7 +246,7 @@ impl Store {
             },
             Owner::Unknown => return Ok(false),
         };
-        Ok(claims.iter().any(|claim| claim.links(owner).iter().any(|known| known == link)))
+        Ok(claims.iter().any(|claim| claim.links(owner).iter().any(|known| Path::new(known) == link)))
     }
 
     /// Who holds an address, ports or a line.
@@ -298,7 +298,8 @@ impl Store {
 
     /// Says who is applying or undoing a shared step now.
     pub(crate) fn set_changing(&self, step: &str, by: &Owner) -> Result<()> {
-        self.replace_link(&self.dir.join("changing").join(step), &by.target(1))
+        let link = format!("changing/{step}");
+        self.replace_link(&self.dir.join(&link), &by.target(&link))
     }
 
     /// Who is applying or undoing a shared step now.

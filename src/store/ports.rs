@@ -1,7 +1,6 @@
 //! The ports of the host that are published: a directory for each 256 of a protocol's.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 
 use super::{Store, names_in};
 use crate::error::Result;
@@ -9,10 +8,10 @@ use crate::model::port::{PortMapping, Ports, Protocol};
 
 /// The links of a mapping: `ports/tcp/31/8080@0.0.0.0`; a range has one in each directory that
 /// it touches.
-pub(super) fn links(mapping: &PortMapping) -> Vec<PathBuf> {
+pub(super) fn links(mapping: &PortMapping) -> Vec<String> {
     let PortMapping { host_ip, host, protocol, .. } = mapping;
     let ip = host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    host.blocks().map(|block| format!("ports/{protocol}/{block}/{host}@{ip}").into()).collect()
+    host.blocks().map(|block| format!("ports/{protocol}/{block}/{host}@{ip}")).collect()
 }
 
 fn parse(name: &str, protocol: Protocol) -> Option<PortMapping> {

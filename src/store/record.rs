@@ -29,8 +29,10 @@ struct Envelope<'a> {
 }
 
 fn checksum(version: u32, text: &str) -> String {
-    let digest: [u8; 32] = Sha256::digest(format!("{version}\n{text}")).into();
-    digest.iter().map(|octet| format!("{octet:02x}")).collect()
+    let whole = Sha256::new().chain_update(format!("{version}\n")).chain_update(text);
+    let digest: [u8; 32] = whole.finalize().into();
+    let (halves, _) = digest.as_chunks();
+    halves.iter().map(|half| format!("{:032x}", u128::from_be_bytes(*half))).collect()
 }
 
 /// A record as the text of its file.

@@ -25,7 +25,7 @@ impl Wanted {
             wanted.elements.extend(Element::all(rule));
         }
         // Those of one map are sent together.
-        wanted.elements.sort_by_key(Element::map);
+        wanted.elements.sort_by_cached_key(Element::map);
         wanted
     }
 
