@@ -21,8 +21,10 @@ const GLANCES: usize = 64;
 /// How many of these it verifies: a pid that was given to another process hides a dead container
 /// from a glance, and nothing in the kernel tells of a lost claim of a port.
 const VERIFIED: usize = 3;
-/// The same of those that were given by a path, for which there is no glance: their records are
-/// read, and their links asked for.
+/// After so many published ports no more are verified: each is a claim to look at.
+const PORTS: usize = 16;
+/// How many are verified of those that were given by a path, for which there is no glance: their
+/// records are read, and their links asked for.
 const PATHS: usize = 8;
 /// How long to wait for the veth pair of a namespace that seems to be gone; in milliseconds.
 const VETH_PATIENCE: u32 = 200;
@@ -79,24 +81,29 @@ impl Run<'_> {
         let liveness = Liveness::of(self.boot_id.clone());
         let (batch, turn) = self.store.in_turn(GLANCES)?;
         self.turn = turn;
+        let mut ports = 0;
         for (at, (pid, key)) in batch.iter().enumerate() {
             // One that was given by a path has no pid to ask for: only its record and its links tell.
             let most = if pid.is_some() { VERIFIED } else { PATHS };
-            let verify = (first.wrapping_add(at) % batch.len()) < most;
+            let verify = (first.wrapping_add(at) % batch.len()) < most && ports < PORTS;
             let seems_alive = pid.is_none_or(|pid| liveness.may_run(pid));
             let owner = Owner::Container(key.clone());
-            if (verify || !seems_alive) && !seen.contains(&owner) && !self.is_fine(key)? {
+            if (verify || !seems_alive) && !seen.contains(&owner) && !self.is_fine(key, &mut ports)? {
                 seen.push(owner);
             }
         }
         Ok(seen)
     }
 
-    /// Whether a container lives and has its claims; or is somebody else's business.
-    fn is_fine(&self, key: &Key) -> Result<bool> {
+    /// Whether a container lives and has its claims; or is somebody else's business. Adds to `ports`
+    /// those that were looked at.
+    fn is_fine(&self, key: &Key, ports: &mut usize) -> Result<bool> {
         match self.store.record(key)? {
             _ if self.given_up.contains(key) => Ok(true),
-            Some(Ok(record)) => Ok(self.lives(&record, false)? && self.store.has_all_claims(&record)?),
+            Some(Ok(record)) => {
+                *ports += record.ports.len();
+                Ok(self.lives(&record, false)? && self.store.has_all_claims(&record)?)
+            }
             // What another version has written is its business.
             Some(Err(damage)) => Ok(damage.kind() == Kind::Conflict),
             // Another run has just forgotten it; or its record is lost, and `gc` finds it.

@@ -51,6 +51,7 @@ pub const FIRST: &str = "The first container";
 pub const PORTS_UP: &str = "Set up, by ports";
 pub const PORTS_DOWN: &str = "Take down, by ports";
 pub const NETWORKS: &str = "Set up and take down, by networks";
+pub const PORTS_OF_OTHERS: &str = "Set up, by ports of others";
 pub const FULL_UP: &str = "Set up, ten published ports each";
 pub const FULL_DOWN: &str = "Take down, ten published ports each";
 pub const DENSE_UP: &str = "Set up, 32 published ports each";
