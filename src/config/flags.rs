@@ -43,8 +43,7 @@ pub fn of_hook(arguments: &[OsString]) -> Option<(Options, Option<PathBuf>)> {
     }
     for (name, value) in std::env::vars_os() {
         let Some(name) = name.to_str().and_then(|name| name.strip_prefix("NETNS_")) else { continue };
-        let is_of = |field: &&Field| field.name().replace('-', "_").to_ascii_uppercase() == name;
-        let field = FIELDS.iter().find(is_of);
+        let field = FIELDS.iter().find(|field| field.ident.to_ascii_uppercase() == name);
         // Of two of one name the first is meant, as getenv(3) has it.
         let is_set = field.is_some_and(|field| field.is_set(&variables.options));
         if (field.is_some() || name == CONFIG_VARIABLE) && !value.is_empty() && !is_set {

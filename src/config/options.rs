@@ -33,7 +33,7 @@ pub(super) enum Annotation {
 /// read by this and not by clap: making a parser takes longer than everything else in the hook.
 #[derive(Debug)]
 pub(super) struct Field {
-    ident: &'static str,
+    pub(super) ident: &'static str,
     pub(super) annotation: Annotation,
     /// What its flag says without a value, if it may stand so.
     pub(super) alone: Option<&'static str>,

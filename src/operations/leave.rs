@@ -179,13 +179,15 @@ impl Run<'_> {
         let (mut shared, mut own): (Vec<Rule>, Vec<Rule>) = (Vec::new(), Vec::new());
         for key in &group {
             let Some(Ok(record)) = self.store.record(key)? else { continue };
-            for step in record.steps {
+            for step in &record.steps {
+                let Some(rule) = step.rule() else { continue };
                 let going = match step.shared_name() {
                     Some(name) => self.store.changing(&name)? == Some(Owner::Container(key.clone())),
                     None => true,
                 };
-                if let (true, Step::Firewall(rule)) = (going, step) {
-                    if rule_scope(&rule) == Scope::Container { own.push(rule) } else { shared.push(rule) }
+                if going {
+                    let rules = if step.traits().scope == Scope::Container { &mut own } else { &mut shared };
+                    rules.push(rule.clone());
                 }
             }
         }
@@ -215,8 +217,4 @@ impl Run<'_> {
 /// Whether a step of one container is also of another in the same network namespace.
 pub(super) fn shares(mate: &Record, step: &Step) -> bool {
     step.traits().shared && mate.steps.contains(step)
-}
-
-fn rule_scope(rule: &Rule) -> Scope {
-    Step::Firewall(rule.clone()).traits().scope
 }

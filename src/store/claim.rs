@@ -201,8 +201,8 @@ impl Store {
         for claim in Claim::all_of(record) {
             for link in claim.links(&owner) {
                 let found = read_link(&self.dir.join(&link))?;
-                let ours = found.is_some_and(|target| target.as_os_str() == owner.target(&link).as_str());
-                if !ours && !self.is_of_a_mate(&claim, record)? {
+                let ours = owner.target(&link);
+                if found.as_deref() != Some(Path::new(&ours)) && !self.is_of_a_mate(&claim, record)? {
                     return Ok(false);
                 }
             }
